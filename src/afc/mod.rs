@@ -1,0 +1,1 @@
+//! AFC: packets, and a client that keeps requests in flight.

@@ -1,0 +1,1 @@
+//! Rules: facts to findings, each with its evidence.

@@ -1,0 +1,1 @@
+//! One visit of one device, as recorded in SQLite.

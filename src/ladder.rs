@@ -1,0 +1,1 @@
+//! Findings to a ladder of remedies, least risk first.

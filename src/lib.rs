@@ -1,0 +1,41 @@
+//! # idevice-fix
+//!
+//! Tells the owner of a USB-connected iPhone or iPad the truth about their photos, protects them, and leads up a
+//! ladder of fixes on which nothing destructive is offered before a verified copy exists.
+//!
+//! This list is the map. It goes from the wire to the report, in the order in which data meets the modules, and
+//! **a module uses only modules listed above it**; `tests/tidy.rs` holds everyone to that.
+
+// -- ground: what every layer stands on --
+pub mod durable;
+pub mod progress;
+
+// -- wire: bytes <-> types, one protocol each; the messages live here once, for both sides --
+pub mod afc;
+pub mod frame;
+pub mod lockdown;
+pub mod mobilebackup2;
+pub mod muxd;
+pub mod services;
+pub mod usbmux;
+
+// -- observing and keeping --
+pub mod backup;
+pub mod collect;
+pub mod facts;
+pub mod library;
+pub mod photos;
+
+// -- judgement: values in, values out, no I/O --
+pub mod diagnosis;
+pub mod ladder;
+pub mod remedy;
+
+// -- the visit --
+pub mod job;
+pub mod report;
+pub mod visit;
+
+// -- doors --
+pub mod cli;
+pub mod sim;

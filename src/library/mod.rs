@@ -1,0 +1,1 @@
+//! Photos.sqlite and the iCloud Photos engine's own files, as facts.

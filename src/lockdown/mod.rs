@@ -1,0 +1,1 @@
+//! Lockdown: pairing, trust, sessions over TLS pinned to the device's key.

@@ -1,0 +1,1 @@
+//! What is on the USB bus, seen without usbmuxd.

@@ -1,0 +1,3 @@
+//! The copy of the photos: plan, pull, manifest, verify.
+
+pub mod verify;

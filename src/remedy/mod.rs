@@ -1,0 +1,1 @@
+//! The catalogue of remedies, and the gate that clears a risky one.

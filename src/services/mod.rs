@@ -1,0 +1,1 @@
+//! The small lockdown services, one file each.

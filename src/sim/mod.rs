@@ -1,0 +1,1 @@
+//! The simulated iPhone: the device's behaviour behind every protocol.

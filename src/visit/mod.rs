@@ -1,0 +1,1 @@
+//! A whole visit: collect, answer, protect, judge, act, collect again.
