@@ -11,31 +11,31 @@ pub mod durable;
 pub mod progress;
 
 // -- wire: bytes <-> types, one protocol each; the messages live here once, for both sides --
-pub mod afc;
 pub mod frame;
+pub mod usbmux;
 pub mod lockdown;
+pub mod services;
+pub mod afc;
 pub mod mobilebackup2;
 pub mod muxd;
-pub mod services;
-pub mod usbmux;
 
 // -- observing and keeping --
-pub mod backup;
-pub mod collect;
 pub mod facts;
 pub mod library;
 pub mod photos;
+pub mod backup;
+pub mod collect;
 
 // -- judgement: values in, values out, no I/O --
 pub mod diagnosis;
-pub mod ladder;
 pub mod remedy;
+pub mod ladder;
 
 // -- the visit --
 pub mod job;
-pub mod report;
 pub mod visit;
+pub mod report;
 
 // -- doors --
-pub mod cli;
 pub mod sim;
+pub mod cli;
