@@ -1,1 +1,420 @@
-//! One visit of one device, as recorded in SQLite.
+//! One visit of one device, as recorded: a row in `DEST/idevice-fix.db` with its steps and what the owner accepted,
+//! and a folder `DEST/<udid>/jobs/<job>/` with what was found.
+//!
+//! Knows SQLite and the layout of DEST. It does not know what a visit does, and it judges nothing: the visit hands it
+//! texts and numbers. Everything is private to the user (folders 0700, files 0600).
+
+mod folder;
+mod schema;
+
+pub use folder::{FolderError, by_name};
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cap_std::fs::Dir;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use crate::facts;
+use crate::usbmux::Udid;
+
+/// The name of the record below DEST.
+pub const RECORD_NAME: &str = "idevice-fix.db";
+
+/// Why the record could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder is not to be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// SQLite says no.
+    #[error("the record {RECORD_NAME} could not be {doing}: {source}")]
+    Record {
+        /// What was tried: `read`, `written`, `opened`.
+        doing: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The record was written by a newer idevice-fix.
+    #[error("the record {RECORD_NAME} was written by a newer idevice-fix (its layout is {found}, this one knows {known})")]
+    Newer {
+        /// The layout found.
+        found: i64,
+        /// The newest layout that this program knows.
+        known: i64,
+    },
+}
+
+impl Error {
+    /// The disk is full: the one trouble here that has its own remedy.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Error::Folder(error) => error.is_disk_full(),
+            Error::Record { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            Error::Newer { .. } => false,
+        }
+    }
+}
+
+/// Maps SQLite's errors, naming what was tried.
+fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+    move |source| Error::Record { doing, source }
+}
+
+/// All recorded visits of one DEST.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    dest: PathBuf,
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// One recorded visit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Its id, which is also its folder's name.
+    pub job: String,
+    /// Which phone.
+    pub udid: String,
+    /// The owner's name for it: text from the phone.
+    pub device_name: Option<String>,
+    /// e.g. `iPhone13,2`.
+    pub product_type: Option<String>,
+    /// e.g. `18.4.1`.
+    pub ios_version: Option<String>,
+    /// What was run: `fix`, `backup`, `photos pull`, `diagnose`.
+    pub command: String,
+    /// A simulated phone.
+    pub simulated: bool,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it ended; `None`: it runs, or was cut off.
+    pub ended_at: Option<Timestamp>,
+    /// The exit status that it ended with.
+    pub exit_status: Option<u8>,
+    /// How it ended, in one sentence.
+    pub sentence: Option<String>,
+    /// `safe`, `not-safe`, `cannot-tell`: the verdict on the photos.
+    pub photos_verdict: Option<String>,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a visit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What it was: `read`, `photos`, `backup`, `verify-photos`, …
+    pub name: String,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it ended; `None`: it was cut off.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended, in plain words.
+    pub outcome: Option<String>,
+}
+
+/// How a visit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The exit status.
+    pub exit_status: u8,
+    /// In one sentence.
+    pub sentence: String,
+    /// The verdict on the photos, if it came that far.
+    pub photos_verdict: Option<String>,
+}
+
+impl Jobs {
+    /// The record below `dest`; folder and record are made if they are not there.
+    ///
+    /// # Errors
+    /// When the folder or the record cannot be made or opened, or a newer program wrote it.
+    pub fn open(dest: &Path) -> Result<Self, Error> {
+        folder::make_private(dest)?;
+        let path = dest.join(RECORD_NAME);
+        folder::make_private_file(&path)?;
+        let mut connection = Connection::open(&path).map_err(while_doing("opened"))?;
+        schema::prepare(&mut connection)?;
+        Ok(Self { dest: dest.to_owned(), connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// The record below `dest` if there is one; makes nothing.
+    ///
+    /// # Errors
+    /// As [`Jobs::open`].
+    pub fn open_existing(dest: &Path) -> Result<Option<Self>, Error> {
+        if dest.join(RECORD_NAME).is_file() { Self::open(dest).map(Some) } else { Ok(None) }
+    }
+
+    /// Begins a visit: its folder, its row, and the link under `by-name`.
+    ///
+    /// # Errors
+    /// When the folder or the row cannot be written.
+    pub fn begin(
+        &self,
+        udid: &Udid,
+        device: &facts::Device,
+        command: &str,
+        simulated: bool,
+    ) -> Result<Job, Error> {
+        let began_at = Timestamp::now();
+        let (id, folder) = folder::make_job(&self.dest, udid, began_at)?;
+        self.lock()
+            .execute(
+                "INSERT INTO jobs(job, udid, device_name, product_type, ios_version, command, simulated, began_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    id,
+                    udid.as_str(),
+                    device.name,
+                    device.product_type,
+                    device.ios_version,
+                    command,
+                    simulated,
+                    began_at.to_string()
+                ],
+            )
+            .map_err(while_doing("written"))?;
+        folder::link_by_name(&self.dest, udid, device.name.as_deref())?;
+        let path = folder::job_path(&self.dest, udid, &id);
+        Ok(Job { id, path, folder, connection: Arc::clone(&self.connection) })
+    }
+
+    /// Every visit, newest first.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn list(&self) -> Result<Vec<Row>, Error> {
+        let connection = self.lock();
+        let mut rows = schema::rows(&connection).map_err(while_doing("read"))?;
+        for row in &mut rows {
+            row.steps = schema::steps(&connection, &row.job).map_err(while_doing("read"))?;
+        }
+        Ok(rows)
+    }
+
+    /// The visit with this id, or the newest that has a report.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn find(&self, id: Option<&str>) -> Result<Option<Row>, Error> {
+        let rows = self.list()?;
+        Ok(match id {
+            Some(id) => rows.into_iter().find(|row| row.job == id),
+            None => rows.into_iter().find(|row| self.read(row, "report.json").is_ok()),
+        })
+    }
+
+    /// A file out of a visit's folder.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn read(&self, row: &Row, name: &str) -> Result<Vec<u8>, Error> {
+        Ok(folder::read(&self.dest, &row.udid, &row.job, name)?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// A visit that is under way.
+#[derive(Debug)]
+pub struct Job {
+    id: String,
+    path: PathBuf,
+    folder: Dir,
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Job {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its folder, as a path for people.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A step begins.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn step_began(&self, name: &str) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO steps(job, number, name, began_at)
+             VALUES (?1, (SELECT COALESCE(MAX(number), 0) + 1 FROM steps WHERE job = ?1), ?2, ?3)",
+            params![self.id, name, Timestamp::now().to_string()],
+        )
+    }
+
+    /// The newest step of this name ended.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn step_ended(&self, name: &str, outcome: &str) -> Result<(), Error> {
+        self.execute(
+            "UPDATE steps SET ended_at = ?3, outcome = ?4
+             WHERE job = ?1 AND number = (SELECT MAX(number) FROM steps WHERE job = ?1 AND name = ?2)",
+            params![self.id, name, Timestamp::now().to_string(), outcome],
+        )
+    }
+
+    /// The owner accepted something by name, with the text that they were shown.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn accepted(&self, name: &str, text: &str) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO accepted(job, name, text, at) VALUES (?1, ?2, ?3, ?4)",
+            params![self.id, name, text, Timestamp::now().to_string()],
+        )
+    }
+
+    /// The visit ended.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn ended(&self, ending: &Ending) -> Result<(), Error> {
+        self.execute(
+            "UPDATE jobs SET ended_at = ?2, exit_status = ?3, sentence = ?4, photos_verdict = ?5 WHERE job = ?1",
+            params![
+                self.id,
+                Timestamp::now().to_string(),
+                ending.exit_status,
+                ending.sentence,
+                ending.photos_verdict
+            ],
+        )
+    }
+
+    /// Keeps a file in the visit's folder, replacing it in one step.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, name: &str, content: &[u8]) -> Result<(), Error> {
+        Ok(folder::keep(&self.folder, name, content)?)
+    }
+
+    /// Adds a line to the visit's log; control characters in it are defused.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn log(&self, line: &str) -> Result<(), Error> {
+        Ok(folder::log(&self.folder, Timestamp::now(), line)?)
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), Error> {
+        let connection = self.connection.lock().expect("no holder of this lock panics");
+        connection.execute(sql, values).map(drop).map_err(while_doing("written"))
+    }
+}
+
+impl schema::FromRow for Row {
+    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            job: row.get("job")?,
+            udid: row.get("udid")?,
+            device_name: row.get("device_name")?,
+            product_type: row.get("product_type")?,
+            ios_version: row.get("ios_version")?,
+            command: row.get("command")?,
+            simulated: row.get("simulated")?,
+            began_at: schema::time(row, "began_at")?,
+            ended_at: schema::optional_time(row, "ended_at")?,
+            exit_status: row.get("exit_status")?,
+            sentence: row.get("sentence")?,
+            photos_verdict: row.get("photos_verdict")?,
+            steps: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const UDID: &str = "00008101-000000000000001E";
+
+    fn device(name: &str) -> facts::Device {
+        facts::Device { udid: UDID.to_owned(), name: Some(name.to_owned()), ..facts::Device::default() }
+    }
+
+    fn ending() -> Ending {
+        Ending { exit_status: 0, sentence: "done".to_owned(), photos_verdict: Some("safe".to_owned()) }
+    }
+
+    #[test]
+    fn a_visit_is_found_again_with_its_steps_and_its_files() {
+        let dest = tempfile::tempdir().unwrap();
+        let jobs = Jobs::open(dest.path()).unwrap();
+        let job = jobs.begin(&Udid::parse(UDID).unwrap(), &device("Anna's iPhone"), "fix", true).unwrap();
+        job.step_began("photos").unwrap();
+        job.step_ended("photos", "3 files").unwrap();
+        job.step_began("backup").unwrap();
+        job.keep("report.json", b"{}").unwrap();
+        job.ended(&ending()).unwrap();
+
+        let jobs = Jobs::open_existing(dest.path()).unwrap().unwrap();
+        let row = jobs.find(None).unwrap().unwrap();
+        assert_eq!((row.job.as_str(), row.exit_status), (job.id(), Some(0)));
+        assert_eq!(row.steps.len(), 2);
+        assert_eq!(row.steps[0].outcome.as_deref(), Some("3 files"));
+        assert_eq!(row.steps[1].ended_at, None, "a step that was cut off is shown as such");
+        assert_eq!(jobs.read(&row, "report.json").unwrap(), b"{}");
+        assert!(jobs.find(Some("nonsense")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_visit_that_was_cut_off_has_no_ending() {
+        let dest = tempfile::tempdir().unwrap();
+        let jobs = Jobs::open(dest.path()).unwrap();
+        jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
+        assert_eq!(jobs.list().unwrap()[0].ended_at, None);
+        assert!(jobs.find(None).unwrap().is_none(), "it has no report");
+    }
+
+    #[test]
+    fn everything_is_private() {
+        let dest = tempfile::tempdir().unwrap();
+        let below = dest.path().join("new/dest");
+        let jobs = Jobs::open(&below).unwrap();
+        let job = jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
+        job.keep("facts.json", b"{}").unwrap();
+        job.log("line").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&below), 0o700);
+        assert_eq!(mode(&below.join(RECORD_NAME)), 0o600);
+        assert_eq!(mode(&below.join(UDID)), 0o700);
+        assert_eq!(mode(job.path()), 0o700);
+        assert_eq!(mode(&job.path().join("facts.json")), 0o600);
+        assert_eq!(mode(&job.path().join("log")), 0o600);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_program_is_left_alone() {
+        let dest = tempfile::tempdir().unwrap();
+        drop(Jobs::open(dest.path()).unwrap());
+        let raw = Connection::open(dest.path().join(RECORD_NAME)).unwrap();
+        raw.pragma_update(None, "user_version", 99).unwrap();
+        drop(raw);
+        assert!(matches!(Jobs::open(dest.path()), Err(Error::Newer { found: 99, .. })));
+    }
+
+    #[test]
+    fn a_record_that_is_no_database_is_named() {
+        let dest = tempfile::tempdir().unwrap();
+        std::fs::write(dest.path().join(RECORD_NAME), "this is not a database at all, not a bit").unwrap();
+        assert!(matches!(Jobs::open(dest.path()), Err(Error::Record { .. })));
+    }
+}
