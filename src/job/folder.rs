@@ -64,11 +64,7 @@ pub(super) fn job_path(dest: &Path, udid: &Udid, id: &str) -> PathBuf {
 
 /// Makes the folder of a new visit. Its id is the time it began, e.g. `20261122T022510Z`, with a number if there is
 /// one of that second already.
-pub(super) fn make_job(
-    dest: &Path,
-    udid: &Udid,
-    began_at: Timestamp,
-) -> Result<(String, Dir), FolderError> {
+pub(super) fn make_job(dest: &Path, udid: &Udid, began_at: Timestamp) -> Result<(String, Dir), FolderError> {
     let jobs = dest.join(udid.as_str()).join("jobs");
     let parent = make_private(&jobs)?;
     let second = began_at.strftime("%Y%m%dT%H%M%SZ").to_string();

@@ -38,7 +38,9 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// The record was written by a newer idevice-fix.
-    #[error("the record {RECORD_NAME} was written by a newer idevice-fix (its layout is {found}, this one knows {known})")]
+    #[error(
+        "the record {RECORD_NAME} was written by a newer idevice-fix (its layout is {found}, this one knows {known})"
+    )]
     Newer {
         /// The layout found.
         found: i64,
@@ -53,9 +55,7 @@ impl Error {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Error::Folder(error) => error.is_disk_full(),
-            Error::Record { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
+            Error::Record { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             Error::Newer { .. } => false,
         }
     }
