@@ -82,7 +82,8 @@ impl<'a> List<'a> {
 
     fn object(&self, index: usize) -> Result<Object, Error> {
         let entry = index.checked_mul(self.offset_size).ok_or_else(broken)?;
-        let offset = self.offsets.get(entry..).and_then(|o| number(o, self.offset_size)).ok_or_else(broken)?;
+        let offset =
+            self.offsets.get(entry..).and_then(|o| number(o, self.offset_size)).ok_or_else(broken)?;
         let marker = *self.bytes.get(offset).ok_or_else(broken)?;
         let (kind, low) = (marker >> 4, usize::from(marker & 0x0f));
         let fixed = |length: usize| self.leaf(offset + 1, length);

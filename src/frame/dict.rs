@@ -41,7 +41,10 @@ impl DictExt for Dictionary {
 
     fn real(&self, key: &str) -> Option<f64> {
         let value = self.get(key)?;
-        #[expect(clippy::cast_precision_loss, reason = "a reading that is asked for as a real is no exact count")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a reading that is asked for as a real is no exact count"
+        )]
         let whole = || value.as_signed_integer().map(|n| n as f64);
         value.as_real().or_else(whole)
     }

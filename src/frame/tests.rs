@@ -43,8 +43,7 @@ fn binary(objects: &[Vec<u8>]) -> Vec<u8> {
 
 /// Arrays of fourteen references to the next array, and a leaf: each level multiplies by fourteen.
 fn reference_bomb(levels: u8) -> Vec<u8> {
-    let mut objects: Vec<Vec<u8>> =
-        (1..=levels).map(|next| [&[0xae][..], &[next; 14]].concat()).collect();
+    let mut objects: Vec<Vec<u8>> = (1..=levels).map(|next| [&[0xae][..], &[next; 14]].concat()).collect();
     objects.push(vec![0x51, b'x']);
     binary(&objects)
 }

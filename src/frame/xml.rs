@@ -65,7 +65,11 @@ fn markup(text: &str) -> Result<(Markup, &str), Error> {
     }
     if let Some(declaration) = inside.strip_prefix('?') {
         let whole = declaration.len() > 1 && declaration.ends_with('?');
-        return if whole { Ok((Markup::Aside, after)) } else { Err(Error::malformed("a broken declaration")) };
+        return if whole {
+            Ok((Markup::Aside, after))
+        } else {
+            Err(Error::malformed("a broken declaration"))
+        };
     }
     if inside.starts_with('/') {
         return Ok((Markup::End, after));
