@@ -1,1 +1,12 @@
-//! AFC: packets, and a client that keeps requests in flight.
+//! AFC: the file service below `/var/mobile/Media`. Packets for both sides, and a client that keeps requests in flight.
+//!
+//! Knows paths as the phone names them and nothing of photos or of this computer's file system. The format is described
+//! in libimobiledevice's `afc.h` and `afc.c`; where clients differ, the layout that all of them accept is written.
+
+pub mod info;
+pub mod packet;
+pub mod request;
+
+pub use info::{DeviceInfo, Directory, FileInfo, Kind};
+pub use packet::{Operation, Status};
+pub use request::{Lock, OpenMode, Request};
