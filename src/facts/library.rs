@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Maybe;
+use super::{Gap, Maybe};
 
 /// Where an original is. The order is from best to worst: the place of an asset is the worst of its originals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -94,7 +94,7 @@ pub struct Resource {
 pub struct Asset {
     /// `ZUUID`: the asset's own name in the library.
     pub uuid: String,
-    /// Below the media root: `ZDIRECTORY/ZFILENAME`, as a clean relative path.
+    /// Below the media root: `ZDIRECTORY/ZFILENAME`, as a clean relative path; empty when the library names none.
     pub path: String,
     /// The name it was taken or imported under: text from the phone.
     pub original_name: Option<String>,
@@ -160,6 +160,9 @@ pub struct Library {
     /// Uploaded assets including trashed ones, for the comparison with the server's count.
     #[serde(skip)]
     pub uploaded_with_trashed: Option<u64>,
+    /// What the library could not say, e.g. a column that it does not have; `collect` moves them to the visit's gaps.
+    #[serde(skip)]
+    pub gaps: Vec<Gap>,
 }
 
 /// One file that the walk over AFC saw.

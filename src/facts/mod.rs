@@ -7,6 +7,7 @@
 //! *never* or *none*. A rule must never take unknown for no.
 
 mod library;
+pub mod path;
 pub mod text;
 
 pub use library::{
@@ -16,6 +17,7 @@ pub use library::{
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use serde::{Serialize, Serializer};
 
 /// Where a value was read.
@@ -234,6 +236,18 @@ pub struct Engine {
     /// Assets by uniform type, as the server counted them.
     pub cloud_asset_count: Maybe<u64>,
     pub cloud_asset_count_checked_at: Maybe<Timestamp>,
+    pub upgrade_suggested: Maybe<bool>,
+    pub server_feature_version: Maybe<i64>,
+    pub has_changes_to_process: Maybe<bool>,
+    pub last_prune_date: Maybe<Timestamp>,
+    pub last_complete_prefetch_date: Maybe<Timestamp>,
+    pub shared_library_exit_remaining: Maybe<u64>,
+    /// Numbers whose meaning no source states; shown as they are, never judged.
+    pub blocked_reason: Maybe<i64>,
+    pub unblocked_reason: Maybe<i64>,
+    pub busy_state: Maybe<i64>,
+    /// Keys of the file that we do not know: text from the phone, sorted, bounded in number.
+    pub unknown_keys: Vec<String>,
 }
 
 /// One entry of the history of switching iCloud Photos on and off.
@@ -245,6 +259,31 @@ pub struct Switching {
     pub at: Timestamp,
     /// The phone's own reason, if it noted one: text from the phone.
     pub reason: Option<String>,
+}
+
+/// The marker files that the engine leaves. Each holds a moment in the phone's *local* time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Markers {
+    /// `cpl_enabled_marker`: iCloud Photos was switched on then, and it is on as long as the file is there. A `None`
+    /// inside: the file is there, its text says nothing.
+    pub enabled: Maybe<Option<DateTime>>,
+    /// `cpl_download_finished_marker`: everything was downloaded at least once.
+    pub download_finished: Maybe<Option<DateTime>>,
+    /// `CPL/initialsync_marker`: the first sync was finished.
+    pub initial_sync: Maybe<Option<DateTime>>,
+}
+
+/// What the engine has not sent yet, from its own store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    /// Files waiting to go up.
+    pub outgoing_files: u64,
+    /// Their bytes.
+    pub outgoing_bytes: u64,
+    /// Changes waiting to go up.
+    pub outgoing_changes: u64,
+    /// Why items were quarantined, with their number, most frequent first: text from the phone.
+    pub quarantined: Vec<(String, u64)>,
 }
 
 /// iCloud Photos.
@@ -268,6 +307,12 @@ pub struct IcloudPhotos {
     pub optimise_storage: Maybe<bool>,
     /// Left-overs of Photo Stream were seen.
     pub photo_stream_traces: Maybe<bool>,
+    /// The marker files.
+    pub markers: Markers,
+    /// What waits to go up, from the engine's own store; a gap `icloud_photos.backlog` when it could not be read.
+    pub backlog: Maybe<Backlog>,
+    /// When the server's configuration last came in (`lastUpdate`).
+    pub server_configuration_at: Maybe<Timestamp>,
     /// The engine's status; `None` with a gap `icloud_photos.engine` when it could not be read, `None` without one
     /// when the file is not there (iCloud Photos was never on).
     #[serde(skip_serializing_if = "Option::is_none")]
