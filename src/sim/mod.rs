@@ -1,1 +1,53 @@
-//! The simulated iPhone: the device's behaviour behind every protocol.
+//! The simulated iPhone: a device's behaviour behind every protocol, from a folder in iOS' own formats.
+//!
+//! It behaves, it does not replay, and it accepts whatever real clients send. [`Device`] is the phone: its data, its
+//! screen, its person, its clock and its faults. [`Bus`] is a [`crate::usbmux::Muxer`] with such phones on it, in
+//! process; [`run`] serves a bus on sockets, where any client of usbmuxd finds it. What the phone changes goes to a
+//! temporary folder that vanishes, unless the device is opened to keep.
+//!
+//! The folder's format is described in the project's README; the protocols where each file says.
+
+use std::path::{Path, PathBuf};
+
+pub mod config;
+mod device;
+pub mod faults;
+mod folder;
+mod healthy;
+mod person;
+mod service;
+pub mod temper;
+pub mod times;
+pub mod tree;
+mod values;
+pub mod version;
+
+pub use device::{Departure, Device};
+pub use service::Service;
+
+/// Why a folder is no simulated device.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It is not there, or no folder.
+    #[error("{} is no folder of a simulated device: {reason}", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file in it is damaged, or says what it may not.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl FolderError {
+    fn damaged(path: &Path, reason: impl ToString) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,464 @@
+//! `device.toml`: what is not data on a phone — its mood, its person, its trust, its link and its faults.
+//!
+//! Knows the keys and their bounds; knows nothing of what they do. The file is read again whenever it changes, so
+//! that a test or a person can act on a running phone; a file that became wrong is reported and the last good one
+//! stays in force.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Deserialize;
+
+use super::FolderError;
+
+/// The file's name in a simulated device's folder.
+pub const FILE: &str = "device.toml";
+/// Larger than any sensible `device.toml`.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The file's stamp is looked at no more often than this.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How hard the phone makes the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Temper {
+    /// As easy as a phone can be.
+    #[default]
+    Kind,
+    /// As hard as real phones were seen to be.
+    Harsh,
+}
+
+/// How fast the phone's USB port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Speed {
+    /// USB 2, 480 Mbit/s.
+    #[default]
+    High,
+    /// USB 3, 5 Gbit/s.
+    Super,
+}
+
+/// How the phone shows itself on the bus.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Usb {
+    /// USB product id.
+    pub product_id: u16,
+    /// Speed of the port.
+    pub speed: Speed,
+}
+
+impl Default for Usb {
+    fn default() -> Self {
+        Self { product_id: 0x12a8, speed: Speed::High }
+    }
+}
+
+/// Whether the screen is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lock {
+    /// In use.
+    #[default]
+    Unlocked,
+    /// Locked, but the passcode was entered since it started: its data can be read with an escrow bag.
+    Locked,
+    /// Not unlocked since it started: its data is sealed.
+    BeforeFirstUnlock,
+}
+
+/// The screen lock.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LockConfig {
+    /// The state that the file puts the phone in, when it is opened and whenever this value changes.
+    pub state: Lock,
+    /// Whether a backup asks for the passcode where the iOS version does (16.1 and later).
+    pub passcode_for_backup: bool,
+}
+
+impl Default for LockConfig {
+    fn default() -> Self {
+        Self { state: Lock::Unlocked, passcode_for_backup: true }
+    }
+}
+
+/// The person who holds the phone. Milliseconds after being asked; 0 = never.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Person {
+    /// Taps Trust.
+    pub trusts_after_ms: u64,
+    /// Enters the passcode that a backup asks for.
+    pub enters_passcode_after_ms: u64,
+    /// Unlocks the screen.
+    pub unlocks_after_ms: u64,
+}
+
+impl Default for Person {
+    fn default() -> Self {
+        Self { trusts_after_ms: 300, enters_passcode_after_ms: 300, unlocks_after_ms: 500 }
+    }
+}
+
+/// What the phone answers to a host that wants to pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// Shows the dialog, and the person trusts.
+    #[default]
+    PairedOnRequest,
+    /// The person tapped "Don't Trust".
+    Denied,
+    /// The dialog is up and nobody answers it.
+    Pending,
+    /// Wants a supervising host's certificate.
+    Supervised,
+    /// Has forgotten every host: records made before get `InvalidHostID`.
+    Stale,
+}
+
+/// Trust.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrustConfig {
+    /// The state.
+    pub state: Trust,
+}
+
+/// What is answered with the device's own refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Refuse {
+    /// Lockdown domains that get `GetProhibited`.
+    pub lockdown_domains: Vec<String>,
+    /// Services that get `ServiceProhibited`.
+    pub services: Vec<String>,
+    /// Paths below `media/` that get AFC status 10.
+    pub afc_paths: Vec<String>,
+}
+
+/// Local backups.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupConfig {
+    /// The password that encrypts backups; none: they are not encrypted.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for BackupConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let password = self.password.as_ref().map(|_| "(not shown)");
+        f.debug_struct("BackupConfig").field("password", &password).finish()
+    }
+}
+
+/// Which services speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsServices {
+    /// Those that do on the phone's iOS version.
+    #[default]
+    ByVersion,
+    /// Every one that needs a session.
+    All,
+    /// None.
+    None,
+}
+
+/// TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// On services.
+    pub services: TlsServices,
+}
+
+/// The cable. Absent values cost nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Bytes a second in each direction, all connections together.
+    pub bytes_per_second: Option<u64>,
+    /// The time from a request to its answer, in microseconds.
+    pub round_trip_us: Option<u64>,
+}
+
+/// The phone's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockConfig {
+    /// How far it is ahead of this computer's.
+    pub offset_seconds: i64,
+}
+
+/// Where a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum At {
+    /// Bytes or requests that AFC reads.
+    AfcRead,
+    /// Bytes or requests that AFC writes.
+    AfcWrite,
+    /// Lockdown replies.
+    Lockdown,
+    /// Bytes of files that a backup sends.
+    BackupUpload,
+    /// DeviceLink messages that a backup sends.
+    BackupMessage,
+    /// All of them together.
+    Any,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The device leaves the bus for 2 s.
+    Unplug,
+    /// The connection stays open and says nothing more.
+    Stall,
+    /// The device refuses with the protocol's own error.
+    Refuse,
+    /// Bytes change on their way.
+    Corrupt,
+    /// Less is delivered than promised.
+    Short,
+    /// A length field states something else than what follows.
+    LieAboutLength,
+}
+
+/// One fault: after so many bytes or messages, so many times.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Where.
+    pub at: At,
+    /// Strikes when so many bytes have passed since it was armed.
+    pub after_bytes: Option<u64>,
+    /// Strikes at the message after so many.
+    pub after_messages: Option<u64>,
+    /// What.
+    pub kind: FaultKind,
+    /// How often; after each it is armed anew.
+    #[serde(default = "once")]
+    pub times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `temper`
+    pub temper: Temper,
+    /// `[usb]`
+    pub usb: Usb,
+    /// `[lock]`
+    pub lock: LockConfig,
+    /// `[person]`
+    pub person: Person,
+    /// `[trust]`
+    pub trust: TrustConfig,
+    /// `[refuse]`
+    pub refuse: Refuse,
+    /// `[backup]`
+    pub backup: BackupConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
+    /// `[link]`
+    pub link: LinkConfig,
+    /// `[clock]`
+    pub clock: ClockConfig,
+    /// `[[fault]]`
+    pub fault: Vec<Fault>,
+}
+
+impl Config {
+    /// Reads the text of a `device.toml`.
+    ///
+    /// # Errors
+    /// A sentence that names the line and the key that is unknown or has a wrong type or value.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        for (i, fault) in config.fault.iter().enumerate() {
+            if fault.after_bytes.is_some() == fault.after_messages.is_some() {
+                return Err(format!(
+                    "the {}. [[fault]] wants either `after_bytes` or `after_messages`",
+                    i + 1
+                ));
+            }
+        }
+        if config.link.bytes_per_second == Some(0) {
+            return Err("`link.bytes_per_second` must not be 0".to_owned());
+        }
+        Ok(config)
+    }
+}
+
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+#[derive(Debug)]
+struct Seen {
+    looked: Instant,
+    stamp: Stamp,
+    config: Arc<Config>,
+}
+
+/// A `device.toml` that is read again when it changes.
+#[derive(Debug)]
+pub(super) struct Watched {
+    path: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+impl Watched {
+    /// Reads the file in `folder`; one that is missing has every default.
+    pub(super) fn open(folder: &Path) -> Result<Self, FolderError> {
+        let path = folder.join(FILE);
+        let stamp = stamp(&path);
+        let config = Arc::new(read(&path)?.unwrap_or_default());
+        Ok(Self { seen: Mutex::new(Seen { looked: Instant::now(), stamp, config }), path })
+    }
+
+    /// The file as it is now. Costs a `stat` at most every [`LOOK_EVERY`].
+    pub(super) fn now(&self) -> Arc<Config> {
+        let mut seen = self.seen();
+        if seen.looked.elapsed() < LOOK_EVERY {
+            return Arc::clone(&seen.config);
+        }
+        seen.looked = Instant::now();
+        let stamp = stamp(&self.path);
+        if stamp == seen.stamp {
+            return Arc::clone(&seen.config);
+        }
+        match read(&self.path) {
+            // A file that is being written is empty for a moment.
+            Ok(None) if stamp.is_some() => return Arc::clone(&seen.config),
+            Ok(config) => seen.config = Arc::new(config.unwrap_or_default()),
+            Err(error) => tracing::warn!("{error}; the phone goes on as before"),
+        }
+        seen.stamp = stamp;
+        Arc::clone(&seen.config)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+/// `None`: no file, or nothing in it.
+fn read(path: &Path) -> Result<Option<Config>, FolderError> {
+    let damaged = |reason: String| FolderError::Damaged { path: path.to_owned(), reason };
+    let text = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+            return Err(damaged("is larger than 1 MiB".to_owned()));
+        }
+        _ => std::fs::read_to_string(path).map_err(|error| damaged(error.to_string()))?,
+    };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    Config::parse(&text).map(Some).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_a_kind_healthy_phone() {
+        let config = Config::parse("").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.usb.product_id, 0x12a8);
+        assert!(config.lock.passcode_for_backup);
+        assert_eq!(config.person.unlocks_after_ms, 500);
+    }
+
+    #[test]
+    fn every_key_of_the_contract_is_known() {
+        let text = r#"
+            temper = "harsh"
+            [usb]
+            product_id = 0x12ab
+            speed = "super"
+            [lock]
+            state = "before-first-unlock"
+            passcode_for_backup = false
+            [person]
+            trusts_after_ms = 0
+            enters_passcode_after_ms = 1
+            unlocks_after_ms = 2
+            [trust]
+            state = "stale"
+            [refuse]
+            lockdown_domains = ["com.apple.fmip"]
+            services = ["com.apple.afc"]
+            afc_paths = ["/PhotoData"]
+            [backup]
+            password = "secret"
+            [tls]
+            services = "all"
+            [link]
+            bytes_per_second = 40000000
+            round_trip_us = 1000
+            [clock]
+            offset_seconds = -300
+            [[fault]]
+            at = "backup-upload"
+            after_bytes = 5
+            kind = "lie-about-length"
+            [[fault]]
+            at = "any"
+            after_messages = 1
+            kind = "unplug"
+            times = 3
+        "#;
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.temper, Temper::Harsh);
+        assert_eq!(config.fault[1].times, 3);
+        assert_eq!(config.fault[0].times, 1);
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_wrong_key_is_named() {
+        for (text, named) in [
+            ("[lock]\nstat = \"locked\"", "stat"),
+            ("tempers = \"kind\"", "tempers"),
+            ("[person]\nunlocks_after_ms = \"soon\"", "unlocks_after_ms"),
+            ("[trust]\nstate = \"maybe\"", "maybe"),
+            ("[[fault]]\nat = \"any\"\nkind = \"stall\"", "after_bytes"),
+            ("[link]\nbytes_per_second = 0", "bytes_per_second"),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.contains(named), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_running_phone_sees_the_change_and_survives_a_wrong_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        let watched = Watched::open(folder.path()).unwrap();
+        std::fs::write(&file, "[lock]\nstate = \"locked\"\n").unwrap();
+        std::thread::sleep(LOOK_EVERY);
+        assert_eq!(watched.now().lock.state, Lock::Locked);
+        std::fs::write(&file, "[lock]\nstate = \"lo").unwrap();
+        std::thread::sleep(LOOK_EVERY);
+        assert_eq!(watched.now().lock.state, Lock::Locked);
+    }
+}

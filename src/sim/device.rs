@@ -1,0 +1,375 @@
+//! One simulated phone: its data, its screen, its clock, its notifications, its faults.
+//!
+//! Knows nothing of sockets and frames; the services are written against it. Everything that a running phone can be
+//! told to do differently is asked for at the moment it matters ([`Device::config`]), never kept.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::{Span, Timestamp};
+use plist::{Dictionary, Value};
+use tokio::sync::{broadcast, watch};
+
+use super::config::{At, Config, FaultKind, Lock, Watched};
+use super::faults::{Amount, Counters};
+use super::folder::{self, Folder};
+use super::temper::Traits;
+use super::times::{self, Times};
+use super::tree::Tree;
+use super::values::Values;
+use super::version::IosVersion;
+use super::{FolderError, healthy};
+use crate::usbmux::Udid;
+
+/// Notifications that a slow observer may lag behind before it misses some.
+const NOTIFICATIONS_KEPT: usize = 1024;
+/// The file of `state/` with a backup password that was changed over the wire.
+const PASSWORD_FILE: &str = "backup.plist";
+/// The domain that says whether backups are encrypted.
+const BACKUP_DOMAIN: &str = "com.apple.mobile.backup";
+
+/// How a phone leaves the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// The cable is out; back after 2 s.
+    Unplugged,
+    /// It restarts; back before its first unlock.
+    Restart,
+    /// It shuts down, or waits in recovery mode: it does not come back by itself.
+    Off,
+}
+
+type Leave = Box<dyn Fn(Departure) + Send + Sync>;
+
+/// A simulated phone. Shared by all its connections.
+pub struct Device {
+    udid: Udid,
+    version: IosVersion,
+    folder: Folder,
+    config: Watched,
+    values: Mutex<Values>,
+    times: BTreeMap<String, Times>,
+    ioregistry: Dictionary,
+    profiles: Dictionary,
+    apps: Vec<Dictionary>,
+    faults: Counters,
+    lock: watch::Sender<Lock>,
+    /// What `device.toml` said of the lock when it was last applied.
+    lock_told: Mutex<Lock>,
+    pub(super) unlock_wanted: AtomicBool,
+    notifications: broadcast::Sender<Arc<str>>,
+    plugged_in: Mutex<Instant>,
+    leave: Mutex<Option<Leave>>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("udid", &self.udid).field("folder", &self.folder.path).finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// Opens the folder of a simulated phone. With `keep`, what happens to the phone stays in its folder; else it
+    /// goes to a temporary one that vanishes with the device.
+    ///
+    /// # Errors
+    /// The folder or the file in it that is damaged, with the reason.
+    pub fn open(dir: &Path, keep: bool) -> Result<Arc<Self>, FolderError> {
+        let folder = Folder::open(dir, keep)?;
+        let config = Watched::open(dir)?;
+        let (values, udid) = Values::read(&folder)?;
+        let version = version(&values, &folder)?;
+        let lock = config.now().lock.state;
+        Ok(Arc::new(Self {
+            udid,
+            version,
+            values: Mutex::new(values),
+            times: times::read(dir)?,
+            ioregistry: folder.dictionary("ioregistry.plist")?.unwrap_or_else(healthy::ioregistry),
+            profiles: laid_over(healthy::profiles(), folder.dictionary("profiles.plist")?),
+            apps: apps(&folder)?,
+            faults: Counters::default(),
+            lock: watch::Sender::new(lock),
+            lock_told: Mutex::new(lock),
+            unlock_wanted: AtomicBool::new(false),
+            notifications: broadcast::Sender::new(NOTIFICATIONS_KEPT),
+            plugged_in: Mutex::new(Instant::now()),
+            leave: Mutex::default(),
+            config,
+            folder,
+        }))
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn udid(&self) -> &Udid {
+        &self.udid
+    }
+
+    /// Its iOS.
+    #[must_use]
+    pub fn version(&self) -> IosVersion {
+        self.version
+    }
+
+    /// `device.toml` as it is now; a changed lock state takes effect.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        let config = self.config.now();
+        let mut told = lock(&self.lock_told);
+        if *told != config.lock.state {
+            *told = config.lock.state;
+            self.set_lock(config.lock.state);
+        }
+        config
+    }
+
+    /// What its temper makes it do.
+    #[must_use]
+    pub fn traits(&self) -> Traits {
+        Traits::of(self.config().temper)
+    }
+
+    // -- what is on it --
+
+    /// `media/`, the AFC root, with what was written to it.
+    #[must_use]
+    pub fn media(&self) -> &Tree {
+        &self.folder.media
+    }
+
+    /// `files/`, by domain: what a backup holds besides `media/`.
+    #[must_use]
+    pub fn files(&self) -> &Tree {
+        &self.folder.files
+    }
+
+    /// `crashes/`.
+    #[must_use]
+    pub fn crashes(&self) -> &Tree {
+        &self.folder.crashes
+    }
+
+    /// A folder on this computer for temporary files; it vanishes with the device.
+    #[must_use]
+    pub fn temporary(&self) -> &Path {
+        self.folder.temporary()
+    }
+
+    /// The dates that `media.times` gives to a file, by its path below `media/`.
+    #[must_use]
+    pub fn times(&self, path: &str) -> Option<Times> {
+        self.times.get(path.trim_matches('/')).copied()
+    }
+
+    /// The IORegistry's entries, by name or class.
+    #[must_use]
+    pub fn ioregistry(&self) -> &Dictionary {
+        &self.ioregistry
+    }
+
+    /// MCInstall's answers, by request.
+    #[must_use]
+    pub fn profiles(&self) -> &Dictionary {
+        &self.profiles
+    }
+
+    /// What is installed, as installation_proxy tells it.
+    #[must_use]
+    pub fn apps(&self) -> &[Dictionary] {
+        &self.apps
+    }
+
+    /// A file of what the phone remembers; `None` if there is none.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn read_state(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        folder::read_state(&self.folder.state, name)
+    }
+
+    /// Remembers a file, replaced in one step.
+    ///
+    /// # Errors
+    /// What writing gave.
+    pub fn write_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        folder::write_state(&self.folder.state, name, bytes)
+    }
+
+    // -- lockdown's values --
+
+    /// A lockdown value as a paired host reads it. The null domain is `""`.
+    #[must_use]
+    pub fn value(&self, domain: &str, key: &str) -> Option<Value> {
+        if let Some(value) = self.live_value(domain, key) {
+            return Some(value);
+        }
+        lock(&self.values).value(domain, key).cloned()
+    }
+
+    /// A string of the null domain, such as `ProductType`.
+    #[must_use]
+    pub fn string(&self, key: &str) -> Option<String> {
+        self.value("", key).and_then(Value::into_string)
+    }
+
+    /// A whole lockdown domain as a paired host reads it.
+    #[must_use]
+    pub fn domain(&self, domain: &str) -> Dictionary {
+        let mut values = lock(&self.values).domain(domain);
+        for key in ["TimeIntervalSince1970", "PasswordProtected", "WillEncrypt"] {
+            if let Some(value) = self.live_value(domain, key) {
+                values.insert(key.to_owned(), value);
+            }
+        }
+        values
+    }
+
+    /// Sets a lockdown value or removes it, until the device is closed.
+    pub fn set_value(&self, domain: &str, key: &str, value: Option<Value>) {
+        lock(&self.values).set(domain, key, value);
+    }
+
+    /// Values that follow from the phone's state rather than from a file.
+    fn live_value(&self, domain: &str, key: &str) -> Option<Value> {
+        match (domain, key) {
+            ("", "TimeIntervalSince1970") if !lock(&self.values).states(key) => {
+                Some(Value::Real(self.clock().as_nanosecond() as f64 / 1e9))
+            }
+            ("", "PasswordProtected") if *self.lock.borrow() != Lock::Unlocked => Some(Value::Boolean(true)),
+            (BACKUP_DOMAIN, "WillEncrypt") if self.backup_password().is_some() => Some(Value::Boolean(true)),
+            _ => None,
+        }
+    }
+
+    /// The password that encrypts backups: the one set over the wire, else the one of `device.toml`.
+    #[must_use]
+    pub fn backup_password(&self) -> Option<String> {
+        let changed = self.read_state(PASSWORD_FILE).ok().flatten();
+        let changed = changed.and_then(|bytes| plist::from_bytes::<Dictionary>(&bytes).ok());
+        match changed {
+            Some(state) => state.get("Password").and_then(Value::as_string).map(str::to_owned),
+            None => self.config().backup.password.clone(),
+        }
+    }
+
+    /// Sets or removes the password that encrypts backups.
+    ///
+    /// # Errors
+    /// What remembering it gave.
+    pub fn set_backup_password(&self, password: Option<&str>) -> io::Result<()> {
+        let mut state = Dictionary::new();
+        state.extend(password.map(|password| ("Password".to_owned(), Value::from(password))));
+        let mut bytes = Vec::new();
+        plist::to_writer_binary(&mut bytes, &state).map_err(io::Error::other)?;
+        self.write_state(PASSWORD_FILE, &bytes)?;
+        self.set_value(BACKUP_DOMAIN, "WillEncrypt", Some(Value::Boolean(password.is_some())));
+        self.post_notification("com.apple.mobile.backup.domain_changed");
+        Ok(())
+    }
+
+    // -- screen, clock, notifications, faults --
+
+    /// The screen lock, to be watched.
+    #[must_use]
+    pub fn lock(&self) -> watch::Receiver<Lock> {
+        self.lock.subscribe()
+    }
+
+    /// Locks or unlocks the phone.
+    pub fn set_lock(&self, state: Lock) {
+        self.lock.send_replace(state);
+    }
+
+    /// The phone's clock.
+    #[must_use]
+    pub fn clock(&self) -> Timestamp {
+        let ahead = Span::new().try_seconds(self.config().clock.offset_seconds);
+        let now = Timestamp::now();
+        ahead.and_then(|ahead| now.checked_add(ahead)).unwrap_or(now)
+    }
+
+    /// Posts a notification to everybody who observes it.
+    pub fn post_notification(&self, name: &str) {
+        // Nobody observing is no error.
+        let _ = self.notifications.send(Arc::from(name));
+    }
+
+    /// All notifications from now on.
+    #[must_use]
+    pub fn notifications(&self) -> broadcast::Receiver<Arc<str>> {
+        self.notifications.subscribe()
+    }
+
+    /// Counts what a service is about to move, and says what fault strikes now. [`FaultKind::Unplug`] has happened
+    /// already when it is returned; the others are the caller's to act out.
+    #[must_use]
+    pub fn fault(&self, at: At, amount: Amount) -> Option<FaultKind> {
+        let config = self.config();
+        if config.fault.is_empty() {
+            return None;
+        }
+        let strikes = self.faults.count(&config.fault, at, amount);
+        if strikes == Some(FaultKind::Unplug) {
+            self.leave(Departure::Unplugged);
+        }
+        strikes
+    }
+
+    // -- the bus --
+
+    /// Leaves the bus: every connection dies.
+    pub fn leave(&self, departure: Departure) {
+        if let Some(leave) = &*lock(&self.leave) {
+            leave(departure);
+        }
+    }
+
+    /// What [`Device::leave`] does; given by the bus that the phone is plugged into.
+    pub(super) fn on_leave(&self, leave: Leave) {
+        *lock(&self.leave) = Some(leave);
+    }
+
+    /// The phone is on the bus (again).
+    pub(super) fn plugged_in(&self) {
+        *lock(&self.plugged_in) = Instant::now();
+    }
+
+    /// How long it has been on the bus.
+    pub(super) fn plugged_in_for(&self) -> Duration {
+        lock(&self.plugged_in).elapsed()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn version(values: &Values, folder: &Folder) -> Result<IosVersion, FolderError> {
+    let text = values.value("", "ProductVersion").and_then(Value::as_string).unwrap_or_default();
+    IosVersion::parse(text).ok_or_else(|| {
+        let reason = format!("`ProductVersion` {text:?} is no iOS version such as 18.4.1");
+        FolderError::damaged(&folder.path.join(super::values::FILE), reason)
+    })
+}
+
+fn laid_over(mut below: Dictionary, above: Option<Dictionary>) -> Dictionary {
+    below.extend(above.into_iter().flatten());
+    below
+}
+
+fn apps(folder: &Folder) -> Result<Vec<Dictionary>, FolderError> {
+    const FILE: &str = "apps.plist";
+    let wants = || FolderError::damaged(&folder.path.join(FILE), "wants an array of dictionaries");
+    match folder.plist(FILE)? {
+        None => Ok(healthy::apps()),
+        Some(Value::Array(apps)) => {
+            apps.into_iter().map(|app| app.into_dictionary().ok_or_else(wants)).collect()
+        }
+        Some(_) => Err(wants()),
+    }
+}
