@@ -68,7 +68,10 @@ pub struct Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Device").field("udid", &self.udid).field("folder", &self.folder.path).finish_non_exhaustive()
+        f.debug_struct("Device")
+            .field("udid", &self.udid)
+            .field("folder", &self.folder.path)
+            .finish_non_exhaustive()
     }
 }
 

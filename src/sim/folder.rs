@@ -9,6 +9,7 @@ use plist::{Dictionary, Value};
 use super::FolderError;
 use super::tree::Tree;
 use crate::durable;
+use crate::frame::{self, Limits};
 
 /// Larger than any property list that a phone's folder has.
 const PLIST_BYTES_MAX: u64 = 16 << 20;
@@ -31,13 +32,10 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path, keep: bool) -> Result<Self, FolderError> {
-        let no_folder = |reason: io::Error| FolderError::NoFolder {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        };
+        let no_folder =
+            |reason: io::Error| FolderError::NoFolder { path: path.to_owned(), reason: reason.to_string() };
         let dir = Dir::open_ambient_dir(path, cap_std::ambient_authority()).map_err(no_folder)?;
-        let temporary =
-            tempfile::Builder::new().prefix("idevice-fix-sim-").tempdir().map_err(no_folder)?;
+        let temporary = tempfile::Builder::new().prefix("idevice-fix-sim-").tempdir().map_err(no_folder)?;
         let tree = |name: &str| {
             let tree = if keep { kept(&dir, name) } else { overlaid(&dir, temporary.path(), name) };
             tree.map_err(|error| FolderError::damaged(&path.join(name), error))
@@ -65,19 +63,17 @@ impl Folder {
     /// Reads a property list of the folder; `None` if it is not there.
     pub(super) fn plist(&self, name: &str) -> Result<Option<Value>, FolderError> {
         let path = self.path.join(name);
+        let damaged = |error: String| FolderError::damaged(&path, error);
         match std::fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FolderError::damaged(&path, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(damaged(error.to_string())),
             Ok(metadata) if metadata.len() > PLIST_BYTES_MAX => {
-                Err(FolderError::damaged(&path, "is larger than 16 MiB"))
+                return Err(damaged("is larger than 16 MiB".to_owned()));
             }
-            Ok(_) => {
-                let value = Value::from_file(&path).map_err(|error| {
-                    FolderError::damaged(&path, format!("is no property list: {error}"))
-                })?;
-                Ok(Some(value))
-            }
+            Ok(_) => {}
         }
+        let bytes = std::fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+        frame::parse(&bytes, &Limits::FILE).map(Some).map_err(|error| damaged(error.to_string()))
     }
 }
 

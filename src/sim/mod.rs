@@ -14,6 +14,7 @@ mod device;
 pub mod faults;
 mod folder;
 mod healthy;
+mod notification_proxy;
 mod person;
 mod service;
 pub mod temper;

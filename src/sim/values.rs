@@ -90,3 +90,48 @@ fn udid(null: &Dictionary, seed: [u8; 8]) -> Result<Udid, String> {
         format!("`UniqueDeviceID` {text:?} is no UDID: want 24 to 40 hexadecimal digits and hyphens")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lockdown: Option<&str>) -> Result<(Values, Udid), FolderError> {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(text) = lockdown {
+            let text = format!("<?xml version=\"1.0\"?><plist version=\"1.0\"><dict>{text}</dict></plist>");
+            std::fs::write(folder.path().join(FILE), text).unwrap();
+        }
+        Values::read(&Folder::open(folder.path(), false).unwrap())
+    }
+
+    #[test]
+    fn a_folder_without_values_is_a_healthy_phone_of_its_own() {
+        let (values, udid) = read(None).unwrap();
+        assert_eq!(values.value("", "UniqueDeviceID").unwrap().as_string(), Some(udid.as_str()));
+        assert_ne!(read(None).unwrap().1, udid);
+        assert!(values.value("com.apple.mobile.backup", "CloudBackupEnabled").is_some());
+    }
+
+    #[test]
+    fn the_null_domain_is_laid_over_and_any_other_replaced() {
+        let text = "<key></key><dict><key>DeviceName</key><string>Anna</string></dict>
+            <key>com.apple.mobile.backup</key><dict/>";
+        let (values, _) = read(Some(text)).unwrap();
+        assert_eq!(values.value("", "DeviceName").unwrap().as_string(), Some("Anna"));
+        assert!(values.states("DeviceName") && !values.states("ProductType"));
+        assert!(values.value("", "ProductType").is_some());
+        assert!(values.domain("com.apple.mobile.backup").is_empty());
+        assert!(!values.domain("com.apple.mobile.battery").is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_the_reason() {
+        let wrong = "<key></key><dict><key>UniqueDeviceID</key><string>../x</string></dict>";
+        for (text, named) in
+            [("<key>x</key><true/>", "\"x\""), (wrong, "UniqueDeviceID"), ("<dict>", "property list")]
+        {
+            let error = read(Some(text)).unwrap_err().to_string();
+            assert!(error.contains(FILE) && error.contains(named), "{error}");
+        }
+    }
+}
