@@ -1,0 +1,230 @@
+//! Sentences and figures that the text and the HTML both show, drawn once from the report's values.
+
+use serde_json::Value;
+
+use super::{Finding, Reason, Report, Verdict, Whereabouts};
+use crate::facts::text::plain;
+use crate::visit::words;
+
+/// What a verdict is, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Light {
+    Safe,
+    NotSafe,
+    CannotTell,
+}
+
+impl Light {
+    /// Anything but the two known words is no knowledge.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "safe" => Light::Safe,
+            "not-safe" => Light::NotSafe,
+            _ => Light::CannotTell,
+        }
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Light::Safe => "SAFE",
+            Light::NotSafe => "NOT SAFE",
+            Light::CannotTell => "CANNOT TELL",
+        }
+    }
+}
+
+/// The photos' verdict in one sentence. Text from the phone is defused, not yet escaped for HTML.
+pub(super) fn headline(report: &Report) -> String {
+    let verdict = &report.diagnosis.verdict;
+    let reasons: Vec<&Reason> = verdict.reasons.iter().filter(|reason| reason.of == "photos").collect();
+    match (Light::of(&verdict.photos), reasons.first()) {
+        (Light::Safe, _) => match number(report, "library.assets") {
+            Some(0) => "There are no photos on this phone.".to_owned(),
+            Some(assets) => format!(
+                "Your photos are safe: the originals of all {} are in at least two places.",
+                words::counted(assets, "photo and video", "photos and videos")
+            ),
+            None => "Your photos are safe: every original is in at least two places.".to_owned(),
+        },
+        (Light::NotSafe, Some(reason)) => format!("Your photos are not safe yet: {}.", clause(&reason.text)),
+        (Light::NotSafe, None) => "Your photos are not safe yet.".to_owned(),
+        (Light::CannotTell, Some(reason)) => {
+            format!("Whether your photos are safe cannot be told: {}.", clause(&reason.text))
+        }
+        (Light::CannotTell, None) => "Whether your photos are safe cannot be told.".to_owned(),
+    }
+}
+
+/// A sentence as part of another: no full stop.
+fn clause(sentence: &str) -> String {
+    plain(sentence.trim_end_matches('.'))
+}
+
+/// The device in one line: name, model, iOS.
+pub(super) fn device_line(report: &Report) -> Option<String> {
+    let device = report.diagnosis.device.as_ref()?;
+    let model = device.model.as_ref().or(device.product_type.as_ref());
+    let parts = [
+        Some(plain(device.name.as_deref().unwrap_or("iPhone"))),
+        model.map(|model| plain(model)),
+        device.ios_version.as_ref().map(|version| format!("iOS {}", plain(version))),
+        report.simulated.then(|| "simulated".to_owned()),
+    ];
+    Some(parts.into_iter().flatten().collect::<Vec<_>>().join(" · "))
+}
+
+/// The finding that answers "why?": the worst, unless it is a mere notice.
+pub(super) fn answer(report: &Report) -> Option<&Finding> {
+    report.diagnosis.findings.first().filter(|finding| finding.severity != "notice")
+}
+
+/// A whole number among the facts, by its dotted name.
+pub(super) fn number(report: &Report, name: &str) -> Option<u64> {
+    fact(report, name)?.as_u64()
+}
+
+/// A fact by its dotted name; `None` also for `null`.
+pub(super) fn fact<'r>(report: &'r Report, name: &str) -> Option<&'r Value> {
+    name.split('.').try_fold(&report.diagnosis.facts, |value, part| value.get(part)).filter(|v| !v.is_null())
+}
+
+/// What the place of an original is called.
+pub(super) fn place_words(place: &str) -> &'static str {
+    match place {
+        "here-and-in-icloud" => "on the phone and in iCloud",
+        "only-here" => "only on the phone",
+        "only-in-icloud" => "only in iCloud",
+        "in-neither" => "in neither",
+        _ => "unknown",
+    }
+}
+
+/// Is an original of this place on the phone?
+pub(super) fn on_phone(place: &str) -> bool {
+    matches!(place, "here-and-in-icloud" | "only-here")
+}
+
+/// Is an original of this place in iCloud?
+pub(super) fn in_icloud(place: &str) -> bool {
+    matches!(place, "here-and-in-icloud" | "only-in-icloud")
+}
+
+/// The rows of the whereabouts that hold anything.
+pub(super) fn places(report: &Report) -> Vec<&Whereabouts> {
+    report.whereabouts.iter().flatten().filter(|row| row.assets > 0).collect()
+}
+
+/// The risky steps, each with its verdict and the name by which `gate` knows it.
+pub(super) fn risky(verdict: &Verdict) -> [(&'static str, &'static str, Light); 3] {
+    [
+        ("erase", "Erase the phone and restore it", Light::of(&verdict.erase)),
+        (
+            "delete-icloud-library",
+            "Delete the photo library in iCloud",
+            Light::of(&verdict.delete_icloud_library),
+        ),
+        ("toggle-icloud-photos", "Turn iCloud Photos off and on", Light::of(&verdict.toggle_icloud_photos)),
+    ]
+}
+
+/// Does this reason speak of the time after an erase (rather than of the owner's data)?
+pub(super) fn is_after_the_erase(reason: &Reason) -> bool {
+    matches!(
+        reason.id.as_str(),
+        "find-my-on"
+            | "find-my-unknown"
+            | "local-backup-not-encrypted"
+            | "battery-too-low-to-erase"
+            | "battery-low"
+    )
+}
+
+/// The reasons against one risky step: those of the owner's data, then those of the time after.
+pub(super) fn reasons<'r>(report: &'r Report, of: &str) -> (Vec<&'r Reason>, Vec<&'r Reason>) {
+    report
+        .diagnosis
+        .verdict
+        .reasons
+        .iter()
+        .filter(|reason| reason.of == of)
+        .partition(|r| !is_after_the_erase(r))
+}
+
+/// What keeps a rung shut, in words where a reason or a finding has them.
+pub(super) fn blocked_by(report: &Report, rung: &super::Rung) -> Vec<String> {
+    let diagnosis = &report.diagnosis;
+    let words = |id: &String| {
+        let reason =
+            diagnosis.verdict.reasons.iter().find(|reason| reason.id == *id).map(|reason| &reason.text);
+        let finding =
+            diagnosis.findings.iter().find(|finding| finding.id == *id).map(|finding| &finding.title);
+        let remedy = diagnosis.ladder.iter().find(|other| other.remedy == *id).map(|other| &other.title);
+        clause(reason.or(finding).or(remedy).unwrap_or(id))
+    };
+    rung.blocked_by.iter().map(words).collect()
+}
+
+/// What was copied, in one sentence.
+pub(super) fn photos_done(report: &Report) -> Option<String> {
+    let photos = report.protection.as_ref()?.photos.as_ref()?;
+    let copied = if photos.copied_files == 0 {
+        "nothing new to copy".to_owned()
+    } else {
+        format!(
+            "{} copied, {}, in {}",
+            words::counted(photos.copied_files, "file", "files"),
+            words::bytes(photos.copied_bytes),
+            words::duration(std::time::Duration::from_secs(photos.seconds))
+        )
+    };
+    let taken = match photos.from_backup_files {
+        0 => String::new(),
+        n => format!("; {} taken from the backup, since the phone refused to hand it out", words::count(n)),
+    };
+    let proven = match photos.verified_at {
+        Some(_) if photos.proven_files == 1 => {
+            "; the 1 file of the copy was read again and is whole".to_owned()
+        }
+        Some(_) => {
+            format!(
+                "; all {} files of the copy were read again and are whole",
+                words::count(photos.proven_files)
+            )
+        }
+        None => "; the copy is NOT proven".to_owned(),
+    };
+    Some(format!("{copied}{taken}{proven}."))
+}
+
+/// What was backed up, in one sentence.
+pub(super) fn backup_done(report: &Report) -> Option<String> {
+    let backup = report.protection.as_ref()?.backup.as_ref()?;
+    let proven = match (backup.verified_at, backup.proven_inside) {
+        (None, _) => "it is NOT proven",
+        (Some(_), true) => "every file was read again and is whole",
+        (Some(_), false) => {
+            "every file was read again and is what came over the cable; without its password only its outside is proven"
+        }
+    };
+    Some(format!(
+        "{} in {}, {}; {} came over the cable in {}; {proven}.",
+        words::counted(backup.files, "file", "files"),
+        words::bytes(backup.bytes),
+        if backup.encrypted { "encrypted" } else { "not encrypted" },
+        words::bytes(backup.received_bytes),
+        words::duration(std::time::Duration::from_secs(backup.seconds)),
+    ))
+}
+
+/// A value that shows a finding, as people read it: `isExceedingQuota = true (afc:/PhotoData/CPL/syncstatus.plist)`.
+pub(super) fn evidence(evidence: &super::Evidence) -> String {
+    let value = match &evidence.value {
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
+    };
+    match (evidence.key.as_str(), evidence.source.as_str()) {
+        ("", source) => format!("{} = {value}", plain(source)),
+        (key, "") => format!("{} = {value}", plain(key)),
+        (key, source) => format!("{} = {value} ({})", plain(key), plain(source)),
+    }
+}
