@@ -4,11 +4,18 @@
 //! one, and nothing above this module can tell them apart. The socket's messages live here once, for its client and
 //! its server.
 
+pub mod address;
+
+pub mod message;
+
+
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+
+pub use address::Address;
 
 /// A stream of bytes in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug {}
