@@ -216,7 +216,9 @@ mod tests {
         let record = new_record(&HostKeys::generate(), &key, "HOST", "BUID").unwrap();
         let root_der = certificate("RootCertificate", record.root_certificate().unwrap()).unwrap();
         let (_, root) = X509Certificate::from_der(&root_der).unwrap();
-        for pem in [record.device_certificate(), record.host_certificate(), record.root_certificate().unwrap()] {
+        for pem in
+            [record.device_certificate(), record.host_certificate(), record.root_certificate().unwrap()]
+        {
             let der = certificate("any", pem).unwrap();
             let (_, parsed) = X509Certificate::from_der(&der).unwrap();
             assert_eq!(parsed.version(), x509_parser::x509::X509Version::V3);
@@ -243,7 +245,8 @@ mod tests {
             assert!(DeviceKey::from_pem(&pem[..length]).is_err(), "cut at {length}");
         }
         let long = [pem.as_slice(), &vec![b'\n'; PUBLIC_KEY_BYTES_MAX]].concat();
-        for bad in [&b"-----BEGIN RSA PUBLIC KEY-----\nAAAA\n-----END RSA PUBLIC KEY-----\n"[..], b"", &long] {
+        for bad in [&b"-----BEGIN RSA PUBLIC KEY-----\nAAAA\n-----END RSA PUBLIC KEY-----\n"[..], b"", &long]
+        {
             assert!(DeviceKey::from_pem(bad).is_err());
         }
     }

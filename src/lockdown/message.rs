@@ -124,9 +124,7 @@ impl Request {
             }
             "ValidatePair" => Self::ValidatePair { record: record() },
             "Unpair" => Self::Unpair { record: record() },
-            "StartSession" => {
-                Self::StartSession { host_id: text("HostID"), system_buid: text("SystemBUID") }
-            }
+            "StartSession" => Self::StartSession { host_id: text("HostID"), system_buid: text("SystemBUID") },
             "StopSession" => Self::StopSession { session_id: text("SessionID") },
             "StartService" => Self::StartService {
                 service: text("Service"),

@@ -141,11 +141,7 @@ fn certified(
         x509_parser::x509::SubjectPublicKeyInfo::from_der(&spki)
             .is_ok_and(|(_, spki)| *spki.subject_public_key.data == *of_certificate.pkcs1_der())
     });
-    if belongs {
-        Ok(Arc::new(CertifiedKey::new(vec![certificate], key)))
-    } else {
-        Err(BadRecord::KeysDiffer)
-    }
+    if belongs { Ok(Arc::new(CertifiedKey::new(vec![certificate], key))) } else { Err(BadRecord::KeysDiffer) }
 }
 
 /// Presents the host's certificate whatever the device hints at: its hints are empty names.

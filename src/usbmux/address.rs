@@ -92,7 +92,18 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_its_text() {
-        for form in ["", "usbmuxd", "UNIX:", "UNIX:relative", ":27015", "host:", "host:0", "host:99999", "::1:2", "a/b:2"] {
+        for form in [
+            "",
+            "usbmuxd",
+            "UNIX:",
+            "UNIX:relative",
+            ":27015",
+            "host:",
+            "host:0",
+            "host:99999",
+            "::1:2",
+            "a/b:2",
+        ] {
             assert!(matches!(Address::parse(form), Err(Error::BadAddress(text)) if text == form), "{form}");
         }
     }

@@ -8,7 +8,6 @@ pub mod address;
 
 pub mod message;
 
-
 use std::fmt::Debug;
 
 use async_trait::async_trait;

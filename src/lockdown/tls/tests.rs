@@ -84,7 +84,8 @@ async fn a_stolen_certificate_without_its_key_is_a_key_mismatch() {
 async fn a_host_that_was_not_paired_is_turned_away() {
     let paired = paired();
     // The stranger knows the device's key, and has certificates of its own.
-    let record = new_record(&HostKeys::generate(), &DeviceKey::of_pair(&paired.device), "HOST", "BUID").unwrap();
+    let record =
+        new_record(&HostKeys::generate(), &DeviceKey::of_pair(&paired.device), "HOST", "BUID").unwrap();
     let (_, device) = meet(client_config(&record).unwrap(), paired.server(Newest::Tls12)).await;
     assert!(!device);
 }
