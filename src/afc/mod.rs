@@ -3,10 +3,18 @@
 //! Knows paths as the phone names them and nothing of photos or of this computer's file system. The format is described
 //! in libimobiledevice's `afc.h` and `afc.c`; where clients differ, the layout that all of them accept is written.
 
+pub mod client;
+mod error;
+mod flight;
 pub mod info;
 pub mod packet;
 pub mod request;
+#[cfg(test)]
+mod tests;
 
+pub use client::{Afc, File, Settings};
+pub use error::{Cause, Error};
+pub use flight::Pacing;
 pub use info::{DeviceInfo, Directory, FileInfo, Kind};
 pub use packet::{Operation, Status};
-pub use request::{Lock, OpenMode, Request};
+pub use request::{Lock, OpenMode, Request, Whence};

@@ -1,0 +1,541 @@
+//! One connection's requests in flight: numbers, turns, windows, time limits.
+//!
+//! A task writes, a task reads. Replies must come in the order of the requests: reads of one handle move its position,
+//! so a device that answers out of turn may also have read out of turn, and its bytes cannot be trusted. The first
+//! oddity ends the connection; nothing on it is ever resynchronised.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Cause, Error};
+use super::packet::{HEADER_BYTES, Header, Operation, READ_BYTES_MAX, Status, u64_at};
+use super::request::Request;
+use crate::usbmux::Stream;
+
+/// The most requests in flight on one connection.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// The most bytes of replies that may be on their way at once, in KiB.
+const REPLY_KIB_MAX: u32 = 8 << 10;
+
+/// What a reply without data may have as its body: eight bytes are right, a few more are borne.
+const NUMBER_BODY_MAX: u64 = 64;
+
+/// The slowest rate at which a reply's body may trickle in before the device counts as stalled.
+const TRICKLE_BYTES_PER_SECOND: u64 = 32 << 10;
+
+/// Small replies are read from the stream in pieces of this size.
+const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// How deep requests may be kept in flight with one phone. Outlives a connection: what one connection learned the hard
+/// way, the next one knows.
+#[derive(Debug)]
+pub struct Pacing(AtomicUsize);
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self(AtomicUsize::new(IN_FLIGHT_MAX))
+    }
+}
+
+impl Pacing {
+    /// The most requests in flight that this phone is trusted with.
+    #[must_use]
+    pub fn ceiling(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One request at a time from now on.
+    pub fn fall_back(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+}
+
+/// What a request wants back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    Status,
+    /// At most so many bytes.
+    Data(u64),
+    Handle,
+    Position,
+}
+
+/// A good answer.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Done,
+    Data(Vec<u8>),
+    Handle(Handle),
+    Position(u64),
+}
+
+/// A handle on the device. Dropped, it is closed there as well.
+#[derive(Debug)]
+pub(super) struct Handle {
+    number: u64,
+    flight: Arc<Flight>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Handle {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its place among the open handles, once its closing is on its way: afterwards a drop asks nothing any more.
+    pub(super) fn closing(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.permit.take()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            let _ = self.flight.push(
+                &Request::FileClose { handle: self.number },
+                b"",
+                Wants::Status,
+                (None, None, Some(permit)),
+            );
+        }
+    }
+}
+
+type Answer = Result<Reply, Failure>;
+
+/// How a request failed, without its name.
+#[derive(Debug, Clone)]
+enum Failure {
+    Status(Status),
+    Dead(Arc<Cause>),
+}
+
+/// Slot, bytes and handle that a request holds until its reply is there, whoever still waits for it.
+type Permits = (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
+
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    operation: Operation,
+    wants: Wants,
+    answer: oneshot::Sender<Answer>,
+    permits: Permits,
+}
+
+#[derive(Debug)]
+struct Wire {
+    next: u64,
+    pending: VecDeque<Pending>,
+    out: mpsc::UnboundedSender<Vec<u8>>,
+    dead: Option<Arc<Cause>>,
+    /// When bytes last came.
+    moved_at: Instant,
+    /// Requests that may be in flight now; answers since that was last thought over; whether it was full meanwhile.
+    window: usize,
+    answered: usize,
+    was_full: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Flight {
+    wire: Mutex<Wire>,
+    slots: Arc<Semaphore>,
+    reply_kib: Arc<Semaphore>,
+    pacing: Arc<Pacing>,
+    limit: Duration,
+    ended: CancellationToken,
+}
+
+/// A request that is on its way.
+#[derive(Debug)]
+pub(super) struct Asked {
+    operation: Operation,
+    path: Arc<str>,
+    sent_at: Instant,
+    answer: oneshot::Receiver<Answer>,
+    flight: Arc<Flight>,
+}
+
+impl Flight {
+    /// Takes the stream over. `limit`: how long an answer may take without a byte arriving.
+    pub(super) fn begin(stream: Stream, pacing: Arc<Pacing>, limit: Duration) -> Arc<Self> {
+        let (out, queue) = mpsc::unbounded_channel();
+        let wire = Wire {
+            next: 1,
+            pending: VecDeque::new(),
+            out,
+            dead: None,
+            moved_at: Instant::now(),
+            window: 1,
+            answered: 0,
+            was_full: false,
+        };
+        let flight = Arc::new(Self {
+            wire: Mutex::new(wire),
+            slots: Arc::new(Semaphore::new(1)),
+            reply_kib: Arc::new(Semaphore::new(REPLY_KIB_MAX as usize)),
+            pacing,
+            limit,
+            ended: CancellationToken::new(),
+        });
+        let (input, output) = tokio::io::split(stream);
+        tokio::spawn(Arc::clone(&flight).run(input, output, queue));
+        flight
+    }
+
+    /// Both directions until one of them ends; the stream is dropped with them.
+    async fn run(
+        self: Arc<Self>,
+        input: ReadHalf<Stream>,
+        output: WriteHalf<Stream>,
+        queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    ) {
+        let cause = {
+            // Its own task: on a fast link one side must not wait for the other to be polled.
+            let mut writer = tokio::spawn(write_requests(output, queue));
+            let cause = tokio::select! {
+                cause = self.read_replies(input) => cause,
+                written = &mut writer => match written {
+                    Ok(Err(error)) => broken(error),
+                    _ => Cause::GivenUp,
+                },
+                () = self.ended.cancelled() => Cause::GivenUp,
+            };
+            writer.abort();
+            cause
+        };
+        self.die(cause);
+    }
+
+    /// Waits for a turn and sends. When this returns the request has its place in the order.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        request: &Request,
+        payload: &[u8],
+        wants: Wants,
+        path: Arc<str>,
+        handle: Option<OwnedSemaphorePermit>,
+    ) -> Result<Asked, Error> {
+        let operation = request.operation();
+        let kib = match wants {
+            // A folder's reply may be large and almost never is: its bound protects memory, this only paces.
+            Wants::Data(most) => most.min(u64::from(READ_BYTES_MAX)).div_ceil(1024).max(1),
+            _ => 1,
+        };
+        let kib = if operation == Operation::FileRead { kib } else { kib.min(16) };
+        let dead = || self.broken(operation, &path);
+        let kib = u32::try_from(kib).expect("at most 4 MiB in KiB");
+        let bytes = Arc::clone(&self.reply_kib).acquire_many_owned(kib).await.map_err(|_| dead())?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| dead())?;
+        match self.push(request, payload, wants, (Some(slot), Some(bytes), handle)) {
+            Ok(answer) => {
+                Ok(Asked { operation, path, sent_at: Instant::now(), answer, flight: Arc::clone(self) })
+            }
+            Err(NotSent::Dead) => Err(dead()),
+            Err(NotSent::Path) => Err(Error::UnsendablePath { path }),
+        }
+    }
+
+    /// Number, place in the order and place in the writer's queue, in one step.
+    fn push(
+        &self,
+        request: &Request,
+        payload: &[u8],
+        wants: Wants,
+        permits: Permits,
+    ) -> Result<oneshot::Receiver<Answer>, NotSent> {
+        let mut wire = self.wire();
+        if wire.dead.is_some() {
+            return Err(NotSent::Dead);
+        }
+        let number = wire.next;
+        let bytes = request.encode(number, payload).map_err(|_| NotSent::Path)?;
+        if wire.pending.is_empty() {
+            wire.moved_at = Instant::now();
+        }
+        wire.next += 1;
+        let (answer, waits) = oneshot::channel();
+        wire.pending.push_back(Pending { number, operation: request.operation(), wants, answer, permits });
+        wire.was_full |= wire.pending.len() >= wire.window;
+        // The writer ends only together with the whole connection, which fails all that is pending.
+        let _ = wire.out.send(bytes);
+        Ok(waits)
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn broken(&self, operation: Operation, path: &Arc<str>) -> Error {
+        let cause = self.wire().dead.clone().unwrap_or_else(|| Arc::new(Cause::GivenUp));
+        Error::Broken { operation, path: Arc::clone(path), cause }
+    }
+
+    /// Lets go of the connection; whatever is in flight fails.
+    pub(super) fn give_up(&self) {
+        self.ended.cancel();
+    }
+
+    /// True once nothing can be asked here any more.
+    pub(super) fn is_dead(&self) -> bool {
+        self.wire().dead.is_some()
+    }
+
+    fn die(&self, cause: Cause) {
+        let cause = Arc::new(cause);
+        let pending = {
+            let mut wire = self.wire();
+            if wire.dead.is_some() {
+                return;
+            }
+            if wire.pending.len() > 1 && !matches!(*cause, Cause::GivenUp) {
+                // Perhaps it was the depth: this phone is asked one thing at a time from now on.
+                self.pacing.fall_back();
+            }
+            wire.dead = Some(Arc::clone(&cause));
+            std::mem::take(&mut wire.pending)
+        };
+        self.slots.close();
+        self.reply_kib.close();
+        for request in pending {
+            let _ = request.answer.send(Err(Failure::Dead(Arc::clone(&cause))));
+        }
+        self.ended.cancel();
+    }
+
+    /// When, as things are now, a request sent at `sent_at` counts as stalled.
+    fn stalls_at(&self, sent_at: Instant) -> Instant {
+        self.wire().moved_at.max(sent_at) + self.limit
+    }
+
+    async fn read_replies(self: &Arc<Self>, input: ReadHalf<Stream>) -> Cause {
+        let mut input = BufReader::with_capacity(READ_BUFFER_BYTES, input);
+        loop {
+            if let Err(cause) = self.read_reply(&mut input).await {
+                return cause;
+            }
+        }
+    }
+
+    async fn read_reply(self: &Arc<Self>, input: &mut BufReader<ReadHalf<Stream>>) -> Result<(), Cause> {
+        let mut head = [0; HEADER_BYTES];
+        input.read_exact(&mut head).await.map_err(broken)?;
+        let header = Header::parse(&head).map_err(Cause::Header)?;
+        let (asked, wants) = self.whose_turn(header.number)?;
+        let most =
+            bound(header.operation, wants).ok_or(Cause::WrongReply { asked, got: header.operation })?;
+        if header.body() > most {
+            return Err(Cause::TooLong { asked, got: header.body(), most });
+        }
+        let body = self.read_body(input, header.body()).await?;
+        self.deliver(&header, wants, asked, body)
+    }
+
+    /// What the oldest request asked and wants, if the reply's number is its.
+    fn whose_turn(&self, got: u64) -> Result<(Operation, Wants), Cause> {
+        let wire = self.wire();
+        let oldest = wire.pending.front().ok_or(Cause::Unasked)?;
+        if oldest.number == got {
+            Ok((oldest.operation, oldest.wants))
+        } else {
+            Err(Cause::WrongNumber { wanted: oldest.number, got })
+        }
+    }
+
+    async fn read_body(
+        &self,
+        input: &mut BufReader<ReadHalf<Stream>>,
+        length: u64,
+    ) -> Result<Vec<u8>, Cause> {
+        let limit = self.limit + Duration::from_secs(length / TRICKLE_BYTES_PER_SECOND);
+        let deadline = Instant::now() + limit;
+        let wanted = usize::try_from(length).expect("bounded by what was asked");
+        let mut body = Vec::with_capacity(wanted.min(READ_BYTES_MAX as usize));
+        let mut input = input.take(length);
+        while body.len() < wanted {
+            if body.len() == body.capacity() {
+                body.reserve((wanted - body.len()).min(1 << 20));
+            }
+            let read = timeout_at(deadline, input.read_buf(&mut body)).await;
+            match read.map_err(|_| Cause::Timeout(limit))?.map_err(broken)? {
+                0 => return Err(Cause::Closed),
+                _ => self.wire().moved_at = Instant::now(),
+            }
+        }
+        Ok(body)
+    }
+
+    /// Hands the reply to whoever waits for it and lets the window grow.
+    fn deliver(
+        self: &Arc<Self>,
+        header: &Header,
+        wants: Wants,
+        asked: Operation,
+        body: Vec<u8>,
+    ) -> Result<(), Cause> {
+        let said = understand(header.operation, wants, body)
+            .ok_or(Cause::WrongReply { asked, got: header.operation })?;
+        let mut request = {
+            let mut wire = self.wire();
+            wire.moved_at = Instant::now();
+            let request = wire.pending.pop_front().expect("only this task takes from the front");
+            self.grow(&mut wire);
+            request
+        };
+        let answer = match said {
+            Said::Done => Ok(Reply::Done),
+            Said::No(status) => Err(Failure::Status(status)),
+            Said::Data(data) => Ok(Reply::Data(data)),
+            Said::Position(position) => Ok(Reply::Position(position)),
+            Said::Handle(number) => {
+                let permit = request.permits.2.take();
+                Ok(Reply::Handle(Handle { number, flight: Arc::clone(self), permit }))
+            }
+        };
+        let Pending { answer: waits, permits, .. } = request;
+        drop(permits);
+        // Nobody waits any more: a handle inside is closed by being dropped, everything else is nothing.
+        let _ = waits.send(answer);
+        Ok(())
+    }
+
+    /// Doubles the window when it was full and every answer in it was good.
+    fn grow(&self, wire: &mut Wire) {
+        wire.answered += 1;
+        if wire.answered < wire.window * 2 {
+            return;
+        }
+        let ceiling = self.pacing.ceiling();
+        if std::mem::take(&mut wire.was_full) && wire.window < ceiling {
+            let more = wire.window.min(ceiling - wire.window);
+            wire.window += more;
+            self.slots.add_permits(more);
+        }
+        wire.answered = 0;
+    }
+
+    #[cfg(test)]
+    pub(super) fn window(&self) -> usize {
+        self.wire().window
+    }
+}
+
+enum NotSent {
+    Dead,
+    Path,
+}
+
+impl Asked {
+    /// The answer, in time.
+    pub(super) async fn reply(mut self) -> Result<Reply, Error> {
+        loop {
+            let deadline = self.flight.stalls_at(self.sent_at);
+            match timeout_at(deadline, &mut self.answer).await {
+                Ok(Ok(answer)) => return answer.map_err(|failure| self.named(failure)),
+                Ok(Err(_)) => return Err(self.flight.broken(self.operation, &self.path)),
+                // Others' answers may have come meanwhile: then there is new time to wait.
+                Err(_) if self.flight.stalls_at(self.sent_at) <= Instant::now() => {
+                    self.flight.die(Cause::Timeout(self.flight.limit));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn named(&self, failure: Failure) -> Error {
+        let (operation, path) = (self.operation, Arc::clone(&self.path));
+        match failure {
+            Failure::Status(status) => Error::Status { operation, path, status },
+            Failure::Dead(cause) => Error::Broken { operation, path, cause },
+        }
+    }
+
+    /// The bytes of a data reply.
+    pub(super) async fn data(self) -> Result<Vec<u8>, Error> {
+        match self.reply().await? {
+            Reply::Data(data) => Ok(data),
+            other => unreachable!("a data request is only ever answered with data, not {other:?}"),
+        }
+    }
+
+    /// Success.
+    pub(super) async fn done(self) -> Result<(), Error> {
+        self.reply().await.map(drop)
+    }
+}
+
+/// The most bytes that a reply of this operation may have, or `None` if it is no answer to what was wanted.
+fn bound(operation: u64, wants: Wants) -> Option<u64> {
+    match (Operation::from_raw(operation)?, wants) {
+        (Operation::Status, _)
+        | (Operation::FileOpenResult, Wants::Handle)
+        | (Operation::FileTellResult, Wants::Position) => Some(NUMBER_BODY_MAX),
+        (Operation::Data, Wants::Data(most)) => Some(most),
+        _ => None,
+    }
+}
+
+/// What a reply says, before anybody holds it.
+enum Said {
+    Done,
+    No(Status),
+    Data(Vec<u8>),
+    Handle(u64),
+    Position(u64),
+}
+
+/// `None`: it is no answer to what was wanted.
+fn understand(operation: u64, wants: Wants, body: Vec<u8>) -> Option<Said> {
+    let number = (body.len() >= 8).then(|| u64_at(&body, 0));
+    match (Operation::from_raw(operation)?, wants) {
+        // A status without its number: libimobiledevice calls it an input/output error, too.
+        (Operation::Status, _) => match (number.map_or(Status::Io, Status::from_code), wants) {
+            (Status::Success, Wants::Status) => Some(Said::Done),
+            (Status::Success, _) => None,
+            (status, _) => Some(Said::No(status)),
+        },
+        (Operation::Data, Wants::Data(_)) => Some(Said::Data(body)),
+        (Operation::FileTellResult, Wants::Position) => number.map(Said::Position),
+        (Operation::FileOpenResult, Wants::Handle) => number.filter(|handle| *handle != 0).map(Said::Handle),
+        _ => None,
+    }
+}
+
+fn broken(error: io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted => Cause::Closed,
+        _ => Cause::Io(error),
+    }
+}
+
+/// Requests that wait together leave together: fewer, fuller packets on the bus.
+async fn write_requests(
+    mut output: WriteHalf<Stream>,
+    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+) -> io::Result<()> {
+    const TOGETHER_BYTES: usize = 32 << 10;
+    while let Some(mut bytes) = queue.recv().await {
+        while bytes.len() < TOGETHER_BYTES {
+            match queue.try_recv() {
+                Ok(more) => bytes.extend_from_slice(&more),
+                Err(_) => break,
+            }
+        }
+        output.write_all(&bytes).await?;
+        output.flush().await?;
+    }
+    Ok(())
+}
