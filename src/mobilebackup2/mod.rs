@@ -10,6 +10,10 @@
 //! `idevicebackup2.c` and `mobilebackup2.c` and by pymobiledevice3's `device_link.py`.
 
 pub mod codes;
+mod disk;
+pub mod folder;
+pub mod host;
+pub mod ledger;
 pub mod message;
 pub mod request;
 pub mod stream;

@@ -1,0 +1,398 @@
+//! The thread that writes what comes in: it hashes, stores, moves and removes in the order in which the phone asked, and
+//! a second thread makes batches durable meanwhile.
+//!
+//! Durable means: the data is synced, then the ledger's lines that name it, then those are synced; in batches of
+//! [`BATCH_BYTES`] or [`BATCH_AGE`], never per file. The queues are bounded, so a slow disk slows the phone down and takes no
+//! memory.
+
+use std::io::{self, Write};
+use std::sync::mpsc as std_mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use tokio::sync::{mpsc, oneshot};
+
+use super::codes::{self, BLOCK_SUCCESS};
+use super::folder::{Denied, Folder, Incoming, Place, SyncHandle};
+use super::ledger::{Entry, Ledger, Received};
+use super::stream::End;
+
+/// A batch is made durable when it holds so many bytes,
+const BATCH_BYTES: u64 = 64 << 20;
+/// or when it is so old.
+const BATCH_AGE: Duration = Duration::from_secs(1);
+/// Entries after which a batch ends in any case, to bound memory.
+const BATCH_ENTRIES: usize = 16_384;
+/// Pieces of data on their way to the disk, of at most [`super::host::PIECE_BYTES`] each.
+const QUEUE: usize = 16;
+/// Most failures told of one batch of files.
+const FAILURES_MAX: usize = 1000;
+
+/// What the disk thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A file begins: its path on the phone, its path here as the phone named it.
+    Begin { device_path: String, host_path: Vec<u8> },
+    /// More of it.
+    Data(Vec<u8>),
+    /// Its end.
+    End(End),
+    /// The batch of files is over: what failed?
+    Uploaded(oneshot::Sender<Vec<Failure>>),
+    /// Time passes.
+    Tick,
+    /// Anything else; the answer is the status for the phone.
+    Ask(Ask, oneshot::Sender<Result<Answer, Failure>>),
+}
+
+/// A wish of the phone that touches the disk.
+#[derive(Debug)]
+pub(super) enum Ask {
+    FreeSpace,
+    CreateDirectory(String),
+    List(String),
+    Move(Vec<(String, String)>),
+    Remove(Vec<String>),
+    Copy(String, String),
+    Open(String),
+    /// The whole content of a small metadata file.
+    ReadSmall(&'static str),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Done,
+    Bytes(u64),
+    Listing(plist::Dictionary),
+    File(std::fs::File),
+    Content(Option<Vec<u8>>),
+}
+
+/// A wish that was not granted, or a file that was not stored.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub path: String,
+    pub code: i64,
+    pub text: String,
+    /// Nothing went wrong here: the phone named a path that it may not name.
+    pub hostile: bool,
+}
+
+impl Failure {
+    pub(super) fn new(path: &str, denied: &Denied) -> Self {
+        let hostile = matches!(denied, Denied::Path { .. });
+        Self {
+            path: path.chars().take(256).collect(),
+            code: denied.code(),
+            text: denied.to_string(),
+            hostile,
+        }
+    }
+}
+
+/// Counts of what was stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Files that came in, also those that the phone ended with an error.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Both threads.
+#[derive(Debug)]
+pub(super) struct Disk {
+    queue: mpsc::Sender<Work>,
+    writer: JoinHandle<io::Result<()>>,
+}
+
+impl Disk {
+    /// Starts both threads.
+    pub(super) fn start(folder: Folder, ledger: Box<dyn Ledger>) -> io::Result<Self> {
+        let (queue, work) = mpsc::channel(QUEUE);
+        let syncer = Syncer::start(folder.sync_handle()?, ledger)?;
+        let mut writer = Writer::new(folder, syncer);
+        let writer =
+            std::thread::Builder::new().name("backup-disk".into()).spawn(move || writer.run(work))?;
+        Ok(Self { queue, writer })
+    }
+
+    /// Hands over work; waits while the disk is behind. `false`: the disk thread ended, [`Disk::finish`] tells why.
+    pub(super) async fn send(&self, work: Work) -> bool {
+        self.queue.send(work).await.is_ok()
+    }
+
+    /// Asks and waits for the answer. `None`: the disk thread ended.
+    pub(super) async fn ask(&self, ask: Ask) -> Option<Result<Answer, Failure>> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Work::Ask(ask, reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Makes everything durable that was handed over, and ends both threads.
+    pub(super) async fn finish(self) -> io::Result<()> {
+        drop(self.queue);
+        let joined = tokio::task::spawn_blocking(move || self.writer.join()).await;
+        match joined {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+}
+
+/// The file that is coming in.
+struct Current {
+    device_path: String,
+    path: String,
+    bytes: u64,
+    sha256: digest::Context,
+    /// Where it goes; or why it is only read and dropped.
+    target: Result<(Place, Option<Incoming>), Failure>,
+}
+
+struct Writer {
+    folder: Folder,
+    syncer: Syncer,
+    current: Option<Current>,
+    failures: Vec<Failure>,
+    batch: Vec<Entry>,
+    batch_bytes: u64,
+    batch_since: Instant,
+    /// Files that the phone ended with an error before any byte came: they stand nowhere.
+    absent: std::collections::HashSet<String>,
+}
+
+impl Writer {
+    fn new(folder: Folder, syncer: Syncer) -> Self {
+        Self {
+            folder,
+            syncer,
+            current: None,
+            failures: Vec::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            batch_since: Instant::now(),
+            absent: std::collections::HashSet::new(),
+        }
+    }
+
+    fn run(&mut self, mut work: mpsc::Receiver<Work>) -> io::Result<()> {
+        while let Some(next) = work.blocking_recv() {
+            match next {
+                Work::Begin { device_path, host_path } => self.begin(device_path, &host_path),
+                Work::Data(data) => self.data(&data),
+                Work::End(end) => self.end(&end),
+                Work::Tick => {}
+                Work::Uploaded(reply) => {
+                    let _ = reply.send(std::mem::take(&mut self.failures));
+                }
+                Work::Ask(ask, reply) => {
+                    let _ = reply.send(self.answer(ask));
+                }
+            }
+            self.sync_if_due()?;
+        }
+        // A file that never ended was never received.
+        if let Some(Current { target: Ok((_, Some(incoming))), .. }) = self.current.take() {
+            self.folder.drop_file(incoming);
+        }
+        self.syncer.keep(std::mem::take(&mut self.batch))?;
+        self.syncer.finish()
+    }
+
+    fn begin(&mut self, device_path: String, host_path: &[u8]) {
+        let path = String::from_utf8_lossy(host_path).into_owned();
+        let place = std::str::from_utf8(host_path)
+            .map_err(|_| Denied::Path { path: path.clone(), why: "is no text" })
+            .and_then(|path| self.folder.place_inside(path));
+        let target = place.map_err(|denied| Failure::new(&path, &denied));
+        let path = target.as_ref().map_or(path, Place::relative);
+        self.current = Some(Current {
+            device_path,
+            path,
+            bytes: 0,
+            sha256: digest::Context::new(&digest::SHA256),
+            target: target.map(|place| (place, None)),
+        });
+    }
+
+    /// Stores more of the current file. After a failure the rest is only read, so that the stream stays in step.
+    fn data(&mut self, data: &[u8]) {
+        let Some(current) = &mut self.current else { return };
+        let Ok((_, incoming)) = &mut current.target else { return };
+        let stored = match incoming {
+            Some(incoming) => incoming.file.write_all(data),
+            None => self.folder.begin().and_then(|mut begun| {
+                let written = begun.file.write_all(data);
+                *incoming = Some(begun);
+                written
+            }),
+        };
+        current.bytes += data.len() as u64;
+        current.sha256.update(data);
+        if let Err(error) = stored {
+            if let Some(incoming) = incoming.take() {
+                self.folder.drop_file(incoming);
+            }
+            current.target = Err(Failure::new(&current.path, &error.into()));
+        }
+    }
+
+    /// Decides on code and bytes. An error before any byte leaves what stood there; with bytes the file is kept as it came,
+    /// and its code is kept with it.
+    fn end(&mut self, end: &End) {
+        let Some(Current { device_path, path, bytes, sha256, target }) = self.current.take() else { return };
+        let kept = end.code == BLOCK_SUCCESS || bytes > 0;
+        let placed = target.and_then(|(place, incoming)| {
+            if !kept {
+                return Ok(());
+            }
+            let incoming = incoming.map_or_else(|| self.folder.begin(), Ok);
+            let placed = incoming.and_then(|incoming| self.folder.place_file(incoming, &place));
+            placed.map_err(|error| Failure::new(&path, &error.into()))
+        });
+        if let Err(failure) = placed {
+            if self.failures.len() < FAILURES_MAX {
+                self.failures.push(failure);
+            }
+            return;
+        }
+        if kept {
+            self.absent.remove(&path);
+        } else if self.absent.len() < FAILURES_MAX {
+            self.absent.insert(path.clone());
+        }
+        let sha256 = sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+        self.batch_bytes += bytes;
+        self.batch.push(Entry::Received(Received { path, device_path, bytes, sha256, code: end.code }));
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<Answer, Failure> {
+        match ask {
+            Ask::FreeSpace => {
+                let free = self.folder.free_bytes();
+                free.map(Answer::Bytes).map_err(|error| Failure::new("", &error.into()))
+            }
+            Ask::CreateDirectory(path) => {
+                let made = self.folder.create_directory(&path);
+                made.map(|()| Answer::Done).map_err(|denied| Failure::new(&path, &denied))
+            }
+            Ask::List(path) => {
+                let listing = self.folder.list(&path);
+                listing.map(Answer::Listing).map_err(|denied| Failure::new(&path, &denied))
+            }
+            Ask::Move(items) => first_failure(items.iter().map(|(from, to)| self.rename(from, to))),
+            Ask::Remove(paths) => first_failure(paths.iter().map(|path| self.remove(path))),
+            Ask::Copy(from, to) => self.copy(&from, &to).map(|()| Answer::Done),
+            Ask::Open(path) => {
+                let file = self.folder.open_file(&path);
+                file.map(|file| Answer::File(file.into_std())).map_err(|denied| Failure::new(&path, &denied))
+            }
+            Ask::ReadSmall(name) => Ok(Answer::Content(self.folder.read_small(name, 1 << 20))),
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), Failure> {
+        let source = self.folder.place_inside(from).map_err(|denied| Failure::new(from, &denied))?;
+        let target = self.folder.place_inside(to).map_err(|denied| Failure::new(to, &denied))?;
+        let entry = Entry::Moved { from: source.relative(), to: target.relative() };
+        match self.folder.rename(&source, &target) {
+            // Other hosts have an empty file where the phone refused one; it may be moved like any other.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && self.absent.remove(&source.relative()) =>
+            {
+                self.absent.insert(target.relative());
+            }
+            Err(error) => return Err(Failure::new(from, &error.into())),
+            Ok(()) => {}
+        }
+        self.batch.push(entry);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) -> Result<(), Failure> {
+        let place = self.folder.place_inside(path).map_err(|denied| Failure::new(path, &denied))?;
+        self.folder.remove(&place).map_err(|error| Failure::new(path, &error.into()))?;
+        self.batch.push(Entry::Removed { path: place.relative() });
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> Result<(), Failure> {
+        let source = self.folder.place_inside(from).map_err(|denied| Failure::new(from, &denied))?;
+        let target = self.folder.place_inside(to).map_err(|denied| Failure::new(to, &denied))?;
+        self.folder.copy(&source, &target).map_err(|error| Failure::new(from, &error.into()))?;
+        self.batch.push(Entry::Copied { from: source.relative(), to: target.relative() });
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> io::Result<()> {
+        let due = self.batch_bytes >= BATCH_BYTES
+            || self.batch.len() >= BATCH_ENTRIES
+            || (!self.batch.is_empty() && self.batch_since.elapsed() >= BATCH_AGE);
+        if due {
+            self.syncer.keep(std::mem::take(&mut self.batch))?;
+            self.batch_bytes = 0;
+        }
+        if due || self.batch.is_empty() {
+            self.batch_since = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// All are tried; the first failure is told, and as several if there was more than one.
+fn first_failure(results: impl Iterator<Item = Result<(), Failure>>) -> Result<Answer, Failure> {
+    let mut failures = results.filter_map(Result::err);
+    let Some(mut first) = failures.next() else { return Ok(Answer::Done) };
+    let others = failures.fold(0, |count, failure| {
+        first.hostile |= failure.hostile;
+        count + 1
+    });
+    if others > 0 {
+        first.code = codes::MULTIPLE;
+        first.text = format!("{} (and {others} more)", first.text);
+    }
+    Err(first)
+}
+
+/// The thread that makes batches durable, one at a time.
+struct Syncer {
+    batches: Option<std_mpsc::SyncSender<Vec<Entry>>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Syncer {
+    fn start(handle: SyncHandle, mut ledger: Box<dyn Ledger>) -> io::Result<Self> {
+        let (batches, incoming) = std_mpsc::sync_channel::<Vec<Entry>>(1);
+        let thread = std::thread::Builder::new().name("backup-sync".into()).spawn(move || {
+            for batch in incoming {
+                handle.sync()?;
+                ledger.keep(&batch)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { batches: Some(batches), thread: Some(thread) })
+    }
+
+    /// Hands over a batch; waits while the one before it is not durable yet.
+    fn keep(&mut self, batch: Vec<Entry>) -> io::Result<()> {
+        let sent = self.batches.as_ref().is_some_and(|batches| batches.send(batch).is_ok());
+        if sent {
+            Ok(())
+        } else {
+            Err(self.finish().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.batches.take();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,572 @@
+//! One device's folder on this computer, and the only way in which a device's wishes reach the disk.
+//!
+//! The root holds the folder named like the device's UDID, which is all that the device can name, and a folder for files
+//! that are still coming in, which it cannot name. A path is refused unless it begins with the UDID and has only plain
+//! components; no link is ever followed; nothing that stands is opened for writing: a new file is written elsewhere and
+//! renamed into its place, so that an older backup which shares files with this one is never changed.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt};
+use plist::{Dictionary, Value};
+
+use super::message::PATH_BYTES_MAX;
+use crate::usbmux::Udid;
+
+/// Where files wait until they are whole.
+pub const INCOMING: &str = "incoming";
+/// Deepest path that is accepted; real ones have three components.
+const DEPTH_MAX: usize = 16;
+/// Most entries of one listing.
+const LISTING_MAX: usize = 1_000_000;
+
+/// Why a wish was not granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// The path is none that a device may name.
+    #[error("the phone named the path {path:?}, which {why}")]
+    Path {
+        /// The path: text from the phone.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The disk refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Denied {
+    /// The status code for the phone.
+    #[must_use]
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Path { .. } => super::codes::GENERIC,
+            Self::Io(error) => super::codes::of_io(error),
+        }
+    }
+}
+
+/// A path below the device's folder, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    components: Vec<String>,
+}
+
+impl Place {
+    /// Checks a path as a device names it: the UDID, then plain components. One leading slash is what some systems send.
+    ///
+    /// # Errors
+    /// [`Denied::Path`] for everything else.
+    pub fn parse(udid: &Udid, path: &str) -> Result<Self, Denied> {
+        let deny = |why| Err(Denied::Path { path: path.chars().take(256).collect(), why });
+        if path.len() > PATH_BYTES_MAX {
+            return deny("is too long");
+        }
+        if path.contains('\0') {
+            return deny("holds a NUL");
+        }
+        let mut components = path.strip_prefix('/').unwrap_or(path).split('/');
+        if components.next() != Some(udid.as_str()) {
+            return deny("does not begin with the phone's own folder");
+        }
+        let components: Vec<String> = components.map(str::to_owned).collect();
+        if components.len() > DEPTH_MAX {
+            return deny("is too deep");
+        }
+        if components.iter().any(|part| part.is_empty() || part == "." || part == "..") {
+            return deny("holds an empty component, `.` or `..`");
+        }
+        Ok(Self { components })
+    }
+
+    /// The path below the device's folder; empty for the folder itself.
+    #[must_use]
+    pub fn relative(&self) -> String {
+        self.components.join("/")
+    }
+
+    fn is_root(&self) -> bool {
+        self.components.is_empty()
+    }
+
+    fn split(&self) -> Option<(&[String], &str)> {
+        self.components.split_last().map(|(name, parents)| (parents, name.as_str()))
+    }
+}
+
+/// A file that is still coming in.
+#[derive(Debug)]
+pub struct Incoming {
+    /// To be written from its beginning.
+    pub file: File,
+    name: String,
+}
+
+/// Forces what was written to the disk.
+#[derive(Debug)]
+pub struct SyncHandle(File);
+
+impl SyncHandle {
+    /// Returns when everything written so far is durable. One call for the whole file system costs far less than one for
+    /// each of many small files.
+    ///
+    /// # Errors
+    /// Any I/O error, also of an earlier write.
+    pub fn sync(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(&self.0)?;
+        #[cfg(not(target_os = "linux"))]
+        rustix::fs::sync();
+        Ok(())
+    }
+}
+
+/// The folder.
+#[derive(Debug)]
+pub struct Folder {
+    root: Dir,
+    udid: Udid,
+    reserve_bytes: u64,
+    incoming: Dir,
+    next_incoming: u64,
+    /// The folder that was opened last: files mostly come in one folder after the other.
+    last: RefCell<Option<(Vec<String>, Dir)>>,
+}
+
+impl Folder {
+    /// Opens the folder of `udid` below `root`; both it and the folder for incoming files are made if they are not there,
+    /// and what an interrupted run left incoming is removed. `reserve_bytes` of free space are never offered to the phone.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn open(root: Dir, udid: Udid, reserve_bytes: u64) -> io::Result<Self> {
+        make_private(&root, udid.as_str())?;
+        root.open_dir_nofollow(udid.as_str())?;
+        match root.remove_dir_all(INCOMING) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        make_private(&root, INCOMING)?;
+        let incoming = root.open_dir_nofollow(INCOMING)?;
+        Ok(Self { root, udid, reserve_bytes, incoming, next_incoming: 0, last: RefCell::new(None) })
+    }
+
+    /// Whose folder it is.
+    #[must_use]
+    pub fn udid(&self) -> &Udid {
+        &self.udid
+    }
+
+    /// The folder that holds the device's.
+    #[must_use]
+    pub fn root(&self) -> &Dir {
+        &self.root
+    }
+
+    /// Checks a path that the phone named.
+    ///
+    /// # Errors
+    /// [`Denied::Path`].
+    pub fn place(&self, path: &str) -> Result<Place, Denied> {
+        Place::parse(&self.udid, path)
+    }
+
+    /// [`Folder::place`] for what may not be the device's folder itself.
+    ///
+    /// # Errors
+    /// [`Denied::Path`].
+    pub fn place_inside(&self, path: &str) -> Result<Place, Denied> {
+        let place = self.place(path)?;
+        if place.is_root() {
+            return Err(Denied::Path { path: path.to_owned(), why: "is the phone's whole folder" });
+        }
+        Ok(place)
+    }
+
+    /// Bytes that the phone may use: free to this user, less the reserve.
+    ///
+    /// # Errors
+    /// Any I/O error; free space is never guessed.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.incoming)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(self.reserve_bytes))
+    }
+
+    /// Makes a folder with its parents; one that is there is fine.
+    ///
+    /// # Errors
+    /// [`Denied`]; a file or a link in the way is one.
+    pub fn create_directory(&self, path: &str) -> Result<(), Denied> {
+        let place = self.place(path)?;
+        let mut dir = self.root.open_dir_nofollow(self.udid.as_str())?;
+        for part in &place.components {
+            make_private(&dir, part)?;
+            dir = dir.open_dir_nofollow(part)?;
+        }
+        Ok(())
+    }
+
+    /// What is in a folder, in the words of DeviceLink; one that is not there is empty.
+    ///
+    /// # Errors
+    /// [`Denied`]; an entry that cannot be read is one, since a listing with holes would mislead the phone.
+    pub fn list(&self, path: &str) -> Result<Dictionary, Denied> {
+        let place = self.place(path)?;
+        let dir = match self.dir(&place.components) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dictionary::new()),
+            other => other?,
+        };
+        let mut listing = Dictionary::new();
+        for entry in dir.entries()? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if listing.len() >= LISTING_MAX {
+                return Err(io::Error::other("too many entries in one folder").into());
+            }
+            listing.insert(name, Value::Dictionary(describe(&entry.metadata()?)));
+        }
+        Ok(listing)
+    }
+
+    /// Moves a file or a folder; a target that exists is replaced.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn rename(&self, from: &Place, to: &Place) -> io::Result<()> {
+        let (from_dir, from_name) = self.parent(from)?;
+        let (to_dir, to_name) = self.parent(to)?;
+        let moved_is_dir = from_dir.symlink_metadata(from_name)?.is_dir();
+        if to.components.starts_with(&from.components) {
+            return if from == to { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) };
+        }
+        let stands = to_dir.symlink_metadata(to_name).ok();
+        if stands.is_some_and(|target| target.is_dir() || moved_is_dir) {
+            remove_any(&to_dir, to_name)?;
+        }
+        self.forget_last();
+        from_dir.rename(from_name, &to_dir, to_name)
+    }
+
+    /// Removes a file, or a folder with everything in it; a link is removed itself. What is not there is fine.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn remove(&self, place: &Place) -> io::Result<()> {
+        self.forget_last();
+        let removed = self.parent(place).and_then(|(dir, name)| remove_any(&dir, name));
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Copies a file or a whole folder. Links are left out.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn copy(&mut self, from: &Place, to: &Place) -> io::Result<()> {
+        self.forget_last();
+        if to.components.starts_with(&from.components) || to.components.len() > DEPTH_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (dir, name) = self.parent(from)?;
+        let metadata = dir.symlink_metadata(name)?;
+        if metadata.is_file() {
+            let mut source = open_file(&dir, name)?;
+            let mut incoming = self.begin()?;
+            io::copy(&mut source, &mut incoming.file)?;
+            return self.place_file(incoming, to);
+        }
+        let source = dir.open_dir_nofollow(name)?;
+        let (to_dir, to_name) = self.parent(to)?;
+        make_private(&to_dir, to_name)?;
+        for entry in source.entries()? {
+            let entry = entry?;
+            let name = entry.file_name().into_string();
+            let name = name.map_err(|_| io::Error::other("a name that is no text"))?;
+            if !entry.file_type()?.is_symlink() {
+                self.copy(&from.child(&name), &to.child(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file to be sent to the phone.
+    ///
+    /// # Errors
+    /// [`Denied`]; a link or a folder is one.
+    pub fn open_file(&self, path: &str) -> Result<File, Denied> {
+        let place = self.place_inside(path)?;
+        let (dir, name) = self.parent(&place)?;
+        Ok(open_file(&dir, name)?)
+    }
+
+    /// Reads a small file of the device's folder; `None` if it is not there or larger than `most` bytes.
+    #[must_use]
+    pub fn read_small(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+        let dir = self.dir(&[]).ok()?;
+        let mut bytes = Vec::new();
+        open_file(&dir, name).ok()?.take(most + 1).read_to_end(&mut bytes).ok()?;
+        (bytes.len() as u64 <= most).then_some(bytes)
+    }
+
+    /// Begins a file that the phone sends.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn begin(&mut self) -> io::Result<Incoming> {
+        let name = self.next_incoming.to_string();
+        self.next_incoming += 1;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        Ok(Incoming { file: self.incoming.open_with(&name, &options)?, name })
+    }
+
+    /// Puts a file that came in into its place, in one step.
+    ///
+    /// # Errors
+    /// Any I/O error (a folder in its place is one); what came in is removed then.
+    pub fn place_file(&self, incoming: Incoming, to: &Place) -> io::Result<()> {
+        drop(incoming.file);
+        let placed = self.parent(to).and_then(|(dir, name)| self.incoming.rename(&incoming.name, &dir, name));
+        if placed.is_err() {
+            let _ = self.incoming.remove_file(&incoming.name);
+        }
+        placed
+    }
+
+    /// Removes a file that came in and is not wanted.
+    pub fn drop_file(&self, incoming: Incoming) {
+        drop(incoming.file);
+        let _ = self.incoming.remove_file(&incoming.name);
+    }
+
+    /// A handle by which everything written so far can be forced to the disk, while more is being written.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn sync_handle(&self) -> io::Result<SyncHandle> {
+        Ok(SyncHandle(self.incoming.open(".")?))
+    }
+
+    fn parent<'p>(&self, place: &'p Place) -> io::Result<(Dir, &'p str)> {
+        let (parents, name) = place.split().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok((self.dir(parents)?, name))
+    }
+
+    /// Opens a folder below the device's, component by component, never through a link.
+    fn dir(&self, components: &[String]) -> io::Result<Dir> {
+        if let Some((last, dir)) = &*self.last.borrow()
+            && last == components
+        {
+            return dir.try_clone();
+        }
+        let mut dir = self.root.open_dir_nofollow(self.udid.as_str())?;
+        for part in components {
+            dir = dir.open_dir_nofollow(part)?;
+        }
+        *self.last.borrow_mut() = Some((components.to_vec(), dir.try_clone()?));
+        Ok(dir)
+    }
+
+    fn forget_last(&self) {
+        self.last.borrow_mut().take();
+    }
+}
+
+impl Place {
+    fn child(&self, name: &str) -> Self {
+        let mut components = self.components.clone();
+        components.push(name.to_owned());
+        Self { components }
+    }
+}
+
+fn open_file(dir: &Dir, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Without waiting, so that a pipe in a file's place cannot hold us.
+    options
+        .read(true)
+        .follow(FollowSymlinks::No)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = dir.open_with(name, &options)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    Ok(file)
+}
+
+fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    match dir.create_dir_with(name, &builder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+fn remove_any(dir: &Dir, name: &str) -> io::Result<()> {
+    if dir.symlink_metadata(name)?.is_dir() { dir.remove_dir_all(name) } else { dir.remove_file(name) }
+}
+
+fn describe(metadata: &cap_std::fs::Metadata) -> Dictionary {
+    let kind = if metadata.is_dir() {
+        "DLFileTypeDirectory"
+    } else if metadata.is_file() {
+        "DLFileTypeRegular"
+    } else {
+        "DLFileTypeUnknown"
+    };
+    let mut entry = Dictionary::new();
+    entry.insert("DLFileType".into(), kind.into());
+    entry.insert("DLFileSize".into(), metadata.len().into());
+    if let Ok(modified) = metadata.modified() {
+        entry.insert("DLFileModificationDate".into(), Value::Date(modified.into_std().into()));
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const UDID: &str = "00008101-000000000000001E";
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        let folder = Folder::open(root, Udid::parse(UDID).unwrap(), 0).unwrap();
+        (temp, folder)
+    }
+
+    fn put(folder: &mut Folder, path: &str, bytes: &[u8]) -> Result<(), Denied> {
+        let place = folder.place_inside(path)?;
+        let mut incoming = folder.begin()?;
+        incoming.file.write_all(bytes)?;
+        Ok(folder.place_file(incoming, &place)?)
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        let (_temp, folder) = folder();
+        let long = format!("{UDID}/{}", "a/".repeat(3000));
+        let deep = format!("{UDID}{}", "/a".repeat(17));
+        for bad in [
+            "",
+            "/",
+            ".",
+            "..",
+            "//",
+            "/etc/passwd",
+            "../x",
+            &format!("{UDID}/.."),
+            &format!("{UDID}/../x"),
+            &format!("{UDID}/./x"),
+            &format!("{UDID}//x"),
+            &format!("{UDID}/x/"),
+            &format!("{UDID}/"),
+            &format!("//{UDID}/x"),
+            &format!("{UDID}/a\0b"),
+            &format!("{UDID}x/a"),
+            &format!("x/{UDID}/a"),
+            "incoming/0",
+            "incoming",
+            "00008101-000000000000001F/Manifest.db",
+            &UDID.to_lowercase(),
+            &long,
+            &deep,
+        ] {
+            assert!(matches!(folder.place(bad), Err(Denied::Path { .. })), "{bad:?}");
+        }
+        assert!(folder.place(UDID).is_ok());
+        assert!(folder.place_inside(UDID).is_err());
+        assert_eq!(folder.place(&format!("/{UDID}/a/b")).unwrap().relative(), "a/b");
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        let (temp, mut folder) = folder();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+        let own = temp.path().join(UDID);
+        std::os::unix::fs::symlink(outside.path(), own.join("dir")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), own.join("file")).unwrap();
+
+        assert!(put(&mut folder, &format!("{UDID}/dir/new"), b"x").is_err());
+        assert!(folder.open_file(&format!("{UDID}/file")).is_err());
+        assert!(folder.open_file(&format!("{UDID}/dir/secret")).is_err());
+        assert!(folder.list(&format!("{UDID}/dir")).is_err());
+        assert!(folder.create_directory(&format!("{UDID}/dir/sub")).is_err());
+        let place =
+            |path: &str| Place::parse(&Udid::parse(UDID).unwrap(), &format!("{UDID}/{path}")).unwrap();
+        assert!(folder.remove(&place("dir/secret")).is_err());
+        // What comes in replaces the link, not what it points to.
+        put(&mut folder, &format!("{UDID}/file"), b"new").unwrap();
+        folder.remove(&place("dir")).unwrap();
+        assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+        assert_eq!(std::fs::read(own.join("file")).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_hard_linked_older_copy_never_changes() {
+        let (temp, mut folder) = folder();
+        put(&mut folder, &format!("{UDID}/a"), b"old").unwrap();
+        std::fs::hard_link(temp.path().join(UDID).join("a"), temp.path().join("older")).unwrap();
+        put(&mut folder, &format!("{UDID}/a"), b"new").unwrap();
+        put(&mut folder, &format!("{UDID}/b"), b"moved").unwrap();
+        let place = |path: &str| folder.place_inside(&format!("{UDID}/{path}")).unwrap();
+        folder.rename(&place("b"), &place("a")).unwrap();
+        assert_eq!(std::fs::read(temp.path().join("older")).unwrap(), b"old");
+        assert_eq!(std::fs::read(temp.path().join(UDID).join("a")).unwrap(), b"moved");
+    }
+
+    #[test]
+    fn folders_are_made_listed_moved_copied_and_removed() {
+        let (temp, mut folder) = folder();
+        folder.create_directory(&format!("{UDID}/Snapshot/ab")).unwrap();
+        folder.create_directory(&format!("{UDID}/Snapshot/ab")).unwrap();
+        put(&mut folder, &format!("{UDID}/Snapshot/ab/abcd"), b"12345").unwrap();
+        let listing = folder.list(&format!("{UDID}/Snapshot/ab")).unwrap();
+        let entry = listing["abcd"].as_dictionary().unwrap();
+        assert_eq!(entry["DLFileSize"].as_unsigned_integer(), Some(5));
+        assert_eq!(entry["DLFileType"].as_string(), Some("DLFileTypeRegular"));
+        assert!(folder.list(&format!("{UDID}/nothing")).unwrap().is_empty());
+
+        let place =
+            |path: &str| Place::parse(&Udid::parse(UDID).unwrap(), &format!("{UDID}/{path}")).unwrap();
+        folder.copy(&place("Snapshot"), &place("Copy")).unwrap();
+        assert!(folder.copy(&place("Copy"), &place("Copy/inside")).is_err());
+        folder.create_directory(&format!("{UDID}/ab/left over")).unwrap();
+        folder.rename(&place("Snapshot/ab"), &place("ab")).unwrap();
+        assert!(folder.rename(&place("ab"), &place("ab/x")).is_err());
+        let own = temp.path().join(UDID);
+        assert_eq!(std::fs::read(own.join("ab/abcd")).unwrap(), b"12345");
+        assert_eq!(std::fs::read(own.join("Copy/ab/abcd")).unwrap(), b"12345");
+        folder.remove(&place("Copy")).unwrap();
+        folder.remove(&place("Copy")).unwrap();
+        assert!(!own.join("Copy").exists());
+        assert!(put(&mut folder, &format!("{UDID}/ab"), b"a file where a folder is").is_err());
+        assert!(put(&mut folder, &format!("{UDID}/missing/a"), b"").is_err());
+        assert_eq!(std::fs::read_dir(temp.path().join(INCOMING)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_reserve_is_not_offered() {
+        let (temp, folder) = folder();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        let all = folder.free_bytes().unwrap();
+        let less = Folder::open(root, Udid::parse(UDID).unwrap(), u64::MAX).unwrap();
+        assert!(all > 0);
+        assert_eq!(less.free_bytes().unwrap(), 0);
+        folder.sync_handle().unwrap().sync().unwrap();
+    }
+}
