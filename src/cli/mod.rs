@@ -1,8 +1,64 @@
-//! The command line: one file per command.
+//! The command line: reads the arguments, makes one call, prints what it gave, and ends with its exit status.
+//!
+//! One file per command. Nothing is decided here that a second door (the bench) would have to decide again: that is
+//! in `visit`. Data goes to stdout, talk to stderr.
+
+mod arguments;
+mod events;
+mod jobs;
+mod logging;
+mod reports;
+mod run;
+mod screen;
+mod shell;
+mod terminal;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use run::Run;
+
+use crate::visit::Stop;
+
 /// Reads the arguments, does what they say, and returns the exit status.
+#[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are an answer (0, stdout), anything else is wrong use (2, stderr).
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let global = &arguments.global;
+    logging::start(global.verbose, global.quiet, terminal::stderr_colour());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal::say(&format!("idevice-fix: this computer gives no threads: {error}"));
+            return ExitCode::from(1);
+        }
+    };
+    let status = runtime.block_on(async {
+        let run = Run::new(arguments.global);
+        run.stop_on_signals();
+        let ended = dispatch(&run, arguments.command).await;
+        run.end(ended)
+    });
+    // A thread that still waits for a dead disk or device must not keep the program.
+    runtime.shutdown_background();
+    ExitCode::from(status)
+}
+
+async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
+    match command.unwrap_or(Command::Fix) {
+        Command::Report(arguments) => reports::report(run, &arguments),
+        Command::Jobs => jobs::jobs(run),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man => shell::man(),
+        _ => Err(Stop::new(crate::visit::Trouble::Failed, "Not here yet.", "")),
+    }
 }

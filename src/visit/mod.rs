@@ -1,3 +1,7 @@
 //! A whole visit: collect, answer, protect, judge, act, collect again.
 
+pub mod space;
+mod stop;
 pub mod words;
+
+pub use stop::{Stop, Trouble, exit_status};

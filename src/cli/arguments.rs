@@ -1,0 +1,251 @@
+//! The command tree and its options, as clap sees them. What they mean is decided in the commands' own files.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+Without a command the whole visit is made: find the phone, read it, answer, ask once, copy the photos, back up,
+verify, give the verdict and the ladder of fixes, write the report. Nothing is copied without a yes.
+
+Exit status: 0 done · 1 failed · 2 usage · 3 no device · 4 a person must act · 5 not enough space · 6 finished, but
+something was skipped · 7 verification failed · 8 backup password · 9 several devices, none named · 10 the gate is
+closed · 130 interrupted
+
+Environment: IDEVICE_FIX_UDID, USBMUXD_SOCKET_ADDRESS, BACKUP_PASSWORD, NO_COLOR";
+
+/// The truth about the photos of a USB-connected iPhone or iPad, and their protection.
+#[derive(Debug, Parser)]
+#[command(name = "idevice-fix", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+pub(crate) struct Global {
+    /// The phone with this id (also from IDEVICE_FIX_UDID)
+    #[arg(short, long, global = true, value_name = "UDID")]
+    pub(crate) udid: Option<String>,
+    /// Where copies, backups and reports go [default: ~/idevice-fix]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) dest: Option<PathBuf>,
+    /// Answers as JSON on stdout; long commands print one event a line and then their result
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Never ask: do what protects, never what risks
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+    /// Say more on stderr (-vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say only what a person must do, and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// How phones are reached
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
+    pub(crate) mux: MuxChoice,
+    /// A simulated phone out of this folder instead of USB
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) device: Option<PathBuf>,
+    /// A built-in simulated phone in trouble, into a temporary folder
+    #[arg(long, global = true, conflicts_with = "device")]
+    pub(crate) demo: bool,
+    /// What happens to the phone of --device stays in its folder
+    #[arg(long, global = true, requires = "device")]
+    pub(crate) device_keeps: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MuxChoice {
+    /// A running usbmuxd
+    Auto,
+    /// A running usbmuxd
+    Usbmuxd,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole visit (this is what runs without a command)
+    Fix,
+    /// What is on the bus, also phones that are locked, untrusted, in recovery or not seen by usbmuxd
+    Devices,
+    /// Facts in plain words; with DOMAIN, raw lockdown values
+    Info(Info),
+    /// Facts, findings, ladder and verdict; changes nothing, copies nothing but what it must read
+    Diagnose,
+    /// The originals: where they are, copy them, check the copy
+    #[command(subcommand)]
+    Photos(Photos),
+    /// Make and verify a local backup
+    Backup(Backup),
+    /// Exits 0 only while the verdict for a step is SAFE, 10 when it is not
+    Gate(Gate),
+    /// Restart the phone
+    Restart,
+    /// The report of a visit again
+    Report(Report),
+    /// The recorded visits
+    Jobs,
+    /// Is this computer ready? Names what is in the way and the one command that mends it
+    Doctor,
+    /// The simulated iPhone
+    #[command(subcommand)]
+    Sim(Sim),
+    /// Completions for a shell, on stdout
+    Completions { shell: Shell },
+    /// The manual page, on stdout
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// A lockdown domain, e.g. com.apple.mobile.battery ("" is the domain without a name)
+    pub(crate) domain: Option<String>,
+    /// One key of it
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Photos {
+    /// Where every original is
+    Status,
+    /// Copy all originals, edits and sidecars; goes on where it stopped
+    Pull,
+    /// Check the copy against its manifest
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A full backup, even where an earlier one could be built upon
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// The backups kept under DEST
+    List,
+    /// Read the newest backup again and prove it
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gate {
+    /// The step to be judged
+    #[arg(value_enum, default_value = "erase")]
+    pub(crate) step: GateStep,
+    /// Accept, by name, what only the owner can: backup-age, unencrypted-backup, activation-lock
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GateStep {
+    /// Erase the phone and restore it
+    Erase,
+    /// Delete the photo library in iCloud
+    DeleteIcloudLibrary,
+    /// Turn iCloud Photos off and on
+    ToggleIcloudPhotos,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Which visit; the newest without it
+    pub(crate) job: Option<String>,
+    /// As HTML on stdout
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) html: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sim {
+    /// Write a simulated phone's folder
+    New(SimNew),
+    /// Serve simulated phones as usbmuxd does
+    Run(SimRun),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimNew {
+    /// The folder to make
+    pub(crate) dir: PathBuf,
+    /// What is the matter with it
+    #[arg(long, default_value = "healthy", value_name = "NAME")]
+    pub(crate) scenario: String,
+    /// Its version of iOS
+    #[arg(long, default_value = "18.4.1", value_name = "VERSION")]
+    pub(crate) ios: String,
+    /// How many photos it holds
+    #[arg(long, value_name = "N")]
+    pub(crate) photos: Option<u32>,
+    /// The same seed makes the same phone
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// kind: as the protocols say; harsh: as real phones were seen to make it
+    #[arg(long, default_value = "harsh", value_parser = ["harsh", "kind"], value_name = "TEMPER")]
+    pub(crate) temper: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimRun {
+    /// The phones' folders
+    #[arg(required = true)]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Listen on this unix socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix: Option<PathBuf>,
+    /// Listen on this address
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) tcp: Option<std::net::SocketAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        let mut command = Arguments::command();
+        command = command.term_width(80);
+        for line in command.render_long_help().to_string().lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_use_ends_with_two() {
+        for wrong in [
+            &["idevice-fix", "nonsense"][..],
+            &["idevice-fix", "--nonsense"],
+            &["idevice-fix", "gate", "everything"],
+            &["idevice-fix", "--device", "x", "--demo"],
+            &["idevice-fix", "--device-keeps"],
+            &["idevice-fix", "sim", "run"],
+            &["idevice-fix", "--mux", "embedded"],
+        ] {
+            assert_eq!(Arguments::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_command_options_still_count() {
+        let arguments = Arguments::try_parse_from(["idevice-fix", "-y", "--demo"]).unwrap();
+        assert!(arguments.command.is_none() && arguments.global.yes && arguments.global.demo);
+    }
+}

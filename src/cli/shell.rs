@@ -1,0 +1,27 @@
+//! `completions` and `man`: what packages and shells want to know about the command tree.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::arguments::Arguments;
+use super::terminal;
+use crate::visit::{Stop, Trouble};
+
+/// The completions for a shell.
+#[expect(clippy::unnecessary_wraps, reason = "every command returns how it ended")]
+pub(super) fn completions(shell: Shell) -> Result<(), Stop> {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "idevice-fix", &mut out);
+    terminal::print(&String::from_utf8_lossy(&out));
+    Ok(())
+}
+
+/// The manual page.
+pub(super) fn man() -> Result<(), Stop> {
+    let mut out = Vec::new();
+    clap_mangen::Man::new(Arguments::command())
+        .render(&mut out)
+        .map_err(|error| Stop::new(Trouble::Failed, format!("The manual page could not be made: {error}."), ""))?;
+    terminal::print(&String::from_utf8_lossy(&out));
+    Ok(())
+}

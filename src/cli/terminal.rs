@@ -1,0 +1,73 @@
+//! What the streams of this program are, and the wishes of the environment about them.
+
+use std::io::{IsTerminal, Write};
+
+use crate::report::Style;
+
+/// Lines are never set wider than this: long ones read badly.
+const COLUMNS_MAX: u16 = 100;
+/// Columns when nobody says.
+const COLUMNS: u16 = 80;
+
+/// Somebody reads stderr.
+pub(super) fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Somebody can answer: stdin is a terminal, and so is stderr, where we would ask.
+pub(super) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && stderr_is_terminal()
+}
+
+/// May stderr be redrawn and coloured?
+pub(super) fn stderr_moves() -> bool {
+    stderr_is_terminal() && !is_dumb()
+}
+
+/// Colours on stderr?
+pub(super) fn stderr_colour() -> bool {
+    stderr_moves() && !no_color()
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// How text on stdout is to be set.
+pub(super) fn stdout_style() -> Style {
+    let stdout = std::io::stdout();
+    let columns =
+        rustix::termios::tcgetwinsize(&stdout).map_or(COLUMNS, |size| size.ws_col).clamp(40, COLUMNS_MAX);
+    let width = if stdout.is_terminal() { columns } else { COLUMNS };
+    Style {
+        colour: stdout.is_terminal() && !is_dumb() && !no_color(),
+        width: usize::from(width),
+        zone: jiff::tz::TimeZone::system(),
+    }
+}
+
+/// Writes data to stdout. A reader that went away (`| head`) ends the program quietly, as other tools do.
+pub(super) fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        let _ = writeln!(std::io::stderr(), "idevice-fix: stdout could not be written: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Writes one JSON object as a line.
+pub(super) fn print_json(value: &serde_json::Value) {
+    print(&format!("{value}\n"));
+}
+
+/// Writes a line to stderr; nothing can be done when that fails.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
