@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Global {
     /// The phone with this id (also from IDEVICE_FIX_UDID)
-    #[arg(short, long, global = true, value_name = "UDID")]
+    #[arg(short, long, global = true, value_name = "UDID", env = "IDEVICE_FIX_UDID", hide_env = true)]
     pub(crate) udid: Option<String>,
     /// Where copies, backups and reports go [default: ~/idevice-fix]
     #[arg(long, global = true, value_name = "DIR")]

@@ -10,13 +10,16 @@ use crate::visit::{Stop, words};
 
 /// Lists the recorded visits, newest first.
 pub(super) fn jobs(run: &Run) -> Result<(), Stop> {
-    let record = Jobs::open_existing(&run.dest()?).map_err(|error| run.explain("jobs", record_stop(&error)))?;
+    let record =
+        Jobs::open_existing(&run.dest()?).map_err(|error| run.explain("jobs", record_stop(&error)))?;
     let rows = match record {
         Some(record) => record.list().map_err(|error| run.explain("jobs", record_stop(&error)))?,
         None => Vec::new(),
     };
-    let rows: Vec<Row> =
-        rows.into_iter().filter(|row| run.global.udid.as_ref().is_none_or(|udid| *udid == row.udid)).collect();
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .filter(|row| run.global.udid.as_ref().is_none_or(|udid| *udid == row.udid))
+        .collect();
     if run.global.json {
         terminal::print_json(&json!({"schema": "idevice-fix/jobs/1", "jobs": rows}));
         return Ok(());

@@ -15,7 +15,8 @@ pub(super) fn start(verbose: u8, quiet: bool, colour: bool) {
         (false, 2) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
-    let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(true);
+    let shown =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(true);
     // A second start (tests) finds a log already there, which is as good.
     let _ = tracing_subscriber::registry().with(shown).with(targets(level)).try_init();
 }

@@ -65,9 +65,15 @@ impl Run {
         if let Some(dest) = &self.global.dest {
             return Ok(dest.clone());
         }
-        std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(DEST_NAME)).ok_or_else(|| {
-            Stop::new(Trouble::Usage, "There is no home folder to keep things in.", "Name one with --dest.")
-        })
+        std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(DEST_NAME)).ok_or_else(
+            || {
+                Stop::new(
+                    Trouble::Usage,
+                    "There is no home folder to keep things in.",
+                    "Name one with --dest.",
+                )
+            },
+        )
     }
 
     /// Observers for a command that answers with one object: people see it move, scripts wait for the answer.
@@ -79,9 +85,7 @@ impl Run {
     pub(super) fn watch(&self) -> Arc<dyn Observer> {
         match &self.events {
             None => self.watch_query(),
-            Some(events) => {
-                Arc::new(Both(Arc::clone(events) as Arc<dyn Observer>, self.watch_query()))
-            }
+            Some(events) => Arc::new(Both(Arc::clone(events) as Arc<dyn Observer>, self.watch_query())),
         }
     }
 
@@ -129,7 +133,15 @@ impl Observer for Both {
 /// A trouble with the record of visits.
 pub(super) fn record_stop(error: &job::Error) -> Stop {
     if error.is_disk_full() {
-        return Stop::new(Trouble::NoSpace, format!("The disk is full: {error}."), "Free some space, or name another folder with --dest.");
+        return Stop::new(
+            Trouble::NoSpace,
+            format!("The disk is full: {error}."),
+            "Free some space, or name another folder with --dest.",
+        );
     }
-    Stop::new(Trouble::Failed, format!("{error}."), "Check that the folder is yours, or name another with --dest.")
+    Stop::new(
+        Trouble::Failed,
+        format!("{error}."),
+        "Check that the folder is yours, or name another with --dest.",
+    )
 }

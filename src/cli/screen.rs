@@ -261,7 +261,11 @@ fn countdown(within: Duration) -> ProgressStyle {
         })
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people; casts saturate")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate for people; casts saturate"
+)]
 fn rate(per_second: f64) -> String {
     format!("{}/s", words::bytes(per_second.max(0.0) as u64))
 }

@@ -19,9 +19,9 @@ pub(super) fn completions(shell: Shell) -> Result<(), Stop> {
 /// The manual page.
 pub(super) fn man() -> Result<(), Stop> {
     let mut out = Vec::new();
-    clap_mangen::Man::new(Arguments::command())
-        .render(&mut out)
-        .map_err(|error| Stop::new(Trouble::Failed, format!("The manual page could not be made: {error}."), ""))?;
+    clap_mangen::Man::new(Arguments::command()).render(&mut out).map_err(|error| {
+        Stop::new(Trouble::Failed, format!("The manual page could not be made: {error}."), "")
+    })?;
     terminal::print(&String::from_utf8_lossy(&out));
     Ok(())
 }
