@@ -5,21 +5,31 @@
 //! is known from logs in its public issues.
 
 pub mod certs;
+pub mod connection;
 pub mod message;
+pub mod pairing;
 mod record;
 mod refusal;
+mod session;
 pub mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use record::{BadRecord, PairRecord};
 pub use refusal::Refusal;
+pub use session::Session;
 
 use crate::usbmux::{Attached, Muxer};
 use crate::{frame, usbmux};
 
 /// The port on which lockdownd answers.
 pub const PORT: u16 = 62078;
+
+/// The longest wait for an answer: lockdownd answers in milliseconds, and in seconds while the phone is waking up.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(20);
+/// The longest wait for a connection, or for TLS on one.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
 /// A device that can be reached, and the muxer through which.
 #[derive(Debug, Clone)]
@@ -55,6 +65,9 @@ pub enum Error {
     /// No answer in time; the connection is of no use any more.
     #[error("the device did not answer {0} in time")]
     Timeout(String),
+    /// Another device answers than the muxer said.
+    #[error("the muxer speaks of another device than the one that answers")]
+    OtherDevice,
     /// An answer outside of the protocol.
     #[error("the device answered {request} with {what}")]
     Protocol {
@@ -75,6 +88,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the connection was lost, by its end or by a break, so that a new one may do.
+    #[must_use]
+    pub fn is_lost_connection(&self) -> bool {
+        use frame::Error as Wire;
+        matches!(self, Self::Wire { source: Wire::Closed | Wire::Cut | Wire::Io(_), .. })
+    }
+
     /// The device's refusal, if it was one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
