@@ -92,8 +92,7 @@ impl Connection {
     /// # Errors
     /// As [`Self::ask`]; [`super::Refusal::MissingValue`] when there is none.
     pub async fn value(&mut self, domain: Option<&str>, key: Option<&str>) -> Result<Value, Error> {
-        let request =
-            Request::GetValue { domain: domain.map(str::to_owned), key: key.map(str::to_owned) };
+        let request = Request::GetValue { domain: domain.map(str::to_owned), key: key.map(str::to_owned) };
         let mut reply = self.ask(&request).await?;
         reply.remove("Value").ok_or_else(|| odd(&request, "no Value"))
     }

@@ -299,16 +299,14 @@ async fn candidate(phone: &Phone, connection: &mut Connection) -> Result<PairRec
     let key = connection.value(None, Some("DevicePublicKey")).await?;
     // Also where the phone joins the Wi-Fi: other hosts want it in their records, and ask for it before Pair.
     let wifi = connection.value(None, Some("WiFiAddress")).await.ok();
-    let odd =
-        |what: String| Error::Protocol { request: "GetValue DevicePublicKey".to_owned(), what };
+    let odd = |what: String| Error::Protocol { request: "GetValue DevicePublicKey".to_owned(), what };
     let key = key.as_data().ok_or_else(|| odd("no data".to_owned())).and_then(|pem| {
         DeviceKey::from_pem(pem).map_err(|why| odd(format!("a key that cannot be used: {why}")))
     })?;
     let system_buid = phone.muxer.buid().await?;
     let host_id = uuid::Uuid::new_v4().to_string().to_uppercase();
-    let made = tokio::task::spawn_blocking(move || {
-        new_record(&HostKeys::generate(), &key, &host_id, &system_buid)
-    });
+    let made =
+        tokio::task::spawn_blocking(move || new_record(&HostKeys::generate(), &key, &host_id, &system_buid));
     let mut record = made.await.expect("making keys does not panic").map_err(odd)?;
     if let Some(address) = wifi.as_ref().and_then(Value::as_string) {
         record.insert("WiFiMACAddress", address.into());

@@ -92,8 +92,7 @@ impl Session {
     }
 
     async fn service(&self, name: &str, escrow_bag: Option<&[u8]>) -> Result<Stream, Error> {
-        let started =
-            self.twice(async |connection| connection.start_service(name, escrow_bag).await).await?;
+        let started = self.twice(async |connection| connection.start_service(name, escrow_bag).await).await?;
         let stream = reach(&self.phone, started.port).await?;
         if started.tls { encrypt(stream, &self.config).await } else { Ok(stream) }
     }
