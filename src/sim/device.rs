@@ -52,7 +52,8 @@ pub struct Device {
     folder: Folder,
     config: Watched,
     values: Mutex<Values>,
-    times: BTreeMap<String, Times>,
+    times: Mutex<BTreeMap<String, Times>>,
+    withheld: super::afc::Withheld,
     ioregistry: Dictionary,
     profiles: Dictionary,
     apps: Vec<Dictionary>,
@@ -91,7 +92,8 @@ impl Device {
             udid,
             version,
             values: Mutex::new(values),
-            times: times::read(dir)?,
+            times: Mutex::new(times::read(dir)?),
+            withheld: super::afc::Withheld::default(),
             ioregistry: folder.dictionary("ioregistry.plist")?.unwrap_or_else(healthy::ioregistry),
             profiles: laid_over(healthy::profiles(), folder.dictionary("profiles.plist")?),
             apps: apps(&folder)?,
@@ -166,7 +168,17 @@ impl Device {
     /// The dates that `media.times` gives to a file, by its path below `media/`.
     #[must_use]
     pub fn times(&self, path: &str) -> Option<Times> {
-        self.times.get(path.trim_matches('/')).copied()
+        lock(&self.times).get(path.trim_matches('/')).copied()
+    }
+
+    /// A file was changed: from now on it has its own dates.
+    pub fn touched(&self, path: &str) {
+        lock(&self.times).remove(path.trim_matches('/'));
+    }
+
+    /// What AFC keeps to itself on a harsh phone.
+    pub(super) fn withheld(&self) -> &super::afc::Withheld {
+        &self.withheld
     }
 
     /// The IORegistry's entries, by name or class.

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod afc;
 pub mod config;
 mod device;
 pub mod faults;

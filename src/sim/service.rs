@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::config::TlsServices;
 use super::device::Device;
-use super::notification_proxy;
+use super::{afc, notification_proxy};
 use crate::usbmux::Stream;
 
 /// A service that the phone offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
+    /// Files below the media root.
+    Afc,
     /// Notifications, both ways.
     NotificationProxy,
     /// Notifications of pairing, for hosts that are not trusted.
@@ -39,6 +41,7 @@ pub(super) enum Needs {
 }
 
 const OFFERS: &[Offer] = &[
+    Offer { name: "com.apple.afc", service: Service::Afc, needs: Needs::Unlocked, encrypted: false },
     Offer {
         name: "com.apple.mobile.notification_proxy",
         service: Service::NotificationProxy,
@@ -86,6 +89,7 @@ impl Service {
     /// How the connection broke, or what the host said wrong; only worth a line in the log.
     pub async fn serve(self, stream: Stream, device: Arc<Device>) -> io::Result<()> {
         match self {
+            Self::Afc => afc::serve(stream, device).await,
             Self::NotificationProxy => notification_proxy::serve(stream, device, true).await,
             Self::InsecureNotificationProxy => notification_proxy::serve(stream, device, false).await,
         }
