@@ -1,6 +1,5 @@
 //! The device's side against our own client, and against bytes as other clients send them.
 
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::serve;
