@@ -1,3 +1,12 @@
 //! The vault: stage, verify, promote, history; reading a backup without the phone.
+//!
+//! A backup here has the iTunes format that other tools read, and beside it our own record of what was received. It
+//! counts only when it was proven ([`verify`]), and the one proven before it is not touched until then.
 
+pub mod cipher;
+pub mod keybag;
+pub mod mbfile;
+mod secret;
 pub mod verify;
+
+pub use secret::Secret;
