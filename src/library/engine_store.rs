@@ -1,0 +1,58 @@
+//! The engine's own store, `PhotoData/CPL/storage/store.cloudphotodb`: what waits to go up, and why items failed.
+//!
+//! Apple's, undescribed; table and column names as real libraries have them. A part that is missing counts as empty
+//! only when its table is there; a store without the table of outgoing files is none that we know.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::Unreadable;
+use super::untrusted::Untrusted;
+use crate::facts::Backlog;
+use crate::facts::text::plain;
+
+/// The store's name in the folder that [`read_backlog`] is given.
+pub const STORE_NAME: &str = "store.cloudphotodb";
+/// Where the store is below the media root.
+pub const STORE_FOLDER: &str = "PhotoData/CPL/storage";
+/// More rows than any store has.
+const ROWS_MAX: usize = 10_000_000;
+/// Different reasons that are listed.
+const REASONS_MAX: usize = 50;
+
+/// Reads what waits from `dir`, which holds copies of `store.cloudphotodb` and its `-wal`, if there is one.
+///
+/// # Errors
+/// As [`super::read_database`].
+pub fn read_backlog(dir: &Path) -> Result<Backlog, Unreadable> {
+    let store = Untrusted::open(dir, STORE_NAME)?;
+    let outgoing = store.table("outgoingResources")?.ok_or_else(|| store.no_table("outgoingResources"))?;
+    let mut backlog = Backlog::default();
+    store.scan(&outgoing, &["fileSize"], ROWS_MAX, |cells| {
+        backlog.outgoing_files += 1;
+        backlog.outgoing_bytes = backlog.outgoing_bytes.saturating_add(cells.bytes(0).unwrap_or(0));
+        Ok(())
+    })?;
+    if let Some(changes) = store.table("pushRepository")? {
+        store.scan(&changes, &[], ROWS_MAX, |_| {
+            backlog.outgoing_changes += 1;
+            Ok(())
+        })?;
+    }
+    backlog.quarantined = quarantined(&store)?;
+    Ok(backlog)
+}
+
+fn quarantined(store: &Untrusted) -> Result<Vec<(String, u64)>, Unreadable> {
+    let Some(table) = store.table("quarantinedRecords")? else { return Ok(Vec::new()) };
+    let mut reasons: HashMap<String, u64> = HashMap::new();
+    store.scan(&table, &["reason"], ROWS_MAX, |cells| {
+        let reason = plain(cells.text(0).unwrap_or_default());
+        let room = reasons.len() < REASONS_MAX || reasons.contains_key(&reason);
+        *reasons.entry(if room { reason } else { String::new() }).or_default() += 1;
+        Ok(())
+    })?;
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    Ok(reasons)
+}

@@ -1,0 +1,296 @@
+//! A SQLite database in which nothing is believed: neither its bytes, nor its schema, nor how long a query takes.
+//!
+//! SQLite's own advice for databases from elsewhere ("Defense Against The Dark Arts", sqlite.org/security.html) is
+//! followed: defensive and untrusted-schema modes, views and triggers off, tight limits, cell sizes checked, a check
+//! of the structure first, a progress handler with a deadline, no memory mapping. On top of it an authorizer lets
+//! through nothing but reads of the tables that were found to be plain tables.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::Unreadable;
+use super::cells::Cells;
+use crate::facts::text::plain;
+
+/// How long everything that is asked of one database may take.
+const TIME_MAX: Duration = Duration::from_secs(120);
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS_BETWEEN_CHECKS: i32 = 20_000;
+/// Memory that SQLite may take in the whole process, in bytes. A plain scan needs a few MiB; only a schema made to
+/// hurt needs more.
+const HEAP_BYTES_MAX: i64 = 512 << 20;
+/// Limits of SQLite. Core Data's own schemas need less than a tenth of each.
+const LIMITS: &[(Limit, i32)] = &[
+    (Limit::SQLITE_LIMIT_LENGTH, 64 << 20),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 3),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 250_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 32),
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 10),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1),
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
+
+/// A database that was opened, checked and fenced in.
+pub(super) struct Untrusted {
+    connection: Connection,
+    file: String,
+    /// Tables that may be read, in lower case.
+    readable: Arc<Mutex<BTreeSet<String>>>,
+    out_of_time: Arc<AtomicBool>,
+}
+
+/// A plain table and its plain columns.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    name: &'static str,
+    columns: BTreeSet<String>,
+    computed: BTreeSet<String>,
+}
+
+impl Table {
+    /// It has the column, as a plain one.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.columns.contains(column)
+    }
+}
+
+impl Untrusted {
+    /// Opens `name` in `dir`, which belongs to us, and reads its schema.
+    pub(super) fn open(dir: &Path, name: &str) -> Result<Self, Unreadable> {
+        let path = dir.join(name);
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(Unreadable::NotADatabase(name.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Unreadable::Missing(name.to_owned()));
+            }
+            Err(source) => return Err(Unreadable::Io { file: name.to_owned(), source }),
+        }
+        remove_companions(dir, name)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW
+            | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let wrong = |error: rusqlite::Error| explain(name, &error, false);
+        let connection = Connection::open_with_flags(&path, flags).map_err(wrong)?;
+        let mut database =
+            Self { connection, file: name.to_owned(), readable: Arc::default(), out_of_time: Arc::default() };
+        database.fence().map_err(wrong)?;
+        database.load_schema()?;
+        Ok(database)
+    }
+
+    fn fence(&mut self) -> rusqlite::Result<()> {
+        let connection = &mut self.connection;
+        for (limit, value) in LIMITS {
+            connection.set_limit(*limit, *value)?;
+        }
+        for (switch, on) in [
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+            (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+            (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
+        ] {
+            connection.set_db_config(switch, on)?;
+        }
+        // Exclusive locking keeps the index of the log in memory: no shared-memory file is made or believed.
+        connection.execute_batch(&format!(
+            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;
+             PRAGMA cell_size_check=ON; PRAGMA query_only=ON; PRAGMA hard_heap_limit={HEAP_BYTES_MAX};"
+        ))?;
+        let deadline = Instant::now() + TIME_MAX;
+        let out_of_time = Arc::clone(&self.out_of_time);
+        connection.progress_handler(
+            STEPS_BETWEEN_CHECKS,
+            Some(move || {
+                let over = Instant::now() >= deadline;
+                out_of_time.fetch_or(over, Ordering::Relaxed);
+                over
+            }),
+        )?;
+        let readable = Arc::clone(&self.readable);
+        connection.authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &readable)))
+    }
+
+    /// Makes SQLite read the header, the log and the schema now.
+    fn load_schema(&self) -> Result<(), Unreadable> {
+        self.objects_named("").map(drop)
+    }
+
+    /// Checks the structure of one table with its indexes. Only what is read is checked: a check of everything would
+    /// run the code of virtual tables over their hostile content, and takes seconds on a large library.
+    fn check(&self, name: &str) -> Result<(), Unreadable> {
+        let mut verdict = None;
+        self.pragma("quick_check", name, |row| {
+            verdict = verdict.take().or(Some(row.get::<_, String>(0)?));
+            Ok(())
+        })?;
+        match verdict.as_deref() {
+            Some("ok") => Ok(()),
+            other => {
+                let what = plain(other.unwrap_or("its check says nothing"));
+                Err(Unreadable::Damaged { file: self.file.clone(), what })
+            }
+        }
+    }
+
+    /// The plain table `name`, checked, or `None` when nothing of that name is there.
+    ///
+    /// SQLite itself refuses a schema whose entry says something else than its SQL, so that the two looks at the
+    /// entry decide.
+    pub(super) fn table(&self, name: &'static str) -> Result<Option<Table>, Unreadable> {
+        let found = self.objects_named(name)?;
+        let Some((kind, sql)) = found.first() else { return Ok(None) };
+        let head = sql.trim_start().get(..12).unwrap_or_default();
+        if found.len() != 1 || kind != "table" || !head.eq_ignore_ascii_case("CREATE TABLE") {
+            return Err(self.strange(format!("{name} is no plain table")));
+        }
+        self.check(name)?;
+        let mut table = Table { name, columns: BTreeSet::new(), computed: BTreeSet::new() };
+        self.pragma("table_xinfo", name, |row| {
+            let column: String = row.get("name")?;
+            let hidden: i64 = row.get("hidden")?;
+            if hidden == 0 {
+                table.columns.insert(column)
+            } else {
+                table.computed.insert(column)
+            };
+            Ok(())
+        })?;
+        self.readable.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
+        Ok(Some(table))
+    }
+
+    /// What the schema table says of `name`: kind and SQL of each entry, in SQLite's own sense of equal names.
+    fn objects_named(&self, name: &str) -> Result<Vec<(String, String)>, Unreadable> {
+        let ask = || {
+            let mut statement = self.connection.prepare(
+                "SELECT type, sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type <> 'index' LIMIT 2",
+            )?;
+            let rows = statement.query_map([name], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        ask().map_err(|error| self.explain(&error))
+    }
+
+    fn pragma(
+        &self,
+        pragma: &str,
+        name: &str,
+        each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), Unreadable> {
+        self.connection.pragma(None, pragma, name, each).map_err(|error| self.explain(&error))
+    }
+
+    /// Every row of `table`, with `columns` in this order; a column that the table does not have reads as null.
+    ///
+    /// Indexes are not used: they are not checked against their tables, so one could hide rows.
+    pub(super) fn scan(
+        &self,
+        table: &Table,
+        columns: &[&str],
+        rows_max: usize,
+        mut each: impl FnMut(&Cells<'_>) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
+        if let Some(column) = columns.iter().find(|column| table.computed.contains(**column)) {
+            return Err(self.strange(format!("{}.{column} is computed", table.name)));
+        }
+        let chosen: Vec<String> = columns
+            .iter()
+            .map(|column| if table.has(column) { format!("\"{column}\"") } else { "NULL".to_owned() })
+            .collect();
+        let chosen = if chosen.is_empty() { "NULL".to_owned() } else { chosen.join(", ") };
+        let sql = format!("SELECT {chosen} FROM \"{}\" NOT INDEXED", table.name);
+        let mut statement = self.connection.prepare(&sql).map_err(|error| self.explain(&error))?;
+        let mut rows = statement.query([]).map_err(|error| self.explain(&error))?;
+        let mut seen = 0_usize;
+        while let Some(row) = rows.next().map_err(|error| self.explain(&error))? {
+            seen += 1;
+            if seen > rows_max {
+                return Err(self.too_large(format!("more than {rows_max} rows in {}", table.name)));
+            }
+            each(&Cells::new(row))?;
+        }
+        Ok(())
+    }
+
+    /// This database holds more than any real one.
+    pub(super) fn too_large(&self, what: String) -> Unreadable {
+        Unreadable::TooLarge { file: self.file.clone(), what }
+    }
+
+    /// A table that is wanted is not there.
+    pub(super) fn no_table(&self, table: &str) -> Unreadable {
+        Unreadable::NoTable { file: self.file.clone(), table: table.to_owned() }
+    }
+
+    fn strange(&self, what: String) -> Unreadable {
+        Unreadable::Strange { file: self.file.clone(), what }
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> Unreadable {
+        explain(&self.file, error, self.out_of_time.load(Ordering::Relaxed))
+    }
+}
+
+/// Removes what may lie beside the database besides its log: an index of the log from another moment, or a journal
+/// that SQLite would play back.
+fn remove_companions(dir: &Path, name: &str) -> Result<(), Unreadable> {
+    for suffix in ["-shm", "-journal"] {
+        match std::fs::remove_file(dir.join(format!("{name}{suffix}"))) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Unreadable::Io { file: format!("{name}{suffix}"), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn authorize(context: &AuthContext<'_>, readable: &Mutex<BTreeSet<String>>) -> Authorization {
+    let allowed = match context.action {
+        AuthAction::Select => true,
+        AuthAction::Pragma { pragma_name, .. } => ["quick_check", "table_xinfo"].contains(&pragma_name),
+        AuthAction::Read { table_name, .. } if context.accessor.is_none() => {
+            ["sqlite_schema", "sqlite_master"].contains(&table_name)
+                || readable
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .contains(&table_name.to_ascii_lowercase())
+        }
+        _ => false,
+    };
+    if allowed { Authorization::Allow } else { Authorization::Deny }
+}
+
+fn explain(file: &str, error: &rusqlite::Error, out_of_time: bool) -> Unreadable {
+    let file = file.to_owned();
+    let what = plain(&error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) if out_of_time => {
+            Unreadable::TooSlow { file, seconds: TIME_MAX.as_secs() }
+        }
+        Some(ErrorCode::NotADatabase) => Unreadable::NotADatabase(file),
+        Some(ErrorCode::DatabaseCorrupt) => Unreadable::Damaged { file, what },
+        Some(ErrorCode::OutOfMemory | ErrorCode::TooBig) => Unreadable::TooLarge { file, what },
+        _ => Unreadable::Sqlite { file, what },
+    }
+}
