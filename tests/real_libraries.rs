@@ -7,7 +7,7 @@ use idevice_fix::library::{self, cpl};
 
 fn fixtures() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("IDEVICE_FIX_FIXTURES") else {
-        println!("skipped: IDEVICE_FIX_FIXTURES is not set");
+        eprintln!("skipped: IDEVICE_FIX_FIXTURES is not set");
         return None;
     };
     Some(PathBuf::from(folder))

@@ -63,8 +63,15 @@ fn source(file: &Path) -> Source {
     let first = below_src.components().next().unwrap().as_os_str().to_str().unwrap();
     let module = first.strip_suffix(".rs").unwrap_or(first).to_owned();
     let text = fs::read_to_string(file).unwrap();
-    let code = without_tests(&without_comments_and_strings(&text));
-    Source { path: relative.to_str().unwrap().to_owned(), module, text, code }
+    let path = relative.to_str().unwrap().to_owned();
+    let code =
+        if is_for_tests(&path) { String::new() } else { without_tests(&without_comments_and_strings(&text)) };
+    Source { path, module, text, code }
+}
+
+/// A file that its module declares under `#[cfg(test)]`; the name says so.
+fn is_for_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.ends_with("/testing.rs") || path.contains("/tests/")
 }
 
 /// Blanks comments, strings and character literals; what is left is code, line by line where it stood.

@@ -211,7 +211,7 @@ fn a_log_of_another_moment_or_of_noise_is_no_panic() {
         std::fs::write(dir.path().join("Photos.sqlite-shm"), [0xFF; 32768]).unwrap();
         match read_database(dir.path()) {
             Ok(library) => {
-                assert_eq!(library.counts.assets, Some(199), "a log that does not belong was believed")
+                assert_eq!(library.counts.assets, Some(199), "a log that does not belong was believed");
             }
             Err(error) => assert!(matches!(error, Unreadable::Damaged { .. }), "{error}"),
         }
