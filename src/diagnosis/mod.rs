@@ -1,1 +1,92 @@
 //! Rules: facts to findings, each with its evidence.
+//!
+//! Values in, values out: no device, no clock, no file. A rule sees [`Facts`] and says what is the case, in plain words
+//! with figures; it must never take *unknown* for *no*. The rules are a table, in one file per subject, with a case
+//! that fires and one that does not beside each. What to do about a finding is the remedies' business, not ours.
+
+mod ids;
+
+use serde::{Serialize, Serializer};
+
+use crate::facts::{Fact, Facts, Source};
+
+pub(crate) use ids::ids;
+
+pub use ids::FindingId;
+
+/// How much a finding matters to this owner; worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Explains the owner's trouble by itself, or stops everything.
+    Blocking,
+    /// Something is wrong.
+    Problem,
+    /// Worth knowing.
+    Notice,
+}
+
+/// One value that a finding rests on, and where it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// Where.
+    pub source: Source,
+    /// What was read there.
+    pub value: serde_json::Value,
+}
+
+impl Evidence {
+    /// The evidence that a fact is.
+    pub fn of<T: Serialize>(fact: &Fact<T>) -> Self {
+        let value = serde_json::to_value(&fact.value).expect("facts are plain values, which JSON can hold");
+        Self { source: fact.source.clone(), value }
+    }
+
+    /// Evidence that has no single fact: a count over the library, say.
+    #[must_use]
+    pub fn new(place: &'static str, key: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        Self { source: Source::new(place, key), value: value.into() }
+    }
+}
+
+impl Serialize for Evidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut out = serializer.serialize_struct("Evidence", 3)?;
+        out.serialize_field("source", &self.source.place)?;
+        out.serialize_field("key", &self.source.key)?;
+        out.serialize_field("value", &self.value)?;
+        out.end()
+    }
+}
+
+/// Something that is the case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// What.
+    pub id: FindingId,
+    /// How much it matters to this owner.
+    pub severity: Severity,
+    /// One plain sentence with figures. Text from the phone inside it is already made harmless for one line of a
+    /// terminal; HTML still has to be escaped.
+    pub title: String,
+    /// What it rests on.
+    pub evidence: Vec<Evidence>,
+}
+
+/// What is the case on this phone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Diagnosis {
+    /// Worst first; the first is the answer to "why?".
+    pub findings: Vec<Finding>,
+    /// The one reason why iCloud Photos does not go on, by Apple's own precedence; always the id of a finding above.
+    pub pause_reason: Option<FindingId>,
+}
+
+impl Diagnosis {
+    /// The finding of that id, if it is the case.
+    #[must_use]
+    pub fn finding(&self, id: FindingId) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.id == id)
+    }
+}
