@@ -4,15 +4,33 @@
 //! with figures; it must never take *unknown* for *no*. The rules are a table, in one file per subject, with a case
 //! that fires and one that does not beside each. What to do about a finding is the remedies' business, not ours.
 
+mod account;
+mod backups;
+mod device;
+mod icloud_photos;
 mod ids;
+mod missing;
+mod network;
+mod order;
+mod pause;
+mod power;
+mod reach;
+mod rule;
+#[cfg(test)]
+mod tests;
+pub mod thresholds;
+mod uploads;
 
 use serde::{Serialize, Serializer};
 
 use crate::facts::{Fact, Facts, Source};
 
+use rule::Rule;
+
 pub(crate) use ids::ids;
 
 pub use ids::FindingId;
+pub use reach::reach_finding;
 
 /// How much a finding matters to this owner; worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -89,4 +107,64 @@ impl Diagnosis {
     pub fn finding(&self, id: FindingId) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.id == id)
     }
+}
+
+/// Every rule, by subject.
+const RULES: &[&[Rule]] = &[
+    reach::RULES,
+    power::RULES,
+    device::RULES,
+    network::RULES,
+    account::RULES,
+    icloud_photos::RULES,
+    uploads::RULES,
+    missing::RULES,
+    backups::RULES,
+];
+
+fn rules() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().copied().flatten()
+}
+
+/// The rule about `id` finds something in these facts.
+fn fires(id: FindingId, facts: &Facts) -> bool {
+    rules().find(|rule| rule.id == id).is_some_and(|rule| (rule.judge)(facts).is_some())
+}
+
+/// Reasons to pause that end by themselves or by a tap are worth no more than a note while nothing waits; these are
+/// trouble also then, and explain it alone when something does.
+const HARD_REASONS: &[FindingId] = &[
+    FindingId::IosTooOld,
+    FindingId::IcloudSignedOut,
+    FindingId::DeviceStorageFull,
+    FindingId::IcloudStorageFull,
+];
+
+/// What is the case, worst first. The same facts always give the same diagnosis.
+#[must_use]
+pub fn diagnose(facts: &Facts) -> Diagnosis {
+    let mut findings: Vec<Finding> =
+        rules().filter_map(|rule| Some((rule.judge)(facts)?.finding(rule.id))).collect();
+    let pause_reason = pause::reason(facts, |id| findings.iter().any(|finding| finding.id == id));
+    let waits = pause::anything_waits(facts) != Some(false);
+    for finding in &mut findings {
+        finding.severity = in_effect(finding, pause_reason, waits);
+    }
+    findings.sort_by_key(|finding| {
+        let last = finding.id == FindingId::StolenDeviceProtection;
+        (last, finding.severity, order::rank(finding.id))
+    });
+    Diagnosis { findings, pause_reason }
+}
+
+/// How much a reason to pause matters depends on whether anything waits for iCloud Photos (or nobody knows): the one
+/// that wins then explains the trouble.
+fn in_effect(finding: &Finding, pause_reason: Option<FindingId>, waits: bool) -> Severity {
+    if waits
+        && (pause_reason == Some(finding.id)
+            || (pause_reason.is_some() && HARD_REASONS.contains(&finding.id)))
+    {
+        return Severity::Blocking;
+    }
+    finding.severity
 }

@@ -167,6 +167,19 @@ pub struct Battery {
     pub fully_charged: Maybe<bool>,
 }
 
+impl Battery {
+    /// Gaining charge now: the current decides where it is known, for a USB host always counts as external power and
+    /// may still give too little. `None`: nothing tells.
+    #[must_use]
+    pub fn gaining(&self) -> Option<bool> {
+        match (value(&self.current_ma), value(&self.charging)) {
+            (_, Some(false)) => Some(false),
+            (Some(current), _) => Some(current > 0),
+            (None, charging) => charging,
+        }
+    }
+}
+
 /// The phone's own storage, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Storage {

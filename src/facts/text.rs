@@ -32,6 +32,41 @@ pub fn html(text: &str) -> String {
     out
 }
 
+/// A number for people, in groups of three: `1,203`.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// So many of something: `1 photo`, `1,203 photos`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
+/// Bytes for people, in decimal units as Apple's own screens have them: `30.7 GB`.
+#[must_use]
+pub fn bytes(number: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match UNITS.iter().find(|(size, _)| number >= *size) {
+        // Tenths by whole numbers, rounded half up; in wide integers, so that no hostile number overflows.
+        Some((size, unit)) => {
+            let tenths = (u128::from(number) * 10 + u128::from(*size) / 2) / u128::from(*size);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => counted(number, "byte", "bytes"),
+    }
+}
+
 /// Neither a control character nor one that changes how its neighbours are read (bidirectional marks, separators of
 /// lines, invisible joiners at the edges of words, tags).
 fn is_harmless(c: char) -> bool {
@@ -51,6 +86,21 @@ mod tests {
     #[test]
     fn html_is_text() {
         assert_eq!(html("<b a='x'>&\""), "&lt;b a=&#39;x&#39;&gt;&amp;&quot;");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(
+            [0, 7, 999, 1_000, 1_203, 1_234_567].map(grouped).join(" "),
+            "0 7 999 1,000 1,203 1,234,567"
+        );
+        assert_eq!(counted(1, "photo", "photos"), "1 photo");
+    }
+
+    #[test]
+    fn bytes_have_decimal_units() {
+        let shown = [0, 1, 999, 1_000, 30_701_121_536, u64::MAX].map(bytes).join(", ");
+        assert_eq!(shown, "0 bytes, 1 byte, 999 bytes, 1.0 kB, 30.7 GB, 18446744.1 TB");
     }
 
     #[test]

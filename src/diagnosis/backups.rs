@@ -1,0 +1,205 @@
+//! Rules about iCloud Backup, local backups and our copy of the photos.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::facts::text::{bytes, counted, plain};
+use crate::facts::{Facts, Maybe, value};
+
+use super::FindingId;
+use super::rule::{Found, Rule, no, was_read, yes};
+use super::thresholds::{ICLOUD_BACKUP_STALE, LOCAL_BACKUP_STALE};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { id: FindingId::IcloudBackupOff, judge: icloud_off },
+    Rule { id: FindingId::IcloudBackupNever, judge: icloud_never },
+    Rule { id: FindingId::IcloudBackupStale, judge: icloud_stale },
+    Rule { id: FindingId::IcloudBackupFailed, judge: icloud_failed },
+    Rule { id: FindingId::LocalBackupMissing, judge: local_missing },
+    Rule { id: FindingId::LocalBackupStale, judge: local_stale },
+    Rule { id: FindingId::LocalBackupNotEncrypted, judge: not_encrypted },
+    Rule { id: FindingId::BackupPasswordUnknown, judge: password_unknown },
+    Rule { id: FindingId::PhotosNotCopied, judge: photos_not_copied },
+];
+
+fn age_days(facts: &Facts, then: Timestamp) -> u64 {
+    facts.observed_at.duration_since(then).as_hours().max(0).unsigned_abs() / 24
+}
+
+fn older(facts: &Facts, then: Timestamp, limit: SignedDuration) -> bool {
+    facts.observed_at.duration_since(then) > limit
+}
+
+fn icloud_off(facts: &Facts) -> Option<Found> {
+    let backup = &facts.icloud_backup;
+    if !no(&backup.enabled) {
+        return None;
+    }
+    let last = match value(&backup.last_backup) {
+        Some(last) => format!(" The last one is {} old.", counted(age_days(facts, last), "day", "days")),
+        None => String::new(),
+    };
+    Some(Found::problem(format!("iCloud Backup is off.{last}")).on(&backup.enabled).on(&backup.last_backup))
+}
+
+fn icloud_never(facts: &Facts) -> Option<Found> {
+    let backup = &facts.icloud_backup;
+    let never = yes(&backup.enabled)
+        && backup.last_backup.is_none()
+        && facts.gap_of("icloud_backup.last_backup").is_none();
+    never.then(|| Found::problem("iCloud Backup is on and has never finished one.").on(&backup.enabled))
+}
+
+fn icloud_stale(facts: &Facts) -> Option<Found> {
+    let backup = &facts.icloud_backup;
+    let last = value(&backup.last_backup).filter(|last| older(facts, *last, ICLOUD_BACKUP_STALE))?;
+    let title = format!("The last iCloud Backup is {} old.", counted(age_days(facts, last), "day", "days"));
+    yes(&backup.enabled).then(|| Found::problem(title).on(&backup.last_backup).on(&backup.enabled))
+}
+
+fn icloud_failed(facts: &Facts) -> Option<Found> {
+    let failure = &facts.icloud_backup.failure;
+    let word = value(failure)?;
+    let title = format!("The phone notes that its last iCloud Backup failed: {}.", plain(&word));
+    Some(Found::problem(title).on(failure))
+}
+
+/// The newest local backup known: our vault's, else the one that the phone remembers.
+fn newest_local(facts: &Facts) -> &Maybe<Timestamp> {
+    let local = &facts.local_backup;
+    if local.made_at.is_some() { &local.made_at } else { &local.last_backup }
+}
+
+fn local_missing(facts: &Facts) -> Option<Found> {
+    let unknown = ["local_backup.last_backup", "local_backup.made_at"]
+        .into_iter()
+        .any(|fact| facts.gap_of(fact).is_some());
+    if !was_read(facts) || newest_local(facts).is_some() || unknown {
+        return None;
+    }
+    // Without an iCloud Backup there is none at all.
+    let has_icloud_backup = facts.icloud_backup.last_backup.is_some();
+    Some(Found::problem_if(!has_icloud_backup, "This phone has never been backed up to a computer."))
+}
+
+fn local_stale(facts: &Facts) -> Option<Found> {
+    let newest = newest_local(facts);
+    let made = value(newest).filter(|made| older(facts, *made, LOCAL_BACKUP_STALE))?;
+    let title = format!("The newest local backup is {} old.", counted(age_days(facts, made), "day", "days"));
+    Some(Found::notice(title).on(newest))
+}
+
+fn not_encrypted(facts: &Facts) -> Option<Found> {
+    let local = &facts.local_backup;
+    if no(&local.encrypted) {
+        let title = "The newest local backup is not encrypted: saved passwords, Health data and Wi-Fi networks are not in it.";
+        return Some(Found::notice(title).on(&local.encrypted).on(&local.will_encrypt));
+    }
+    let title = "No backup password is set on the phone: a local backup leaves out saved passwords, Health data and \
+                 Wi-Fi networks.";
+    no(&local.will_encrypt).then(|| Found::notice(title).on(&local.will_encrypt))
+}
+
+fn password_unknown(facts: &Facts) -> Option<Found> {
+    let local = &facts.local_backup;
+    let title =
+        "The local backup is encrypted and its password is not known: only its outside could be proven.";
+    (yes(&local.encrypted) && no(&local.password_known))
+        .then(|| Found::problem(title).on(&local.encrypted).on(&local.password_known))
+}
+
+fn photos_not_copied(facts: &Facts) -> Option<Found> {
+    let copy = &facts.photo_copy;
+    let only_here = facts.library.counts.originals_only_here;
+    let title = match value(&copy.files_not_copied) {
+        Some(0) => return None,
+        Some(number) => {
+            let size =
+                value(&copy.bytes_not_copied).map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+            let are = if number == 1 { "is" } else { "are" };
+            format!(
+                "{}{size} of the photo library {are} not copied to this computer yet.",
+                counted(number, "file", "files")
+            )
+        }
+        None if !was_read(facts) || facts.gap_of("photo_copy.files_not_copied").is_some() => return None,
+        None => "The photos of this phone are not copied to this computer yet.".to_owned(),
+    };
+    let found = Found::problem_if(only_here != Some(0), title).on(&copy.files_not_copied);
+    let found = found.on(&copy.bytes_not_copied).on(&copy.files_copied);
+    Some(match only_here {
+        Some(number) if number > 0 => found.on_count("originals_only_here", number),
+        _ => found,
+    })
+}
+
+#[cfg(test)]
+pub(super) const CASES: &[super::rule::Case] = {
+    use super::rule::Case;
+    use super::rule::cases::{days_ago, fact};
+    &[
+        Case {
+            id: FindingId::IcloudBackupOff,
+            fires: |f| f.icloud_backup.enabled = fact(false),
+            silent: |f| f.icloud_backup.enabled = fact(true),
+        },
+        Case {
+            id: FindingId::IcloudBackupNever,
+            fires: |f| f.icloud_backup.enabled = fact(true),
+            silent: |f| {
+                f.icloud_backup.enabled = fact(true);
+                f.gap("icloud_backup.last_backup", "GetProhibited");
+            },
+        },
+        Case {
+            id: FindingId::IcloudBackupStale,
+            fires: |f| {
+                f.icloud_backup.enabled = fact(true);
+                f.icloud_backup.last_backup = fact(days_ago(15));
+            },
+            silent: |f| {
+                f.icloud_backup.enabled = fact(true);
+                f.icloud_backup.last_backup = fact(days_ago(14));
+            },
+        },
+        Case {
+            id: FindingId::IcloudBackupFailed,
+            fires: |f| f.icloud_backup.failure = fact("MBErrorDomain 303".to_owned()),
+            silent: |f| f.icloud_backup.last_backup = fact(days_ago(1)),
+        },
+        Case {
+            id: FindingId::LocalBackupMissing,
+            fires: |_| {},
+            silent: |f| f.local_backup.last_backup = fact(days_ago(400)),
+        },
+        Case {
+            id: FindingId::LocalBackupStale,
+            fires: |f| f.local_backup.last_backup = fact(days_ago(31)),
+            silent: |f| {
+                // Ours is newer than what the phone remembers.
+                f.local_backup.last_backup = fact(days_ago(31));
+                f.local_backup.made_at = fact(days_ago(1));
+            },
+        },
+        Case {
+            id: FindingId::LocalBackupNotEncrypted,
+            fires: |f| f.local_backup.will_encrypt = fact(false),
+            silent: |f| f.local_backup.will_encrypt = fact(true),
+        },
+        Case {
+            id: FindingId::BackupPasswordUnknown,
+            fires: |f| {
+                f.local_backup.encrypted = fact(true);
+                f.local_backup.password_known = fact(false);
+            },
+            silent: |f| {
+                f.local_backup.encrypted = fact(false);
+                f.local_backup.password_known = fact(false);
+            },
+        },
+        Case {
+            id: FindingId::PhotosNotCopied,
+            fires: |_| {},
+            silent: |f| f.photo_copy.files_not_copied = fact(0),
+        },
+    ]
+};

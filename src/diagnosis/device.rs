@@ -1,0 +1,131 @@
+//! Rules about the device's storage, its clock, and who manages it.
+
+use crate::facts::text::{bytes, counted, plain};
+use crate::facts::{Facts, value};
+
+use super::FindingId;
+use super::rule::{Found, Rule, yes};
+use super::thresholds::{CLOCK_WRONG_SECONDS, STORAGE_FULL_BYTES, STORAGE_LOW_BYTES};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { id: FindingId::DeviceStorageFull, judge: storage_full },
+    Rule { id: FindingId::DeviceStorageLow, judge: storage_low },
+    Rule { id: FindingId::ClockWrong, judge: clock_wrong },
+    Rule { id: FindingId::ManagedDevice, judge: managed_device },
+];
+
+fn storage_full(facts: &Facts) -> Option<Found> {
+    let free = &facts.storage.free_bytes;
+    let engine = facts.icloud_photos.engine.as_ref();
+    let flagged = engine.filter(|engine| yes(&engine.very_low_disk_space));
+    let title = match value(free) {
+        Some(left) if left < STORAGE_FULL_BYTES => {
+            format!("The phone\u{2019}s storage is full: {} are free.", bytes(left))
+        }
+        _ if flagged.is_some() => "The phone says that its storage is full.".to_owned(),
+        _ => return None,
+    };
+    let found = Found::problem(title).on(free).on(&facts.storage.total_bytes);
+    Some(match flagged {
+        Some(engine) => found.on(&engine.very_low_disk_space),
+        None => found,
+    })
+}
+
+fn storage_low(facts: &Facts) -> Option<Found> {
+    if storage_full(facts).is_some() {
+        return None;
+    }
+    let free = &facts.storage.free_bytes;
+    let engine = facts.icloud_photos.engine.as_ref();
+    let flagged = engine.filter(|engine| yes(&engine.low_disk_space));
+    let title = match value(free) {
+        Some(left) if left < STORAGE_LOW_BYTES => {
+            format!("The phone\u{2019}s storage is nearly full: {} are free.", bytes(left))
+        }
+        _ if flagged.is_some() => "The phone says that its storage is nearly full.".to_owned(),
+        _ => return None,
+    };
+    let found = Found::problem(title).on(free).on(&facts.storage.total_bytes);
+    Some(match flagged {
+        Some(engine) => found.on(&engine.low_disk_space),
+        None => found,
+    })
+}
+
+fn clock_wrong(facts: &Facts) -> Option<Found> {
+    let offset = &facts.settings.clock_offset_seconds;
+    let seconds = value(offset).filter(|seconds| seconds.abs() > CLOCK_WRONG_SECONDS)?;
+    let way = if seconds > 0.0 { "fast" } else { "slow" };
+    let title = format!(
+        "The phone\u{2019}s clock is {} {way} against this computer\u{2019}s.",
+        how_long(seconds.abs())
+    );
+    Some(Found::problem(title).on(offset).on(&facts.settings.time_zone))
+}
+
+/// In the largest unit that gives at least two.
+fn how_long(seconds: f64) -> String {
+    // A clock's offset fits by far; a hostile number becomes the largest one.
+    let minutes = (seconds / 60.0).min(1e15) as u64;
+    match minutes {
+        0..120 => counted(minutes, "minute", "minutes"),
+        120..2880 => counted(minutes / 60, "hour", "hours"),
+        _ => counted(minutes / 1440, "day", "days"),
+    }
+}
+
+fn managed_device(facts: &Facts) -> Option<Found> {
+    let settings = &facts.settings;
+    let profiles = value(&settings.profiles).filter(|profiles| !profiles.is_empty());
+    let supervised = yes(&settings.supervised);
+    let title = match profiles {
+        Some(profiles) => {
+            let named: Vec<String> = profiles.iter().take(3).map(|name| plain(name)).collect();
+            format!(
+                "{} installed ({}); it may forbid iCloud Photos or iCloud Backup.",
+                match profiles.len() {
+                    1 => "A configuration profile is".to_owned(),
+                    number => format!("{number} configuration profiles are"),
+                },
+                named.join(", ")
+            )
+        }
+        None if supervised => {
+            "An organisation supervises this phone; it may forbid iCloud Photos or iCloud Backup.".to_owned()
+        }
+        None => return None,
+    };
+    Some(Found::notice(title).on(&settings.profiles).on(&settings.supervised))
+}
+
+#[cfg(test)]
+pub(super) const CASES: &[super::rule::Case] = {
+    use super::rule::Case;
+    use super::rule::cases::{engine, fact};
+    &[
+        Case {
+            id: FindingId::DeviceStorageFull,
+            fires: |f| engine(f).very_low_disk_space = fact(true),
+            silent: |f| f.storage.free_bytes = fact(STORAGE_FULL_BYTES),
+        },
+        Case {
+            id: FindingId::DeviceStorageLow,
+            fires: |f| f.storage.free_bytes = fact(STORAGE_FULL_BYTES),
+            silent: |f| f.storage.free_bytes = fact(STORAGE_FULL_BYTES - 1),
+        },
+        Case {
+            id: FindingId::ClockWrong,
+            fires: |f| f.settings.clock_offset_seconds = fact(-121.0),
+            silent: |f| f.settings.clock_offset_seconds = fact(120.0),
+        },
+        Case {
+            id: FindingId::ManagedDevice,
+            fires: |f| f.settings.profiles = fact(vec!["School".to_owned()]),
+            silent: |f| {
+                f.settings.profiles = fact(Vec::new());
+                f.settings.supervised = fact(false);
+            },
+        },
+    ]
+};

@@ -1,0 +1,278 @@
+//! Rules about iCloud Photos itself: on or off, paused, and what became of its library.
+
+use crate::facts::text::{counted, grouped, plain};
+use crate::facts::{Facts, Switching, value};
+
+use super::pause::{anything_waits, battery_budget_spent, system_busy};
+use super::rule::{Found, Rule, no, was_read, yes};
+use super::{Evidence, FindingId};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { id: FindingId::IcloudPhotosOff, judge: off },
+    Rule { id: FindingId::IcloudPhotosSwitchedOff, judge: switched_off },
+    Rule { id: FindingId::IcloudPhotosPaused, judge: paused },
+    Rule { id: FindingId::IcloudPhotosWaitingOnSystem, judge: waiting_on_system },
+    Rule { id: FindingId::BatteryBudgetSpent, judge: battery_budget },
+    Rule { id: FindingId::CellularBudgetSpent, judge: cellular_budget },
+    Rule { id: FindingId::BackupSnapshotRunning, judge: backup_snapshot },
+    Rule { id: FindingId::FirstSyncUnfinished, judge: first_sync },
+    Rule { id: FindingId::IcloudLibraryWiped, judge: wiped },
+    Rule { id: FindingId::IcloudLibraryDeletionScheduled, judge: deletion_scheduled },
+    Rule { id: FindingId::SharedLibraryExitStuck, judge: shared_library_exit },
+    Rule { id: FindingId::PhotoStreamEnded, judge: photo_stream },
+    Rule { id: FindingId::SyncStatusUnreadable, judge: sync_status_unreadable },
+    Rule { id: FindingId::LibraryUnreadable, judge: library_unreadable },
+];
+
+fn off(facts: &Facts) -> Option<Found> {
+    let enabled = &facts.icloud_photos.enabled;
+    if !no(enabled) {
+        return None;
+    }
+    let title = "iCloud Photos is off on this phone: nothing goes up and nothing comes down.";
+    // The rule beside this one says it better where it knows when it was switched off.
+    let found = match switched_off(facts) {
+        Some(_) => Found::notice(title),
+        None => Found::blocking(title),
+    };
+    Some(found.on(enabled))
+}
+
+fn switched_off(facts: &Facts) -> Option<Found> {
+    let photos = &facts.icloud_photos;
+    let history = photos.switchings.as_ref()?;
+    let last: &Switching = history.value.last()?;
+    if last.enabled || yes(&photos.enabled) {
+        return None;
+    }
+    let day = last.at.strftime("%-d %B %Y");
+    let reason = last
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |reason| format!(" (the phone notes \u{201c}{}\u{201d})", plain(reason)));
+    let title = format!(
+        "iCloud Photos was switched off on {day}{reason}; what was added since is only on this phone."
+    );
+    Some(Found::blocking(title).on(&photos.switchings).on(&photos.enabled))
+}
+
+fn paused(facts: &Facts) -> Option<Found> {
+    let pause = &facts.icloud_photos.paused_by_owner;
+    let until = value(pause)?;
+    let title = match until {
+        Some(until) => {
+            format!("iCloud Photos was paused by hand, until {} (UTC).", until.strftime("%-d %B %Y %H:%M"))
+        }
+        None => "iCloud Photos was paused by hand.".to_owned(),
+    };
+    Some(Found::notice(title).on(pause))
+}
+
+fn waiting_on_system(facts: &Facts) -> Option<Found> {
+    let engine = facts.icloud_photos.engine.as_ref().filter(|engine| system_busy(engine))?;
+    let title =
+        "iCloud Photos waits because the phone is busy (\u{201c}optimising system performance\u{201d}).";
+    Some(Found::notice(title).on(&engine.heavy_resource_usage).on(&engine.poor_system_conditions))
+}
+
+fn battery_budget(facts: &Facts) -> Option<Found> {
+    let engine = facts.icloud_photos.engine.as_ref().filter(|engine| battery_budget_spent(engine))?;
+    let title = "iCloud Photos has spent its share of the battery for now.";
+    Some(Found::notice(title).on(&engine.has_battery_budget).on(&engine.has_valid_system_budget))
+}
+
+fn cellular_budget(facts: &Facts) -> Option<Found> {
+    let flag = &facts.icloud_photos.engine.as_ref()?.has_cellular_budget;
+    no(flag).then(|| Found::notice("iCloud Photos has spent its share of mobile data for now.").on(flag))
+}
+
+fn backup_snapshot(facts: &Facts) -> Option<Found> {
+    let flag = &facts.icloud_photos.engine.as_ref()?.taking_backup_snapshot;
+    yes(flag).then(|| Found::notice("iCloud Photos waits while the phone takes a backup.").on(flag))
+}
+
+fn first_sync(facts: &Facts) -> Option<Found> {
+    let photos = &facts.icloud_photos;
+    let engine = photos.engine.as_ref()?;
+    let unfinished = yes(&photos.enabled)
+        && engine.initial_sync_date.is_none()
+        && photos.markers.initial_sync.is_none()
+        && facts.gap_of("icloud_photos.engine.initial_sync_date").is_none()
+        && facts.gap_of("icloud_photos.markers").is_none();
+    if !unfinished {
+        return None;
+    }
+    let left = facts.icloud_photos.backlog.as_ref().map(|backlog| backlog.value.outgoing_bytes);
+    let bytes = match left.filter(|bytes| *bytes > 0) {
+        Some(bytes) => format!(" {} wait to go up.", crate::facts::text::bytes(bytes)),
+        None => String::new(),
+    };
+    let title = format!("The first sync with iCloud has never been finished; it can take days.{bytes}");
+    let found =
+        if anything_waits(facts) == Some(false) { Found::notice(title) } else { Found::blocking(title) };
+    let evidence = Evidence::new("afc:/PhotoData/CPL/syncstatus.plist", "initialSyncDate", None::<bool>);
+    Some(found.on(&photos.enabled).with(evidence).on(&photos.backlog))
+}
+
+fn wiped(facts: &Facts) -> Option<Found> {
+    let engine = facts.icloud_photos.engine.as_ref()?;
+    if !yes(&engine.library_wiped) && !yes(&engine.container_wiped) {
+        return None;
+    }
+    let only_there = facts.library.counts.originals_only_in_icloud.unwrap_or(0);
+    let lost = match only_there {
+        0 => String::new(),
+        number => format!(
+            " The library still lists {} as only in iCloud: they may be lost.",
+            counted(number, "original", "originals")
+        ),
+    };
+    let title = format!("The photo library in iCloud has been wiped.{lost}");
+    let found = Found::blocking(title).on(&engine.library_wiped).on(&engine.container_wiped);
+    Some(if only_there > 0 { found.on_count("originals_only_in_icloud", only_there) } else { found })
+}
+
+fn deletion_scheduled(facts: &Facts) -> Option<Found> {
+    let date = &facts.icloud_photos.engine.as_ref()?.exit_delete_time;
+    let at = value(date)?;
+    let day = at.strftime("%-d %B %Y");
+    let title = if at <= facts.observed_at {
+        format!("The photo library in iCloud was scheduled to be deleted on {day}: it may be gone.")
+    } else {
+        let hours = at.duration_since(facts.observed_at).as_hours().unsigned_abs();
+        let left =
+            if hours < 48 { counted(hours, "hour", "hours") } else { counted(hours / 24, "day", "days") };
+        format!("The photo library in iCloud will be deleted on {day}, in {left}.")
+    };
+    Some(Found::blocking(title).on(date))
+}
+
+fn shared_library_exit(facts: &Facts) -> Option<Found> {
+    let engine = facts.icloud_photos.engine.as_ref()?;
+    let flag = &engine.stuck_in_shared_library_exit;
+    let left = match value(&engine.shared_library_exit_remaining) {
+        Some(number) if number > 0 => format!(" with {} to go", counted(number, "photo", "photos")),
+        _ => String::new(),
+    };
+    let title = format!("Leaving the shared library is stuck{left}.");
+    yes(flag).then(|| Found::problem(title).on(flag).on(&engine.shared_library_exit_remaining))
+}
+
+fn photo_stream(facts: &Facts) -> Option<Found> {
+    let traces = &facts.icloud_photos.photo_stream_traces;
+    let title = "There are left-overs of My Photo Stream, which Apple closed on 26 July 2023; it protects nothing any more.";
+    yes(traces).then(|| Found::notice(title).on(traces))
+}
+
+fn sync_status_unreadable(facts: &Facts) -> Option<Found> {
+    let gap = facts.gap_of("icloud_photos.engine").filter(|_| was_read(facts))?;
+    let title = format!("The status of iCloud Photos could not be read ({}).", plain(&gap.reason));
+    let evidence = Evidence::new("afc:/PhotoData/CPL/syncstatus.plist", "", gap.reason.clone());
+    Some(Found::problem(title).with(evidence))
+}
+
+fn library_unreadable(facts: &Facts) -> Option<Found> {
+    let gap = facts.gap_of("library").filter(|_| was_read(facts))?;
+    let title = format!("The photo library could not be read ({}).", plain(&gap.reason));
+    Some(Found::problem(title).with(Evidence::new("afc:/PhotoData/Photos.sqlite", "", gap.reason.clone())))
+}
+
+/// So many photos, with the figure grouped; shared by the rules that count.
+pub(super) fn photos(number: u64) -> String {
+    if number == 1 { "1 photo".to_owned() } else { format!("{} photos", grouped(number)) }
+}
+
+#[cfg(test)]
+pub(super) const CASES: &[super::rule::Case] = {
+    use super::rule::Case;
+    use super::rule::cases::{days_ago, engine, fact, icloud_on};
+    fn switchings(facts: &mut Facts, all: &[(bool, i64)]) {
+        let all = all.iter().map(|(enabled, days)| Switching {
+            enabled: *enabled,
+            at: days_ago(*days),
+            reason: None,
+        });
+        facts.icloud_photos.switchings = fact(all.collect());
+    }
+    &[
+        Case {
+            id: FindingId::IcloudPhotosOff,
+            fires: |f| f.icloud_photos.enabled = fact(false),
+            silent: |f| f.icloud_photos.enabled = fact(true),
+        },
+        Case {
+            id: FindingId::IcloudPhotosSwitchedOff,
+            fires: |f| switchings(f, &[(true, 90), (false, 20)]),
+            silent: |f| switchings(f, &[(false, 20), (true, 19)]),
+        },
+        Case {
+            id: FindingId::IcloudPhotosPaused,
+            fires: |f| f.icloud_photos.paused_by_owner = fact(None),
+            silent: |f| engine(f).low_power_mode = fact(true),
+        },
+        Case {
+            id: FindingId::IcloudPhotosWaitingOnSystem,
+            fires: |f| engine(f).poor_system_conditions = fact(true),
+            silent: |f| engine(f).heavy_resource_usage = fact(false),
+        },
+        Case {
+            id: FindingId::BatteryBudgetSpent,
+            fires: |f| {
+                engine(f).has_battery_budget = fact(false);
+                engine(f).has_valid_system_budget = fact(true);
+            },
+            silent: |f| {
+                engine(f).has_battery_budget = fact(false);
+                engine(f).has_valid_system_budget = fact(false);
+            },
+        },
+        Case {
+            id: FindingId::CellularBudgetSpent,
+            fires: |f| engine(f).has_cellular_budget = fact(false),
+            silent: |f| engine(f).has_cellular_budget = fact(true),
+        },
+        Case {
+            id: FindingId::BackupSnapshotRunning,
+            fires: |f| engine(f).taking_backup_snapshot = fact(true),
+            silent: |f| engine(f).taking_backup_snapshot = fact(false),
+        },
+        Case {
+            id: FindingId::FirstSyncUnfinished,
+            fires: |f| {
+                icloud_on(f);
+                engine(f).initial_sync_date = None;
+            },
+            silent: icloud_on,
+        },
+        Case {
+            id: FindingId::IcloudLibraryWiped,
+            fires: |f| engine(f).container_wiped = fact(true),
+            silent: |f| engine(f).library_wiped = fact(false),
+        },
+        Case {
+            id: FindingId::IcloudLibraryDeletionScheduled,
+            fires: |f| engine(f).exit_delete_time = fact(days_ago(-10)),
+            silent: |f| engine(f).library_wiped = fact(true),
+        },
+        Case {
+            id: FindingId::SharedLibraryExitStuck,
+            fires: |f| engine(f).stuck_in_shared_library_exit = fact(true),
+            silent: |f| engine(f).shared_library_exit_remaining = fact(3),
+        },
+        Case {
+            id: FindingId::PhotoStreamEnded,
+            fires: |f| f.icloud_photos.photo_stream_traces = fact(true),
+            silent: |f| f.icloud_photos.photo_stream_traces = fact(false),
+        },
+        Case {
+            id: FindingId::SyncStatusUnreadable,
+            fires: |f| f.gap("icloud_photos.engine", "status 10"),
+            silent: |f| f.gap("icloud_photos.enabled", "the signs disagree"),
+        },
+        Case {
+            id: FindingId::LibraryUnreadable,
+            fires: |f| f.gap("library", "status 10"),
+            silent: |f| f.gap("library.hidden", "no such column"),
+        },
+    ]
+};

@@ -1,0 +1,142 @@
+//! Demands about the local backup, and about what the owner stands before after an erase.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::diagnosis::FindingId;
+use crate::facts::text::{counted, plain};
+use crate::facts::value;
+use crate::remedy::{Accept, ReasonId};
+
+use super::{Blocked, Case, signed};
+
+/// The age up to which a backup will do for an erase without being accepted by name.
+const BACKUP_AGE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+/// How far a backup's date may lie in the future before its age counts as unknown: clocks are corrected by seconds.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+/// Charge that an erase and a restore need.
+const CHARGE_TO_ERASE_PERCENT: u8 = 50;
+/// Charge that will do while the phone is gaining.
+const CHARGE_TO_ERASE_GAINING_PERCENT: u8 = 20;
+
+pub(in crate::remedy) fn backup_verified(case: &Case<'_>) -> Vec<Blocked> {
+    let Some(proof) = case.backup else {
+        let local = &case.facts.local_backup;
+        return vec![if local.made_at.is_none() && local.last_backup.is_none() {
+            Blocked::known(FindingId::LocalBackupMissing, "There is no local backup of this phone.")
+        } else {
+            let text = "There is no local backup on this computer that was proven to be whole.";
+            Blocked::known(ReasonId::BackupNotVerified, text)
+        }];
+    };
+    if !proof.complete() {
+        let matter = proof.refused().iter().filter(|row| !row.harmless);
+        let named: Vec<String> =
+            matter.clone().take(3).map(|row| plain(&format!("{}/{}", row.domain, row.path))).collect();
+        let text = format!(
+            "The local backup lacks {} that the phone refused to send: {}.",
+            counted(matter.count() as u64, "file", "files"),
+            named.join(", ")
+        );
+        return vec![Blocked::known(ReasonId::BackupNotVerified, text)];
+    }
+    if !proof.proven_inside() {
+        let text = "The local backup is encrypted and its password is not known, so its content could not be proven.";
+        return vec![Blocked::known(FindingId::BackupPasswordUnknown, text)];
+    }
+    Vec::new()
+}
+
+pub(in crate::remedy) fn backup_fresh(case: &Case<'_>) -> Vec<Blocked> {
+    let Some(proof) = case.backup else { return Vec::new() };
+    if case.consent.has(Accept::BackupAge) {
+        return Vec::new();
+    }
+    let age = case.moment.now.duration_since(proof.made_at());
+    let plausible = age >= -signed(CLOCK_SLACK);
+    let made_since_plugged_in = case.moment.plugged_in_since.is_some_and(|since| proof.made_at() >= since);
+    if plausible && (age <= signed(BACKUP_AGE_MAX) || made_since_plugged_in) {
+        return Vec::new();
+    }
+    let text = if plausible {
+        format!(
+            "The local backup is {} old, and an erase wants one of today's visit.",
+            age_in_words(proof.made_at(), case.moment.now)
+        )
+    } else {
+        "The local backup is dated in the future, so its age cannot be told.".to_owned()
+    };
+    vec![Blocked::known(ReasonId::BackupTooOld, text)]
+}
+
+pub(in crate::remedy) fn backup_encrypted(case: &Case<'_>) -> Vec<Blocked> {
+    match case.backup {
+        Some(proof) if !proof.encrypted() && !case.consent.has(Accept::UnencryptedBackup) => {
+            let text = "The local backup is not encrypted: saved passwords, Health data and Wi-Fi networks are not in it.";
+            vec![Blocked::known(FindingId::LocalBackupNotEncrypted, text).after_the_erase()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(in crate::remedy) fn find_my_off(case: &Case<'_>) -> Vec<Blocked> {
+    if case.consent.has(Accept::ActivationLock) {
+        return Vec::new();
+    }
+    match value(&case.facts.settings.find_my) {
+        Some(false) => Vec::new(),
+        Some(true) => {
+            let text = "Find My is on: after the erase the phone asks for the Apple Account password before it can be used.";
+            vec![Blocked::known(FindingId::FindMyOn, text).after_the_erase()]
+        }
+        None => {
+            let text = "Whether Find My is on could not be read: after the erase the phone may ask for the Apple Account password.";
+            vec![Blocked::unknown(ReasonId::FindMyUnknown, text).after_the_erase()]
+        }
+    }
+}
+
+pub(in crate::remedy) fn charge_for_an_erase(case: &Case<'_>) -> Vec<Blocked> {
+    let battery = &case.facts.battery;
+    // More than 100 % is no level.
+    let Some(level) = value(&battery.level_percent).filter(|level| *level <= 100) else {
+        let text = "The battery's charge could not be read.";
+        return vec![Blocked::unknown(ReasonId::BatteryTooLowToErase, text).after_the_erase()];
+    };
+    if level >= CHARGE_TO_ERASE_PERCENT {
+        return Vec::new();
+    }
+    if level < CHARGE_TO_ERASE_GAINING_PERCENT {
+        let text = format!(
+            "The battery is at {level} %; at least {CHARGE_TO_ERASE_GAINING_PERCENT} % and gaining is needed."
+        );
+        return vec![Blocked::known(ReasonId::BatteryTooLowToErase, text).after_the_erase()];
+    }
+    match battery.gaining() {
+        Some(true) => Vec::new(),
+        Some(false) => {
+            let text = format!(
+                "The battery is at {level} % and not gaining; {CHARGE_TO_ERASE_PERCENT} % is needed."
+            );
+            vec![Blocked::known(ReasonId::BatteryTooLowToErase, text).after_the_erase()]
+        }
+        None => {
+            let text = format!("The battery is at {level} %, and whether it is gaining could not be read.");
+            vec![Blocked::unknown(ReasonId::BatteryTooLowToErase, text).after_the_erase()]
+        }
+    }
+}
+
+pub(in crate::remedy) fn backed_up_first(case: &Case<'_>) -> Vec<Blocked> {
+    if case.copies.backup.is_some() {
+        return Vec::new();
+    }
+    vec![Blocked::known(ReasonId::BackUpFirst, "A verified local backup comes first.")]
+}
+
+/// How long ago, in the largest unit that gives at least two.
+fn age_in_words(from: Timestamp, now: Timestamp) -> String {
+    let hours = now.duration_since(from).as_hours().unsigned_abs();
+    if hours >= 48 { counted(hours / 24, "day", "days") } else { counted(hours, "hour", "hours") }
+}
