@@ -5,8 +5,9 @@
 //! its server.
 
 pub mod address;
-
+pub mod client;
 pub mod message;
+pub mod server;
 
 use std::fmt::Debug;
 

@@ -1,0 +1,366 @@
+//! The socket's server, in front of any [`Muxer`]: other programs use it in place of usbmuxd.
+//!
+//! Speaks both versions of the protocol, as usbmuxd's `client.c` does. After a successful Connect the socket is the
+//! connection itself and nothing is looked at any more.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use plist::{Dictionary, Value};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::message::{self, HEADER_BYTES, Header, REQUEST_BYTES_MAX, Request, ResultCode, Version};
+use super::{Error, Event, Muxer, Stream, Udid};
+use crate::frame::{self, DictExt, Limits};
+use crate::progress::CancellationToken;
+
+/// Clients at a time; more wait.
+const CLIENTS_MAX: usize = 1024;
+/// The longest wait for the rest of a request that was begun.
+const REQUEST_WAIT: Duration = Duration::from_secs(30);
+/// The pause after a client could not be accepted, out of file descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes moved at a time in each direction of a connection.
+const SPLICE_BYTES: usize = 256 << 10;
+const LIMITS: Limits = Limits { bytes: REQUEST_BYTES_MAX, depth: 8, nodes: 1_000 };
+
+/// Where clients come in.
+#[derive(Debug)]
+pub enum Listener {
+    /// A Unix socket; its file is removed at the end.
+    Unix(UnixListener, PathBuf),
+    /// A TCP port.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// A Unix socket at `path` with these permissions (Unix bits). A socket there that nobody answers is replaced.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrInUse`] when somebody answers there, or something else than a socket has that name.
+    pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
+        if let Ok(there) = std::fs::symlink_metadata(path) {
+            let answers = || std::os::unix::net::UnixStream::connect(path).is_ok();
+            if !there.file_type().is_socket() || answers() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+        }
+        // It gets its permissions before it gets its name: nobody slips in between.
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let _ = std::fs::remove_file(&beside);
+        let listener = UnixListener::bind(&beside)?;
+        let placed = std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))
+            .and_then(|()| std::fs::rename(&beside, path));
+        if placed.is_err() {
+            let _ = std::fs::remove_file(&beside);
+        }
+        placed.map(|()| Self::Unix(listener, path.to_owned()))
+    }
+
+    /// A TCP port, `host:port`; port 0 takes any that is free.
+    ///
+    /// # Errors
+    /// When the address is wrong or taken.
+    pub async fn tcp(address: &str) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self::Tcp)
+    }
+
+    /// What clients put into `USBMUXD_SOCKET_ADDRESS`.
+    ///
+    /// # Errors
+    /// When the system cannot say which port it gave.
+    pub fn address(&self) -> io::Result<String> {
+        match self {
+            Self::Unix(_, path) => Ok(format!("UNIX:{}", path.display())),
+            Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Tcp(listener) => {
+                let stream = listener.accept().await?.0;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Serves clients until `stop`; their connections end with it.
+pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: CancellationToken) {
+    let listeners = Arc::new(Listeners::default());
+    let room = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let mut clients = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            Some(_) = clients.join_next() => continue,
+            accepted = async {
+                let place = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
+                (listener.accept().await, place)
+            } => accepted,
+        };
+        let (Ok(stream), place) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let client = Client { muxer: Arc::clone(&muxer), listeners: Arc::clone(&listeners), stream };
+        clients.spawn(async move {
+            // How a client goes is its own affair.
+            let _ = client.serve().await;
+            drop(place);
+        });
+    }
+}
+
+/// Who listens, for ListListeners.
+#[derive(Debug, Default)]
+struct Listeners(Mutex<(u64, BTreeMap<u64, Dictionary>)>);
+
+impl Listeners {
+    /// Enters a listener as long as the result lives.
+    fn enter(self: &Arc<Self>, said: &Dictionary) -> Entered {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.0 += 1;
+        let number = guard.0;
+        let text = |key: &str| said.string(key).unwrap_or_default().to_owned();
+        let mut entry = Dictionary::new();
+        entry.insert("Blacklisted".into(), false.into());
+        entry.insert("BundleID".into(), text("BundleID").into());
+        entry.insert("ConnType".into(), said.uint("ConnType").unwrap_or(0).into());
+        entry.insert("ID String".into(), format!("{number}-{}", text("ProgName")).into());
+        entry.insert("ProgName".into(), text("ProgName").into());
+        entry.insert("kLibUSBMuxVersion".into(), said.uint("kLibUSBMuxVersion").unwrap_or(0).into());
+        guard.1.insert(number, entry);
+        Entered { listeners: Arc::clone(self), number }
+    }
+
+    fn list(&self) -> Value {
+        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Value::Array(guard.1.values().cloned().map(Value::Dictionary).collect())
+    }
+}
+
+struct Entered {
+    listeners: Arc<Listeners>,
+    number: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.listeners.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.number);
+    }
+}
+
+struct Client {
+    muxer: Arc<dyn Muxer>,
+    listeners: Arc<Listeners>,
+    stream: Stream,
+}
+
+/// A request as it came: in which form it wants its answer, what it asks, and what else it said.
+struct Asked {
+    version: Version,
+    tag: u32,
+    request: Result<Request, ResultCode>,
+    said: Dictionary,
+}
+
+impl Client {
+    async fn serve(mut self) -> io::Result<()> {
+        while let Some(asked) = self.next_request().await? {
+            match asked.request.clone() {
+                Ok(Request::Listen) => return self.listen(&asked).await,
+                Ok(Request::Connect { device, port }) => match self.muxer.connect(device, port).await {
+                    Ok(device) => {
+                        self.result(&asked, ResultCode::OK).await?;
+                        return splice(self.stream, device).await;
+                    }
+                    Err(error) => self.result(&asked, connect_code(&error)).await?,
+                },
+                Ok(request) => match self.answer(request).await {
+                    Ok(reply) => self.send(&message::encode_plist(asked.tag, reply)).await?,
+                    Err(code) => self.result(&asked, code).await?,
+                },
+                Err(code) => self.result(&asked, code).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next request; `None` when the client has gone, or sends what has no length that we take.
+    async fn next_request(&mut self) -> io::Result<Option<Asked>> {
+        let mut header = [0; HEADER_BYTES];
+        match self.stream.read_exact(&mut header).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other.map(drop)?,
+        }
+        let header = Header::parse(&header);
+        let Some(length) = header.body_bytes(REQUEST_BYTES_MAX) else { return Ok(None) };
+        let mut body = vec![0; length];
+        tokio::time::timeout(REQUEST_WAIT, self.stream.read_exact(&mut body)).await??;
+        Ok(Some(read_request(header, &body)))
+    }
+
+    /// Answers what is neither Listen nor Connect.
+    async fn answer(&self, request: Request) -> Result<Dictionary, ResultCode> {
+        let io = |_: Error| ResultCode::IO;
+        let id = |udid: &str| Udid::parse(udid).ok_or(ResultCode::INVALID);
+        let mut reply = Dictionary::new();
+        match request {
+            Request::ListDevices => {
+                let devices = self.muxer.devices().await.map_err(io)?;
+                let entries = devices.iter().map(message::attached_to_dictionary);
+                reply.insert("DeviceList".into(), Value::Array(entries.map(Value::Dictionary).collect()));
+            }
+            Request::ListListeners => {
+                reply.insert("ListenerList".into(), self.listeners.list());
+            }
+            Request::ReadBuid => {
+                reply.insert("BUID".into(), self.muxer.buid().await.map_err(io)?.into());
+            }
+            Request::ReadPairRecord { udid } => {
+                let record = self.muxer.pair_record(&id(&udid)?).await.map_err(io)?;
+                let record = record.ok_or(ResultCode::NO_ENTRY)?;
+                reply.insert("PairRecordData".into(), Value::Data(record));
+            }
+            Request::SavePairRecord { udid, device, record } => {
+                if record.is_empty() {
+                    return Err(ResultCode::INVALID);
+                }
+                self.muxer.save_pair_record(&id(&udid)?, device, &record).await.map_err(io)?;
+                return Ok(message::result(ResultCode::OK));
+            }
+            Request::DeletePairRecord { udid } => {
+                self.muxer.delete_pair_record(&id(&udid)?).await.map_err(io)?;
+                return Ok(message::result(ResultCode::OK));
+            }
+            Request::Listen | Request::Connect { .. } => return Err(ResultCode::BAD_COMMAND),
+        }
+        Ok(reply)
+    }
+
+    /// Tells what changes until the client goes or says anything more, which nobody may.
+    async fn listen(mut self, asked: &Asked) -> io::Result<()> {
+        let Ok(events) = self.muxer.listen().await else {
+            return self.result(asked, ResultCode::IO).await;
+        };
+        let _entered = self.listeners.enter(&asked.said);
+        self.result(asked, ResultCode::OK).await?;
+        let (mut from, mut to) = tokio::io::split(self.stream);
+        let mut byte = [0];
+        let said_more = tokio::select! {
+            told = tell(events, &mut to, asked.version) => return told,
+            read = from.read(&mut byte) => read? > 0,
+        };
+        if said_more {
+            to.write_all(&encode_result(asked, ResultCode::BAD_COMMAND)).await?;
+        }
+        Ok(())
+    }
+
+    async fn result(&mut self, asked: &Asked, code: ResultCode) -> io::Result<()> {
+        self.send(&encode_result(asked, code)).await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+}
+
+fn encode_result(asked: &Asked, code: ResultCode) -> Vec<u8> {
+    match asked.version {
+        Version::Binary => {
+            message::encode(Version::Binary, message::kind::RESULT, asked.tag, &code.0.to_le_bytes())
+        }
+        Version::Plist => message::encode_plist(asked.tag, message::result(code)),
+    }
+}
+
+fn read_request(header: Header, body: &[u8]) -> Asked {
+    let tag = header.tag;
+    let none = Dictionary::new;
+    match Version::from_number(header.version) {
+        None => Asked { version: Version::Binary, tag, request: Err(ResultCode::BAD_VERSION), said: none() },
+        Some(version @ Version::Binary) => {
+            Asked { version, tag, request: Request::from_binary(header.kind, body), said: none() }
+        }
+        Some(version @ Version::Plist) => {
+            let parsed = (header.kind == message::kind::PLIST).then(|| frame::parse(body, &LIMITS).ok());
+            let said = parsed.flatten().and_then(Value::into_dictionary).unwrap_or_default();
+            Asked { version, tag, request: Request::from_dictionary(&said), said }
+        }
+    }
+}
+
+fn connect_code(error: &Error) -> ResultCode {
+    match error {
+        Error::NoSuchDevice => ResultCode::BAD_DEVICE,
+        _ => ResultCode::REFUSED,
+    }
+}
+
+async fn tell(
+    mut events: mpsc::Receiver<Event>,
+    to: &mut (impl AsyncWrite + Unpin),
+    version: Version,
+) -> io::Result<()> {
+    const NOTIFICATION_TAG: u32 = 0;
+    while let Some(event) = events.recv().await {
+        let bytes = match version {
+            Version::Plist => message::encode_plist(NOTIFICATION_TAG, message::event_to_dictionary(&event)),
+            Version::Binary => {
+                let (kind, body) = message::event_to_binary(&event);
+                message::encode(Version::Binary, kind, NOTIFICATION_TAG, &body)
+            }
+        };
+        to.write_all(&bytes).await?;
+        to.flush().await?;
+    }
+    Ok(())
+}
+
+/// Moves bytes both ways until either side ends; then both are closed, as usbmuxd does it.
+async fn splice(client: Stream, device: Stream) -> io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_device, mut to_device) = tokio::io::split(device);
+    tokio::select! {
+        up = pump(&mut from_client, &mut to_device) => up,
+        down = pump(&mut from_device, &mut to_client) => down,
+    }
+}
+
+async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut buffer = vec![0; SPLICE_BYTES];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+        to.flush().await?;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
