@@ -15,6 +15,7 @@ mod device;
 pub mod faults;
 mod folder;
 mod healthy;
+pub mod new;
 mod notification_proxy;
 mod person;
 mod service;

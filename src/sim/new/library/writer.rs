@@ -1,0 +1,347 @@
+//! The rows of the library: albums, assets with what belongs to each, and Core Data's own bookkeeping.
+
+use plist::{Dictionary, Value as Plist};
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+use super::resources;
+use crate::facts::{Owner, Upload};
+use crate::sim::new::assets::{Asset, Kind};
+use crate::sim::new::folder::binary;
+use crate::sim::new::phone::{Phone, ZONE, ZONE_OFFSET_S, cocoa, local};
+use crate::sim::new::random::Random;
+use crate::sim::new::schema::{Keys, Rows, Schema};
+
+/// What the library holds as latitude and longitude where it knows no place.
+const NOWHERE: f64 = -180.0;
+
+/// What of the albums must be known while assets are written.
+#[derive(Default)]
+struct Albums {
+    members: Option<(&'static str, [&'static str; 3])>,
+    /// Key of each album that takes members: favourites of a trip, family, the shared one.
+    trip: i64,
+    family: i64,
+    shared: i64,
+}
+
+pub(super) struct Writer<'a> {
+    phone: &'a Phone,
+    schema: &'a Schema,
+    random: Random,
+    asset_table: &'static str,
+    albums: Albums,
+    /// The highest key of each table so far.
+    pub(super) last_keys: Keys,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(phone: &'a Phone, schema: &'a Schema) -> Self {
+        let old = !schema.has_table("ZASSET");
+        Self {
+            phone,
+            schema,
+            random: Random::new(phone.seed, "library"),
+            asset_table: if old { "ZGENERICASSET" } else { "ZASSET" },
+            albums: Albums { members: schema.album_members(), ..Albums::default() },
+            last_keys: Keys::default(),
+        }
+    }
+
+    /// `Z_METADATA`: which model this is.
+    pub(super) fn metadata(&self, database: &Connection) -> Result<(), rusqlite::Error> {
+        let hashes = self.schema.entities().map(|(_, name, _)| {
+            let mut hash = vec![0; 32];
+            Random::new(self.phone.ios.library_model.unsigned_abs(), name).fill(&mut hash);
+            (name, Plist::Data(hash))
+        });
+        let plist = Plist::Dictionary(Dictionary::from_iter([
+            ("PLModelVersion", Plist::from(self.phone.ios.library_model)),
+            ("NSStoreModelVersionIdentifiers", Plist::Array(vec!["".into()])),
+            ("NSStoreType", "SQLite".into()),
+            ("PLLegacyMigrationState", Plist::from(2)),
+            ("_NSAutoVacuumLevel", "2".into()),
+            ("NSPersistenceFrameworkVersion", Plist::from(1400)),
+            ("NSStoreModelVersionHashesVersion", Plist::from(3)),
+            ("NSStoreModelVersionHashes", Plist::Dictionary(hashes.collect())),
+        ]));
+        database.execute(
+            "INSERT INTO Z_METADATA VALUES (1, ?, ?)",
+            rusqlite::params![self.phone.store_uuid(), binary(&plist)],
+        )?;
+        Ok(())
+    }
+
+    /// `Z_PRIMARYKEY`: every entity and its highest key.
+    pub(super) fn primary_keys(&self, database: &Connection) -> Result<(), rusqlite::Error> {
+        let mut insert =
+            database.prepare("INSERT OR REPLACE INTO Z_PRIMARYKEY VALUES (?, ?, ?, ?)")?;
+        for (number, name, parent) in self.schema.entities() {
+            let table = format!("Z{}", name.to_uppercase());
+            let highest = if parent == 0 { self.last_keys.get(table.as_str()).copied().unwrap_or(0) } else { 0 };
+            insert.execute(rusqlite::params![number, name, parent, highest])?;
+        }
+        for (number, name) in [(16001, "CHANGE"), (16002, "TRANSACTION"), (16003, "TRANSACTIONSTRING")] {
+            insert.execute(rusqlite::params![number, name, 0, 0])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn albums(&mut self, rows: &mut Rows<'_>) -> Result<(), rusqlite::Error> {
+        let born = cocoa(self.phone.days_ago(1200));
+        let mut add = |random: &mut Random, entity, kind: i64, title: Option<&str>, folder: i64, guid: Option<&str>| {
+            let values = [
+                ("ZKIND", Value::Integer(kind)),
+                ("ZTITLE", text(title)),
+                ("ZUUID", Value::Text(random.uuid())),
+                ("ZCLOUDGUID", text(guid)),
+                ("ZCREATIONDATE", Value::Real(born)),
+                ("ZLASTMODIFIEDDATE", Value::Real(born)),
+                ("ZPARENTFOLDER", if folder == 0 { Value::Null } else { Value::Integer(folder) }),
+                ("ZCUSTOMSORTASCENDING", Value::Integer(1)),
+                ("ZPENDINGITEMSTYPE", Value::Integer(1)),
+            ];
+            Ok::<_, rusqlite::Error>(rows.add("ZGENERICALBUM", entity, &values)?.unwrap_or(0))
+        };
+        let random = &mut self.random;
+        let root = add(random, "Folder", 3999, None, 0, Some("----Root-Folder----"))?;
+        add(random, "Folder", 3998, None, 0, Some("----Project-Root-Folder----"))?;
+        for (kind, title) in [(3571, "progress-sync"), (3572, "progress-ota-restore"), (3573, "progress-fs-import")] {
+            add(random, "Album", kind, Some(title), 0, None)?;
+        }
+        self.albums.trip = add(random, "Album", 2, Some("Sedona"), root, None)?;
+        self.albums.family = add(random, "Album", 2, Some("Family"), root, None)?;
+        if self.phone.mix.shared_album > 0 {
+            let guid = random.uuid();
+            self.albums.shared = add(random, "CloudSharedAlbum", 1505, Some("Grandma’s 80th"), 0, Some(&guid))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn album_counts(&self, database: &Connection) -> Result<(), rusqlite::Error> {
+        let Some((table, [album, ..])) = self.albums.members else { return Ok(()) };
+        database.execute_batch(&format!(
+            "UPDATE ZGENERICALBUM SET ZCACHEDCOUNT = (SELECT COUNT(*) FROM {table} WHERE {album} = Z_PK)
+             WHERE ZKIND IN (2, 1505)"
+        ))
+    }
+
+    pub(super) fn asset(&mut self, rows: &mut Rows<'_>, asset: &Asset) -> Result<(), rusqlite::Error> {
+        let attributes = rows.last("ZADDITIONALASSETATTRIBUTES") + 1;
+        let extended = rows.last("ZEXTENDEDATTRIBUTES") + 1;
+        let master = if asset.is_queued() { self.master(rows, asset)? } else { None };
+        let here = self.where_taken(asset);
+        let values = self.asset_values(asset, master, attributes, extended, here);
+        let key = rows.add(self.asset_table, "Asset", &values)?.unwrap_or(0);
+        let values = self.attribute_values(asset, key);
+        rows.add("ZADDITIONALASSETATTRIBUTES", "AdditionalAssetAttributes", &values)?;
+        rows.add("ZEXTENDEDATTRIBUTES", "ExtendedAttributes", &[("ZASSET", Value::Integer(key))])?;
+        if let Some(rtree) = self.schema.rtrees().next() {
+            let (latitude, longitude) = here;
+            rows.database()
+                .prepare_cached(&format!("INSERT INTO {rtree} VALUES (?1, ?2, ?2, ?3, ?3)"))?
+                .execute(rusqlite::params![key, latitude, longitude])?;
+        }
+        resources::write(rows, asset, key)?;
+        if asset.edited {
+            self.adjustment(rows, asset, attributes)?;
+        }
+        self.join_albums(rows, asset, key)
+    }
+
+    /// The master that the engine keeps of an original.
+    fn master(&mut self, rows: &mut Rows<'_>, asset: &Asset) -> Result<Option<i64>, rusqlite::Error> {
+        let state = match asset.upload {
+            Upload::Uploaded => 3,
+            Upload::Failed => 4,
+            Upload::Waiting | Upload::NeverQueued => 1,
+        };
+        let values = [
+            ("ZCLOUDLOCALSTATE", Value::Integer(state)),
+            ("ZCLOUDMASTERGUID", Value::Text(asset.fingerprint.clone())),
+            ("ZORIGINALFILENAME", Value::Text(asset.original_name.clone())),
+            ("ZUNIFORMTYPEIDENTIFIER", Value::Text(asset.kind.uniform_type().into())),
+            ("ZCREATIONDATE", Value::Real(cocoa(asset.created))),
+            ("ZIMPORTDATE", Value::Real(cocoa(asset.added))),
+            ("ZIMPORTEDBY", Value::Integer(1)),
+            ("ZORIGINALORIENTATION", Value::Integer(1)),
+            ("ZMEDIAMETADATATYPE", text(Some(if asset.kind.is_video() { "AVAssetProxy" } else { "CGImageProperties" }))),
+        ];
+        rows.add("ZCLOUDMASTER", "CloudMaster", &values)
+    }
+
+    /// Latitude and longitude: at home in Phoenix or on a trip, nowhere for what the camera did not take.
+    fn where_taken(&mut self, asset: &Asset) -> (f64, f64) {
+        if asset.owner != Owner::Own || matches!(asset.kind, Kind::Screenshot | Kind::ScreenRecording) {
+            return (NOWHERE, NOWHERE);
+        }
+        let spread = |random: &mut Random| (random.fraction() - 0.5) / 8.0;
+        (33.45 + spread(&mut self.random), -112.07 + spread(&mut self.random))
+    }
+
+    fn asset_values(
+        &mut self,
+        asset: &Asset,
+        master: Option<i64>,
+        attributes: i64,
+        extended: i64,
+        here: (f64, f64),
+    ) -> Vec<(&'static str, Value)> {
+        let (width, height) = pixels(asset.kind);
+        let edited = i64::from(asset.edited);
+        let unpicked = asset.burst.as_ref().is_some_and(|burst| !burst.picked);
+        let mut values = vec![
+            ("ZUUID", Value::Text(asset.uuid.clone())),
+            ("ZDIRECTORY", Value::Text(asset.directory.clone())),
+            ("ZFILENAME", Value::Text(asset.filename())),
+            ("ZKIND", Value::Integer(i64::from(asset.kind.is_video()))),
+            ("ZKINDSUBTYPE", Value::Integer(asset.kind.subtype())),
+            ("ZPLAYBACKSTYLE", Value::Integer(playback_style(asset.kind))),
+            ("ZUNIFORMTYPEIDENTIFIER", Value::Text(asset.kind.uniform_type().into())),
+            ("ZWIDTH", Value::Integer(width)),
+            ("ZHEIGHT", Value::Integer(height)),
+            ("ZORIENTATION", Value::Integer(1)),
+            ("ZDURATION", Value::Real(if asset.kind.is_video() { 1.0 } else { 0.0 })),
+            ("ZLATITUDE", Value::Real(here.0)),
+            ("ZLONGITUDE", Value::Real(here.1)),
+            ("ZCOMPLETE", Value::Integer(1)),
+            ("ZTHUMBNAILINDEX", Value::Integer(attributes - 1)),
+            ("ZDATECREATED", Value::Real(cocoa(asset.created))),
+            ("ZADDEDDATE", Value::Real(cocoa(asset.added))),
+            ("ZSORTTOKEN", Value::Real(cocoa(asset.created))),
+            ("ZMODIFICATIONDATE", Value::Real(cocoa(asset.trashed.unwrap_or(asset.added)))),
+            ("ZTRASHEDSTATE", Value::Integer(i64::from(asset.trashed.is_some()))),
+            ("ZTRASHEDDATE", asset.trashed.map_or(Value::Null, |at| Value::Real(cocoa(at)))),
+            ("ZHIDDEN", Value::Integer(i64::from(asset.hidden))),
+            ("ZFAVORITE", Value::Integer(i64::from(asset.favourite))),
+            ("ZHASADJUSTMENTS", Value::Integer(edited)),
+            ("ZADJUSTMENTSSTATE", Value::Integer(edited * 2)),
+            ("ZVISIBILITYSTATE", Value::Integer(if unpicked || asset.owner != Owner::Own { 2 } else { 0 })),
+            ("ZADDITIONALATTRIBUTES", Value::Integer(attributes)),
+            ("ZEXTENDEDATTRIBUTES", Value::Integer(extended)),
+            ("ZMASTER", master.map_or(Value::Null, Value::Integer)),
+        ];
+        values.extend(self.cloud_values(asset));
+        values
+    }
+
+    /// What of an asset speaks of iCloud, sharing and bursts.
+    fn cloud_values(&mut self, asset: &Asset) -> [(&'static str, Value); 11] {
+        let state = match asset.upload {
+            Upload::Failed => 4,
+            _ => i64::from(asset.is_queued()),
+        };
+        let (saved_as, scope) = match asset.owner {
+            Owner::Own if asset.directory.starts_with("DCIM/") => (3, 0),
+            Owner::Own => (6, 0),
+            Owner::SharedAlbum => (4, 2),
+            Owner::Link => (8, 1),
+            Owner::SharedWithYou => (12, 3),
+        };
+        let shared = asset.owner == Owner::SharedAlbum;
+        let mine = |yes: bool| if shared { Value::Integer(i64::from(yes)) } else { Value::Null };
+        let mut cloud_name = || Value::Text(self.random.uuid());
+        let picked = asset.burst.as_ref().map(|burst| burst.picked);
+        [
+            ("ZCLOUDLOCALSTATE", Value::Integer(state)),
+            ("ZCLOUDASSETGUID", if asset.is_queued() || shared { cloud_name() } else { Value::Null }),
+            ("ZCLOUDBATCHID", if shared { cloud_name() } else { Value::Null }),
+            ("ZCLOUDISMYASSET", mine(false)),
+            ("ZCLOUDISDELETABLE", mine(false)),
+            ("ZCLOUDPLACEHOLDERKIND", Value::Integer(if shared { 4 } else { 0 })),
+            ("ZSAVEDASSETTYPE", Value::Integer(saved_as)),
+            ("ZBUNDLESCOPE", Value::Integer(scope)),
+            ("ZSYNDICATIONSTATE", Value::Integer(if asset.owner == Owner::SharedWithYou { 1 } else { 0 })),
+            ("ZAVALANCHEUUID", text(asset.burst.as_ref().map(|burst| burst.uuid.as_str()))),
+            ("ZAVALANCHEPICKTYPE", Value::Integer(picked.map_or(0, |picked| if picked { 8 } else { 2 }))),
+        ]
+    }
+
+    fn attribute_values(&self, asset: &Asset, key: i64) -> Vec<(&'static str, Value)> {
+        let (width, height) = pixels(asset.kind);
+        let failed = asset.upload == Upload::Failed;
+        let (imported_by, bundle) = match (asset.owner, asset.kind) {
+            (Owner::Own, Kind::Screenshot | Kind::ScreenRecording) => (9, Some("com.apple.springboard")),
+            (Owner::Own, _) => (1, Some("com.apple.camera")),
+            _ => (0, None),
+        };
+        let last_try = self.phone.ago(self.phone.cloud.synced_s_ago + 1800);
+        let taken = local(asset.created).strftime("%Y:%m:%d %H:%M:%S").to_string();
+        let picked = asset.burst.as_ref().map(|burst| burst.picked);
+        vec![
+            ("ZASSET", Value::Integer(key)),
+            ("ZORIGINALFILENAME", Value::Text(asset.original_name.clone())),
+            ("ZORIGINALFILESIZE", Value::Integer(i64::try_from(asset.bytes).unwrap_or(i64::MAX))),
+            ("ZORIGINALWIDTH", Value::Integer(width)),
+            ("ZORIGINALHEIGHT", Value::Integer(height)),
+            ("ZORIGINALORIENTATION", Value::Integer(1)),
+            ("ZUPLOADATTEMPTS", Value::Integer(if failed { 5 } else { 0 })),
+            ("ZLASTUPLOADATTEMPTDATE", if failed { Value::Real(cocoa(last_try)) } else { Value::Null }),
+            ("ZCLOUDAVALANCHEPICKTYPE", Value::Integer(picked.map_or(0, |picked| if picked { 8 } else { 2 }))),
+            ("ZIMPORTEDBY", Value::Integer(imported_by)),
+            ("ZCREATORBUNDLEID", text(bundle)),
+            ("ZIMPORTEDBYBUNDLEIDENTIFIER", text(bundle)),
+            ("ZMASTERFINGERPRINT", Value::Text(asset.fingerprint.clone())),
+            ("ZORIGINALSTABLEHASH", Value::Text(asset.fingerprint.clone())),
+            ("ZTIMEZONENAME", text(Some(ZONE))),
+            ("ZTIMEZONEOFFSET", Value::Integer(i64::from(ZONE_OFFSET_S))),
+            ("ZINFERREDTIMEZONEOFFSET", Value::Integer(i64::from(ZONE_OFFSET_S))),
+            ("ZEXIFTIMESTAMPSTRING", Value::Text(taken)),
+            ("ZGPSHORIZONTALACCURACY", Value::Real(-1.0)),
+        ]
+    }
+
+    /// The note that an asset is edited.
+    fn adjustment(&mut self, rows: &mut Rows<'_>, asset: &Asset, attributes: i64) -> Result<(), rusqlite::Error> {
+        let values = [
+            ("ZASSETATTRIBUTES", Value::Integer(attributes)),
+            ("ZADJUSTMENTTIMESTAMP", Value::Real(cocoa(asset.added) + 18_000.0)),
+            ("ZADJUSTMENTFORMATIDENTIFIER", text(Some("com.apple.photo"))),
+            ("ZADJUSTMENTFORMATVERSION", text(Some("1.5"))),
+            ("ZEDITORLOCALIZEDNAME", text(Some("Photos"))),
+            ("ZOTHERADJUSTMENTSFINGERPRINT", Value::Text(self.random.fingerprint())),
+            ("ZUUID", Value::Text(self.random.uuid())),
+        ];
+        rows.add("ZUNMANAGEDADJUSTMENT", "UnmanagedAdjustment", &values).map(drop)
+    }
+
+    fn join_albums(&mut self, rows: &mut Rows<'_>, asset: &Asset, key: i64) -> Result<(), rusqlite::Error> {
+        let Some((table, [album, member, order])) = self.albums.members else { return Ok(()) };
+        let chosen = match asset.owner {
+            Owner::SharedAlbum => self.albums.shared,
+            Owner::Own if asset.trashed.is_none() && key % 9 == 3 => self.albums.trip,
+            Owner::Own if asset.favourite => self.albums.family,
+            _ => return Ok(()),
+        };
+        let values = [
+            (album, Value::Integer(chosen)),
+            (member, Value::Integer(key)),
+            (order, Value::Integer(key * 1024)),
+        ];
+        rows.add_plain(table, &values)
+    }
+}
+
+fn text(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, |value| Value::Text(value.to_owned()))
+}
+
+/// `ZPLAYBACKSTYLE`: how Photos plays it.
+fn playback_style(kind: Kind) -> i64 {
+    match kind {
+        Kind::Live => 3,
+        kind if kind.is_video() => 4,
+        _ => 1,
+    }
+}
+
+/// What the library says the original measures. A real camera's numbers: nothing that we know reads the picture to
+/// compare.
+fn pixels(kind: Kind) -> (i64, i64) {
+    match kind {
+        Kind::Screenshot | Kind::ScreenRecording => (1170, 2532),
+        Kind::Panorama => (10_802, 3908),
+        Kind::Video | Kind::SlowMotion => (1920, 1080),
+        _ => (4032, 3024),
+    }
+}
