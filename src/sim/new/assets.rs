@@ -1,7 +1,7 @@
 //! The assets of the library, decided one by one before anything is written: library, files and the engine's own
 //! records are three views of this list.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::phone::{Mix, Phone};
 use super::random::Random;
@@ -257,6 +257,9 @@ impl<'a> Planner<'a> {
 
     fn add(&mut self, kind: Kind, owner: Owner, upload: Upload, place: Place, clip: Place, added: Timestamp) {
         let uuid = self.random.uuid();
+        // Files are dated to the nanosecond.
+        let part = SignedDuration::from_nanos(i64::try_from(self.random.below(999_999_999)).unwrap_or(0));
+        let added = added.checked_add(part).unwrap_or(added);
         let number = self.number;
         let stem = format!("IMG_{:04}", number % 10_000);
         let directory = format!("DCIM/{}APPLE", 100 + number / 1000);

@@ -270,7 +270,8 @@ impl Phone {
         let default_bytes = u64::from(photos) * (105_000_000 / u64::from(photos)).clamp(24_000, 2_000_000);
         Ok(Self {
             seed: options.seed,
-            now: options.now,
+            // Whole seconds, as property lists hold them.
+            now: Timestamp::from_second(options.now.as_second()).unwrap_or(options.now),
             name: options.name.clone().unwrap_or_else(|| "Anna’s iPhone".to_owned()),
             udid: format!("{:08X}-{chip_unique:016X}", ios.hardware.chip_id),
             ios,
