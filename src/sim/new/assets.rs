@@ -293,8 +293,7 @@ impl<'a> Planner<'a> {
         let plain: Vec<usize> = (0..self.assets.len())
             .filter(|at| {
                 let asset = &self.assets[*at];
-                asset.place == Place::HereAndInIcloud
-                    && asset.clip_place == asset.place
+                asset.place == Place::HereAndInIcloud && asset.clip_place == asset.place
                     || asset.upload == Upload::NeverQueued
             })
             .collect();
@@ -359,7 +358,14 @@ impl<'a> Planner<'a> {
         ] {
             for at in 0..count {
                 let added = self.phone.days_ago(90 + i64::from(at));
-                self.add(Kind::Jpeg, owner, Upload::NeverQueued, Place::HereAndInIcloud, Place::HereAndInIcloud, added);
+                self.add(
+                    Kind::Jpeg,
+                    owner,
+                    Upload::NeverQueued,
+                    Place::HereAndInIcloud,
+                    Place::HereAndInIcloud,
+                    added,
+                );
                 self.number -= 1;
                 let shared = self.shared_folder.clone();
                 let share = self.random.uuid();

@@ -57,7 +57,11 @@ fn markers(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
     if phone.is_on() && !phone.cloud.first_sync_unfinished {
         let first = first_sync(phone);
         folder.file(&format!("{PHOTO_DATA}/CPL/initialsync_marker"), first, marker(first).as_bytes())?;
-        folder.file(&format!("{PHOTO_DATA}/cpl_download_finished_marker"), first, marker(first).as_bytes())?;
+        folder.file(
+            &format!("{PHOTO_DATA}/cpl_download_finished_marker"),
+            first,
+            marker(first).as_bytes(),
+        )?;
     }
     if phone.cloud.paused {
         let since = phone.ago(20 * 3600);
@@ -136,7 +140,9 @@ fn status(phone: &Phone, assets: &[Asset], folder: &mut Folder) -> Result<(), Er
         keys.insert("cloudAssetCountPerType".into(), Value::Dictionary(count));
         keys.insert("cloudAssetCountPerTypeLastCheckDate".into(), date(synced));
     }
-    for key in ["hasBatteryBudgetKey", "hasCellularBudgetKey", "hasValidSystemBudgetKey", "iCloudLibraryExists"] {
+    for key in
+        ["hasBatteryBudgetKey", "hasCellularBudgetKey", "hasValidSystemBudgetKey", "iCloudLibraryExists"]
+    {
         keys.insert(key.into(), true.into());
     }
     if !phone.cloud.first_sync_unfinished {
@@ -157,7 +163,8 @@ fn status(phone: &Phone, assets: &[Asset], folder: &mut Folder) -> Result<(), Er
 /// What the server configured, and the engine's smaller notes.
 fn settings(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
     let synced = last_sync(phone);
-    let throttle = [("forget-after", 3600), ("give-up-after", 1800), ("start-after", 2), ("wait-at-most", 60)];
+    let throttle =
+        [("forget-after", 3600), ("give-up-after", 1800), ("start-after", 2), ("wait-at-most", 60)];
     let configuration = Dictionary::from_iter([
         ("client.request.throttle", numbers(&throttle)),
         ("feature.version.duplicateprocessor", Value::from(1)),
@@ -244,7 +251,15 @@ fn outgoing(database: &Connection, asset: &Asset, random: &mut Random) -> Result
     )?;
     let kind = i64::from(asset.kind.is_video()) + 1;
     let size = i64::try_from(asset.bytes).unwrap_or(i64::MAX);
-    insert.execute(params![asset.uuid, 1, asset.fingerprint, asset.kind.uniform_type(), kind, size, upload])?;
+    insert.execute(params![
+        asset.uuid,
+        1,
+        asset.fingerprint,
+        asset.kind.uniform_type(),
+        kind,
+        size,
+        upload
+    ])?;
     if asset.second_extension().is_some() {
         let size = i64::try_from(asset.second_bytes).unwrap_or(i64::MAX);
         let print = random.fingerprint();

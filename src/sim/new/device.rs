@@ -94,7 +94,13 @@ fn identity(phone: &Phone) -> Dictionary {
     let mut random = Random::new(phone.seed, "serials");
     let mut address = |last: &str| {
         let digits = random.digits(8);
-        Value::from(format!("02:{}:{}:{}:{}:{last}", &digits[..2], &digits[2..4], &digits[4..6], &digits[6..]))
+        Value::from(format!(
+            "02:{}:{}:{}:{}:{last}",
+            &digits[..2],
+            &digits[2..4],
+            &digits[4..6],
+            &digits[6..]
+        ))
     };
     let (wifi, bluetooth, ethernet) = (address("01"), address("02"), address("03"));
     let mut values = dict([
@@ -239,7 +245,8 @@ fn registry(phone: &Phone) -> Value {
     let inner = ["DesignCapacity", "CycleCount"].map(|key| (key, battery[key].clone()));
     battery.insert("BatteryData".into(), Value::Dictionary(dict(inner)));
     let battery = Value::Dictionary(battery);
-    let wireless = dict([("IOClass", "AppleBCMWLANSkywalkInterface".into()), ("IO80211CountryCode", "US".into())]);
+    let wireless =
+        dict([("IOClass", "AppleBCMWLANSkywalkInterface".into()), ("IO80211CountryCode", "US".into())]);
     Value::Dictionary(dict([
         ("AppleSmartBattery", battery.clone()),
         ("IOPMPowerSource", battery),
@@ -308,7 +315,11 @@ fn apps() -> Value {
 fn syslog(phone: &Phone) -> String {
     let lines = [
         ("SpringBoard(FrontBoard)[61]", "Notice", "[FBSceneManager] Scene did update"),
-        ("cloudphotod[212]", "Default", "[com.apple.photos.cpl:engine.statusCenter] saving CPLStatus <private>"),
+        (
+            "cloudphotod[212]",
+            "Default",
+            "[com.apple.photos.cpl:engine.statusCenter] saving CPLStatus <private>",
+        ),
         ("assetsd[201]", "Default", "[com.apple.photos.backend:Sync] library is available"),
         ("backupd[330]", "Info", "[com.apple.MobileBackup:general] idle"),
         ("lockdownd[77]", "Notice", "handle_connection: connected over USB"),
@@ -323,21 +334,29 @@ fn syslog(phone: &Phone) -> String {
 
 /// What lies in the crash reports' folder.
 fn crashes(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
-    let name = |kind: &str, at: Timestamp| format!("crashes/{kind}-{}.ips", local(at).strftime("%Y-%m-%d-%H%M%S"));
+    let name =
+        |kind: &str, at: Timestamp| format!("crashes/{kind}-{}.ips", local(at).strftime("%Y-%m-%d-%H%M%S"));
     let report = |number: u32, text: &str, at: Timestamp| {
         let header = serde_json::json!({
             "bug_type": number.to_string(),
             "timestamp": local(at).strftime("%Y-%m-%d %H:%M:%S.00 -0700").to_string(),
             "os_version": format!("iPhone OS {} ({})", phone.ios.version, phone.ios.build),
         });
-        format!("{header}\n{}\n", serde_json::json!({ "product": phone.ios.hardware.product_type, "panicString": text }))
+        format!(
+            "{header}\n{}\n",
+            serde_json::json!({ "product": phone.ios.hardware.product_type, "panicString": text })
+        )
     };
     let low_memory = phone.days_ago(11);
     let text = report(298, "", low_memory);
     folder.file(&name("JetsamEvent", low_memory), low_memory, text.as_bytes())?;
     for at in 0..i64::from(phone.panics) {
         let when = phone.ago(at * 2 * 86_400 + 41_000);
-        let text = report(210, "panic(cpu 2 caller 0xfffffff0): userspace watchdog timeout: no successful checkins", when);
+        let text = report(
+            210,
+            "panic(cpu 2 caller 0xfffffff0): userspace watchdog timeout: no successful checkins",
+            when,
+        );
         folder.file(&name("panic-full", when), when, text.as_bytes())?;
     }
     Ok(())

@@ -26,7 +26,11 @@ fn dict<const N: usize>(pairs: [(&str, Value); N]) -> Dictionary {
 
 /// A lockdown value as the scenario set it, for the file that backs it.
 fn backup_value(phone: &Phone, key: &str, healthy: Value) -> Option<Value> {
-    let set = phone.lockdown.iter().rev().find(|(domain, name, _)| *domain == "com.apple.mobile.backup" && *name == key);
+    let set = phone
+        .lockdown
+        .iter()
+        .rev()
+        .find(|(domain, name, _)| *domain == "com.apple.mobile.backup" && *name == key);
     set.map_or(Some(healthy), |(_, _, value)| value.clone())
 }
 
@@ -59,9 +63,10 @@ fn preferences(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
     ]);
     let photos = dict([("downloadAndKeepOriginals", (!phone.cloud.optimise).into())]);
     let setup = dict([("SetupDone", true.into()), ("SetupState", "SetupUsingAssistant".into())]);
-    let find_my = phone.lockdown.iter().any(|(domain, _, value)| {
-        *domain == "com.apple.fmip" && *value == Some(Value::Boolean(false))
-    });
+    let find_my = phone
+        .lockdown
+        .iter()
+        .any(|(domain, _, value)| *domain == "com.apple.fmip" && *value == Some(Value::Boolean(false)));
     let find_my = dict([("fmipActive", (!find_my).into()), ("fmipLostModeType", Value::from(0))]);
     let clock = dict([("WorldClock", Value::Array(vec!["Phoenix".into(), "Berlin".into()]))]);
     let home = "HomeDomain/Library/Preferences";
@@ -73,7 +78,12 @@ fn preferences(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
         (format!("{home}/com.apple.mobileslideshow.plist"), photos),
         (format!("{home}/com.apple.purplebuddy.plist"), setup),
         (format!("{home}/com.apple.mobiletimer.plist"), clock),
-        (format!("{find_my_container}/Library/Preferences/com.apple.icloud.findmydeviced.FMIPStateInfo.plist"), find_my),
+        (
+            format!(
+                "{find_my_container}/Library/Preferences/com.apple.icloud.findmydeviced.FMIPStateInfo.plist"
+            ),
+            find_my,
+        ),
     ] {
         folder.binary_plist(&format!("files/{path}"), phone.ago(16 * 3600), &Value::Dictionary(values))?;
     }
@@ -207,8 +217,8 @@ fn fill(phone: &Phone, store: &Store, path: &std::path::Path) -> Result<(), rusq
 /// A line that somebody could have written.
 fn line(random: &mut Random) -> String {
     const WORDS: [&str; 16] = [
-        "the", "photos", "from", "Sedona", "are", "still", "here", "see", "you", "at", "seven", "bring", "water",
-        "call", "Grandma", "tomorrow",
+        "the", "photos", "from", "Sedona", "are", "still", "here", "see", "you", "at", "seven", "bring",
+        "water", "call", "Grandma", "tomorrow",
     ];
     let count = random.between(3, 9);
     let words: Vec<&str> =
@@ -229,7 +239,11 @@ fn documents(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
     folder.directory(&format!("{notes}/Library/Caches"))?;
     let ringtone = &noise[..40_000];
     folder.file("files/MediaDomain/Library/Recordings/20260101 120000.m4a", at, ringtone)?;
-    folder.file("files/HomeDomain/Library/SMS/Attachments/ab/11/note.txt", at, line(&mut random).as_bytes())?;
+    folder.file(
+        "files/HomeDomain/Library/SMS/Attachments/ab/11/note.txt",
+        at,
+        line(&mut random).as_bytes(),
+    )?;
     let networks = Dictionary::from_iter([(
         "wifi.network.ssid.Home",
         Value::Dictionary(Dictionary::from_iter([("AddReason", Value::from("WiFi Settings"))])),

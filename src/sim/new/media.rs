@@ -65,7 +65,10 @@ fn second_share(kind: Kind) -> u64 {
 
 /// All shares together.
 fn weight(assets: &[Asset]) -> u64 {
-    assets.iter().map(|asset| share(asset.kind) + second_share(asset.kind) + 3 * u64::from(asset.edited)).sum()
+    assets
+        .iter()
+        .map(|asset| share(asset.kind) + second_share(asset.kind) + 3 * u64::from(asset.edited))
+        .sum()
 }
 
 /// From three to five quarters of `bytes`.
@@ -77,12 +80,7 @@ fn times(asset: &Asset) -> Times {
     Times { born: asset.created, changed: asset.created }
 }
 
-fn original(
-    asset: &Asset,
-    studio: &Studio,
-    random: &mut Random,
-    folder: &mut Folder,
-) -> Result<u64, Error> {
+fn original(asset: &Asset, studio: &Studio, random: &mut Random, folder: &mut Folder) -> Result<u64, Error> {
     let tag = random.next();
     folder.stream(&format!("media/{}", asset.path()), times(asset), |out| match asset.kind.extension() {
         "JPG" => studio.jpeg(out, tag, asset.bytes, asset.created),
@@ -137,12 +135,7 @@ fn recipe(random: &mut Random) -> Value {
 }
 
 /// Also for originals that are not here: thumbnails stay.
-fn thumbnail(
-    asset: &Asset,
-    studio: &Studio,
-    random: &mut Random,
-    folder: &mut Folder,
-) -> Result<(), Error> {
+fn thumbnail(asset: &Asset, studio: &Studio, random: &mut Random, folder: &mut Folder) -> Result<(), Error> {
     let tag = random.next();
     let path = format!("media/PhotoData/Thumbnails/V2/{}/5005.JPG", asset.path());
     folder.stream(&path, asset.added, |out: &mut dyn Write| studio.thumbnail(out, tag)).map(drop)

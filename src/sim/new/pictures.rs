@@ -287,9 +287,10 @@ const CRC_TABLE: [u32; 256] = {
 };
 
 fn crc32(pieces: &[&[u8]]) -> u32 {
-    !pieces.iter().flat_map(|piece| piece.iter()).fold(u32::MAX, |crc, byte| {
-        CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
-    })
+    !pieces
+        .iter()
+        .flat_map(|piece| piece.iter())
+        .fold(u32::MAX, |crc, byte| CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8))
 }
 
 fn to_usize(number: u64) -> usize {

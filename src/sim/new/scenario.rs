@@ -23,7 +23,10 @@ pub struct Scenario {
 
 impl std::fmt::Debug for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scenario").field("name", &self.name).field("first", &self.first).finish_non_exhaustive()
+        f.debug_struct("Scenario")
+            .field("name", &self.name)
+            .field("first", &self.first)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,13 +68,25 @@ const fn scenario(
 }
 
 const SCENARIOS: &[Scenario] = &[
-    scenario("healthy", "photos-not-copied", &[], "everything is where it should be; nothing is copied yet", |_| {}),
+    scenario(
+        "healthy",
+        "photos-not-copied",
+        &[],
+        "everything is where it should be; nothing is copied yet",
+        |_| {},
+    ),
     Scenario {
         photos: 240,
         ..scenario(
             "demo",
             "icloud-storage-full",
-            &["uploads-failed", "icloud-backup-stale", "recently-deleted", "hidden-photos", "shared-album-only"],
+            &[
+                "uploads-failed",
+                "icloud-backup-stale",
+                "recently-deleted",
+                "hidden-photos",
+                "shared-album-only",
+            ],
             "iCloud is full: 37 photos exist only on the phone, 7 of them failed; iCloud Backup is stale",
             demo,
         )
@@ -105,10 +120,16 @@ const SCENARIOS: &[Scenario] = &[
             phone.value("", "PasswordProtected", true);
         },
     ),
-    scenario("pairing-forbidden", "pairing-forbidden", &[], "supervised, and pairs only with its owner", |phone| {
-        phone.toml.push(("trust", "state = \"supervised\"".into()));
-        phone.managed = true;
-    }),
+    scenario(
+        "pairing-forbidden",
+        "pairing-forbidden",
+        &[],
+        "supervised, and pairs only with its owner",
+        |phone| {
+            phone.toml.push(("trust", "state = \"supervised\"".into()));
+            phone.managed = true;
+        },
+    ),
     scenario("not-activated", "not-activated", &[], "erased and not set up", |phone| {
         phone.value("", "ActivationState", "Unactivated");
         phone.value("", "BrickState", true);
@@ -168,10 +189,16 @@ const SCENARIOS: &[Scenario] = &[
         waiting(phone, 20);
         phone.status("constrainedNetwork", true);
     }),
-    scenario("cellular-restricted", "cellular-restricted", &[], "Photos may not use cellular data", |phone| {
-        waiting(phone, 20);
-        phone.status("cellularIsRestricted", true);
-    }),
+    scenario(
+        "cellular-restricted",
+        "cellular-restricted",
+        &[],
+        "Photos may not use cellular data",
+        |phone| {
+            waiting(phone, 20);
+            phone.status("cellularIsRestricted", true);
+        },
+    ),
     scenario("poor-network", "poor-network", &[], "a network that hardly carries anything", |phone| {
         waiting(phone, 20);
         phone.status("poorNetworkQuality", true);
@@ -254,15 +281,27 @@ const SCENARIOS: &[Scenario] = &[
         waiting(phone, 20);
         phone.status("hasCellularBudgetKey", false);
     }),
-    scenario("backup-snapshot", "backup-snapshot-running", &[], "a backup holds the library still", |phone| {
-        waiting(phone, 20);
-        phone.status("isTakingBackupSnapshot", true);
-    }),
-    scenario("first-sync", "first-sync-unfinished", &[], "switched on yesterday, most is still to go up", |phone| {
-        let most = phone.mix.own() * 4 / 5;
-        waiting(phone, most);
-        phone.cloud.first_sync_unfinished = true;
-    }),
+    scenario(
+        "backup-snapshot",
+        "backup-snapshot-running",
+        &[],
+        "a backup holds the library still",
+        |phone| {
+            waiting(phone, 20);
+            phone.status("isTakingBackupSnapshot", true);
+        },
+    ),
+    scenario(
+        "first-sync",
+        "first-sync-unfinished",
+        &[],
+        "switched on yesterday, most is still to go up",
+        |phone| {
+            let most = phone.mix.own() * 4 / 5;
+            waiting(phone, most);
+            phone.cloud.first_sync_unfinished = true;
+        },
+    ),
     scenario("cloud-wiped", "icloud-library-wiped", &[], "the library in iCloud has been wiped", |phone| {
         phone.status("iCloudLibraryHasBeenWiped", true);
         phone.status("containerHasBeenWiped", true);
@@ -282,24 +321,48 @@ const SCENARIOS: &[Scenario] = &[
             phone.status("exitDeleteTime", date(when));
         },
     ),
-    scenario("uploads-waiting", "uploads-waiting", &[], "a few photos of the last hour wait for their turn", |phone| {
-        phone.mix.move_from_uploaded(6, |mix| &mut mix.waiting);
-        phone.cloud.synced_s_ago = 2 * 3600;
-    }),
-    scenario("uploads-stuck", "uploads-stuck", &[], "photos of the last weeks do not go up, without a reason", |phone| {
-        stuck(phone, 30);
-    }),
+    scenario(
+        "uploads-waiting",
+        "uploads-waiting",
+        &[],
+        "a few photos of the last hour wait for their turn",
+        |phone| {
+            phone.mix.move_from_uploaded(6, |mix| &mut mix.waiting);
+            phone.cloud.synced_s_ago = 2 * 3600;
+        },
+    ),
+    scenario(
+        "uploads-stuck",
+        "uploads-stuck",
+        &[],
+        "photos of the last weeks do not go up, without a reason",
+        |phone| {
+            stuck(phone, 30);
+        },
+    ),
     scenario("uploads-failed", "uploads-failed", &[], "the phone gave five photos up", |phone| {
         phone.mix.move_from_uploaded(5, |mix| &mut mix.failed);
         phone.cloud.backlog_days = 20;
     }),
-    scenario("server-behind", "server-behind", &[], "iCloud counts fewer photos than this phone sent up", |phone| {
-        phone.cloud.server_surplus = -17;
-    }),
-    scenario("device-behind", "device-behind", &[], "iCloud has photos that this phone has not taken in", |phone| {
-        phone.cloud.server_surplus = 31;
-        phone.cloud.to_download = 31;
-    }),
+    scenario(
+        "server-behind",
+        "server-behind",
+        &[],
+        "iCloud counts fewer photos than this phone sent up",
+        |phone| {
+            phone.cloud.server_surplus = -17;
+        },
+    ),
+    scenario(
+        "device-behind",
+        "device-behind",
+        &[],
+        "iCloud has photos that this phone has not taken in",
+        |phone| {
+            phone.cloud.server_surplus = 31;
+            phone.cloud.to_download = 31;
+        },
+    ),
     scenario(
         "optimised",
         "originals-only-in-icloud",
@@ -332,15 +395,27 @@ const SCENARIOS: &[Scenario] = &[
         "left-overs of My Photo Stream, which ended in 2023",
         |phone| phone.cloud.photo_stream = true,
     ),
-    scenario("unreadable-status", "sync-status-unreadable", &[], "the engine's status file is damaged", |phone| {
-        phone.damage.status = true;
-    }),
+    scenario(
+        "unreadable-status",
+        "sync-status-unreadable",
+        &[],
+        "the engine's status file is damaged",
+        |phone| {
+            phone.damage.status = true;
+        },
+    ),
     scenario("unreadable-library", "library-unreadable", &[], "the library's database is damaged", |phone| {
         phone.damage.library = true;
     }),
-    scenario("place-unknown", "photos-not-copied", &[], "three assets have no row that says where they are", |phone| {
-        phone.mix.move_from_uploaded(3, |mix| &mut mix.place_unknown);
-    }),
+    scenario(
+        "place-unknown",
+        "photos-not-copied",
+        &[],
+        "three assets have no row that says where they are",
+        |phone| {
+            phone.mix.move_from_uploaded(3, |mix| &mut mix.place_unknown);
+        },
+    ),
     // -- photos that look missing --
     scenario(
         "looks-missing",
@@ -360,21 +435,45 @@ const SCENARIOS: &[Scenario] = &[
         phone.value(BACKUP, "CloudBackupEnabled", false);
         phone.value(BACKUP, "LastCloudBackupDate", cocoa_seconds(phone.days_ago(200)));
     }),
-    scenario("backup-never", "icloud-backup-never", &[], "iCloud Backup is on and has never succeeded", |phone| {
-        phone.no_value(BACKUP, "LastCloudBackupDate");
-        phone.no_value(BACKUP, "LastCloudBackupTZ");
-    }),
-    scenario("backup-stale", "icloud-backup-stale", &[], "the last iCloud backup is seven weeks old", |phone| {
-        phone.value(BACKUP, "LastCloudBackupDate", cocoa_seconds(phone.days_ago(49)));
-        phone.backup_error = Some(303);
-    }),
-    scenario("never-backed-up", "local-backup-missing", &["photos-not-copied"], "no computer has a backup", |phone| {
-        phone.no_value(BACKUP, "LastiTunesBackupDate");
-        phone.no_value(BACKUP, "LastiTunesBackupTZ");
-    }),
-    scenario("local-backup-stale", "local-backup-stale", &[], "the last local backup is a year old", |phone| {
-        phone.value(BACKUP, "LastiTunesBackupDate", cocoa_seconds(phone.days_ago(370)));
-    }),
+    scenario(
+        "backup-never",
+        "icloud-backup-never",
+        &[],
+        "iCloud Backup is on and has never succeeded",
+        |phone| {
+            phone.no_value(BACKUP, "LastCloudBackupDate");
+            phone.no_value(BACKUP, "LastCloudBackupTZ");
+        },
+    ),
+    scenario(
+        "backup-stale",
+        "icloud-backup-stale",
+        &[],
+        "the last iCloud backup is seven weeks old",
+        |phone| {
+            phone.value(BACKUP, "LastCloudBackupDate", cocoa_seconds(phone.days_ago(49)));
+            phone.backup_error = Some(303);
+        },
+    ),
+    scenario(
+        "never-backed-up",
+        "local-backup-missing",
+        &["photos-not-copied"],
+        "no computer has a backup",
+        |phone| {
+            phone.no_value(BACKUP, "LastiTunesBackupDate");
+            phone.no_value(BACKUP, "LastiTunesBackupTZ");
+        },
+    ),
+    scenario(
+        "local-backup-stale",
+        "local-backup-stale",
+        &[],
+        "the last local backup is a year old",
+        |phone| {
+            phone.value(BACKUP, "LastiTunesBackupDate", cocoa_seconds(phone.days_ago(370)));
+        },
+    ),
 ];
 
 /// The phone of `--demo`.

@@ -298,7 +298,8 @@ impl<'a> Rows<'a> {
         let schema = self.schema;
         let statement = self.statements.entry(table).or_insert_with(|| Statement::new(schema, table, values));
         assert_eq!(statement.taken.len(), values.len(), "each row of {table} names the same columns");
-        let taken = values.iter().zip(&statement.taken).filter(|(_, taken)| **taken).map(|((_, value), _)| value);
+        let taken =
+            values.iter().zip(&statement.taken).filter(|(_, taken)| **taken).map(|((_, value), _)| value);
         self.database.prepare_cached(&statement.sql)?.execute(rusqlite::params_from_iter(taken))?;
         Ok(())
     }
@@ -314,8 +315,12 @@ impl Statement {
         let columns = schema.table(table).map_or(&[][..], |table| &table.columns);
         let has = |name: &str| columns.iter().any(|column| column.name == name);
         let taken: Vec<bool> = values.iter().map(|(name, _)| has(name)).collect();
-        let mut names: Vec<String> =
-            values.iter().zip(&taken).filter(|(_, taken)| **taken).map(|((name, _), _)| quoted(name)).collect();
+        let mut names: Vec<String> = values
+            .iter()
+            .zip(&taken)
+            .filter(|(_, taken)| **taken)
+            .map(|((name, _), _)| quoted(name))
+            .collect();
         let mut marks = vec!["?"; names.len()];
         for column in columns.iter().filter(|column| column.kind == "z") {
             if !values.iter().any(|(name, _)| *name == column.name) {
@@ -323,8 +328,7 @@ impl Statement {
                 marks.push("0");
             }
         }
-        let sql =
-            format!("INSERT INTO {} ({}) VALUES ({})", quoted(table), names.join(","), marks.join(","));
+        let sql = format!("INSERT INTO {} ({}) VALUES ({})", quoted(table), names.join(","), marks.join(","));
         Self { sql, taken }
     }
 }

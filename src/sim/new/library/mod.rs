@@ -118,4 +118,3 @@ fn fill(
     writer.album_counts(&transaction)?;
     transaction.commit()
 }
-

@@ -120,7 +120,8 @@ fn foreign(asset: &Asset, store: i64) -> Resource {
 fn values(resource: &Resource, asset: &Asset, key: i64) -> Vec<(&'static str, Value)> {
     let (local, remote, state) = resource.place;
     let compact = compact_type(resource.uniform_type);
-    let fingerprint = if resource.subtype == 1 { Value::Text(asset.fingerprint.clone()) } else { Value::Null };
+    let fingerprint =
+        if resource.subtype == 1 { Value::Text(asset.fingerprint.clone()) } else { Value::Null };
     vec![
         ("ZASSET", Value::Integer(key)),
         ("ZDATASTORECLASSID", Value::Integer(resource.store)),

@@ -74,11 +74,11 @@ impl<'a> Writer<'a> {
 
     /// `Z_PRIMARYKEY`: every entity and its highest key.
     pub(super) fn primary_keys(&self, database: &Connection) -> Result<(), rusqlite::Error> {
-        let mut insert =
-            database.prepare("INSERT OR REPLACE INTO Z_PRIMARYKEY VALUES (?, ?, ?, ?)")?;
+        let mut insert = database.prepare("INSERT OR REPLACE INTO Z_PRIMARYKEY VALUES (?, ?, ?, ?)")?;
         for (number, name, parent) in self.schema.entities() {
             let table = format!("Z{}", name.to_uppercase());
-            let highest = if parent == 0 { self.last_keys.get(table.as_str()).copied().unwrap_or(0) } else { 0 };
+            let highest =
+                if parent == 0 { self.last_keys.get(table.as_str()).copied().unwrap_or(0) } else { 0 };
             insert.execute(rusqlite::params![number, name, parent, highest])?;
         }
         for (number, name) in [(16001, "CHANGE"), (16002, "TRANSACTION"), (16003, "TRANSACTIONSTRING")] {
@@ -89,31 +89,35 @@ impl<'a> Writer<'a> {
 
     pub(super) fn albums(&mut self, rows: &mut Rows<'_>) -> Result<(), rusqlite::Error> {
         let born = cocoa(self.phone.days_ago(1200));
-        let mut add = |random: &mut Random, entity, kind: i64, title: Option<&str>, folder: i64, guid: Option<&str>| {
-            let values = [
-                ("ZKIND", Value::Integer(kind)),
-                ("ZTITLE", text(title)),
-                ("ZUUID", Value::Text(random.uuid())),
-                ("ZCLOUDGUID", text(guid)),
-                ("ZCREATIONDATE", Value::Real(born)),
-                ("ZLASTMODIFIEDDATE", Value::Real(born)),
-                ("ZPARENTFOLDER", if folder == 0 { Value::Null } else { Value::Integer(folder) }),
-                ("ZCUSTOMSORTASCENDING", Value::Integer(1)),
-                ("ZPENDINGITEMSTYPE", Value::Integer(1)),
-            ];
-            Ok::<_, rusqlite::Error>(rows.add("ZGENERICALBUM", entity, &values)?.unwrap_or(0))
-        };
+        let mut add =
+            |random: &mut Random, entity, kind: i64, title: Option<&str>, folder: i64, guid: Option<&str>| {
+                let values = [
+                    ("ZKIND", Value::Integer(kind)),
+                    ("ZTITLE", text(title)),
+                    ("ZUUID", Value::Text(random.uuid())),
+                    ("ZCLOUDGUID", text(guid)),
+                    ("ZCREATIONDATE", Value::Real(born)),
+                    ("ZLASTMODIFIEDDATE", Value::Real(born)),
+                    ("ZPARENTFOLDER", if folder == 0 { Value::Null } else { Value::Integer(folder) }),
+                    ("ZCUSTOMSORTASCENDING", Value::Integer(1)),
+                    ("ZPENDINGITEMSTYPE", Value::Integer(1)),
+                ];
+                Ok::<_, rusqlite::Error>(rows.add("ZGENERICALBUM", entity, &values)?.unwrap_or(0))
+            };
         let random = &mut self.random;
         let root = add(random, "Folder", 3999, None, 0, Some("----Root-Folder----"))?;
         add(random, "Folder", 3998, None, 0, Some("----Project-Root-Folder----"))?;
-        for (kind, title) in [(3571, "progress-sync"), (3572, "progress-ota-restore"), (3573, "progress-fs-import")] {
+        for (kind, title) in
+            [(3571, "progress-sync"), (3572, "progress-ota-restore"), (3573, "progress-fs-import")]
+        {
             add(random, "Album", kind, Some(title), 0, None)?;
         }
         self.albums.trip = add(random, "Album", 2, Some("Sedona"), root, None)?;
         self.albums.family = add(random, "Album", 2, Some("Family"), root, None)?;
         if self.phone.mix.shared_album > 0 {
             let guid = random.uuid();
-            self.albums.shared = add(random, "CloudSharedAlbum", 1505, Some("Grandma’s 80th"), 0, Some(&guid))?;
+            self.albums.shared =
+                add(random, "CloudSharedAlbum", 1505, Some("Grandma’s 80th"), 0, Some(&guid))?;
         }
         Ok(())
     }
@@ -165,7 +169,10 @@ impl<'a> Writer<'a> {
             ("ZIMPORTDATE", Value::Real(cocoa(asset.added))),
             ("ZIMPORTEDBY", Value::Integer(1)),
             ("ZORIGINALORIENTATION", Value::Integer(1)),
-            ("ZMEDIAMETADATATYPE", text(Some(if asset.kind.is_video() { "AVAssetProxy" } else { "CGImageProperties" }))),
+            (
+                "ZMEDIAMETADATATYPE",
+                text(Some(if asset.kind.is_video() { "AVAssetProxy" } else { "CGImageProperties" })),
+            ),
         ];
         rows.add("ZCLOUDMASTER", "CloudMaster", &values)
     }
@@ -277,7 +284,10 @@ impl<'a> Writer<'a> {
             ("ZORIGINALORIENTATION", Value::Integer(1)),
             ("ZUPLOADATTEMPTS", Value::Integer(if failed { 5 } else { 0 })),
             ("ZLASTUPLOADATTEMPTDATE", if failed { Value::Real(cocoa(last_try)) } else { Value::Null }),
-            ("ZCLOUDAVALANCHEPICKTYPE", Value::Integer(picked.map_or(0, |picked| if picked { 8 } else { 2 }))),
+            (
+                "ZCLOUDAVALANCHEPICKTYPE",
+                Value::Integer(picked.map_or(0, |picked| if picked { 8 } else { 2 })),
+            ),
             ("ZIMPORTEDBY", Value::Integer(imported_by)),
             ("ZCREATORBUNDLEID", text(bundle)),
             ("ZIMPORTEDBYBUNDLEIDENTIFIER", text(bundle)),
@@ -292,7 +302,12 @@ impl<'a> Writer<'a> {
     }
 
     /// The note that an asset is edited.
-    fn adjustment(&mut self, rows: &mut Rows<'_>, asset: &Asset, attributes: i64) -> Result<(), rusqlite::Error> {
+    fn adjustment(
+        &mut self,
+        rows: &mut Rows<'_>,
+        asset: &Asset,
+        attributes: i64,
+    ) -> Result<(), rusqlite::Error> {
         let values = [
             ("ZASSETATTRIBUTES", Value::Integer(attributes)),
             ("ZADJUSTMENTTIMESTAMP", Value::Real(cocoa(asset.added) + 18_000.0)),
