@@ -66,6 +66,7 @@ async fn a_refusal_keeps_its_name_and_silence_has_an_end() {
 #[tokio::test]
 async fn a_panic_in_the_crate_is_an_error() {
     let wait = Duration::from_secs(5);
-    let outcome: Result<(), Error> = in_own_task(SERVICE, wait, async { panic!("as the crate does it") }).await;
+    let outcome: Result<(), Error> =
+        in_own_task(SERVICE, wait, async { panic!("as the crate does it") }).await;
     assert!(matches!(outcome, Err(Error::Protocol { .. })));
 }
