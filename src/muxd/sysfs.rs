@@ -1,0 +1,171 @@
+//! What Linux tells of a USB device in its file system, without opening the device: documented in the kernel's
+//! `Documentation/ABI/stable/sysfs-bus-usb`. On other systems nothing is there and nothing is found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A serial number in recovery mode has about 150 characters.
+const TEXT_BYTES_MAX: usize = 512;
+/// Processes that are looked at to name the one that uses a device.
+const PROCESSES_MAX: usize = 10_000;
+
+/// The kernel's view of the buses.
+#[derive(Debug, Clone)]
+pub(super) struct Sysfs {
+    devices: PathBuf,
+    processes: PathBuf,
+}
+
+impl Sysfs {
+    pub(super) fn system() -> Self {
+        Self { devices: "/sys/bus/usb/devices".into(), processes: "/proc".into() }
+    }
+
+    /// The device at this address.
+    pub(super) fn device(&self, bus: u8, address: u8) -> Option<Device> {
+        let entries = fs::read_dir(&self.devices).ok()?;
+        let mut folders = entries.flatten().map(|entry| entry.path());
+        let is_it = |folder: &PathBuf| {
+            number(&folder.join("busnum")) == Some(bus) && number(&folder.join("devnum")) == Some(address)
+        };
+        folders.find(is_it).map(|folder| Device { folder, processes: self.processes.clone() })
+    }
+}
+
+/// One device.
+#[derive(Debug)]
+pub(super) struct Device {
+    folder: PathBuf,
+    processes: PathBuf,
+}
+
+impl Device {
+    /// The serial number as the kernel read it at plug-in.
+    pub(super) fn serial(&self) -> Option<String> {
+        text(&self.folder.join("serial")).filter(|serial| !serial.is_empty())
+    }
+
+    /// The program that has claimed the multiplexer's interface.
+    pub(super) fn held_by(&self, bus: u8, address: u8) -> Option<String> {
+        if !self.multiplexer_is_claimed() {
+            return None;
+        }
+        let node = PathBuf::from(format!("/dev/bus/usb/{bus:03}/{address:03}"));
+        Some(self.process_with(&node).unwrap_or_else(|| "another program".to_owned()))
+    }
+
+    /// A program claims an interface through the driver `usbfs`.
+    fn multiplexer_is_claimed(&self) -> bool {
+        let Some(name) = self.folder.file_name().and_then(|name| name.to_str()) else { return false };
+        // The device 1-2 has the interfaces 1-2:4.0, 1-2:4.1, …, beside it and, in the kernel's tree, below it.
+        let prefix = format!("{name}:");
+        let Ok(entries) = fs::read_dir(&self.folder) else { return false };
+        let folders = entries.flatten().map(|entry| entry.path());
+        folders
+            .filter(|folder| {
+                folder.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(&prefix))
+            })
+            .any(|folder| is_multiplexer(&folder) && driver(&folder).as_deref() == Some("usbfs"))
+    }
+
+    /// The name of the process that has `node` open; other users' processes are seen by root only.
+    fn process_with(&self, node: &Path) -> Option<String> {
+        let processes = fs::read_dir(&self.processes).ok()?.flatten().take(PROCESSES_MAX);
+        for process in processes.map(|entry| entry.path()) {
+            let Ok(files) = fs::read_dir(process.join("fd")) else { continue };
+            let has_it = |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|target| target == node);
+            if files.flatten().any(has_it) {
+                return text(&process.join("comm"));
+            }
+        }
+        None
+    }
+}
+
+fn is_multiplexer(interface: &Path) -> bool {
+    let field = |name: &str| text(&interface.join(name));
+    field("bInterfaceClass").as_deref() == Some("ff")
+        && field("bInterfaceSubClass").as_deref() == Some("fe")
+        && field("bInterfaceProtocol").as_deref() == Some("02")
+}
+
+fn driver(interface: &Path) -> Option<String> {
+    let target = fs::read_link(interface.join("driver")).ok()?;
+    Some(target.file_name()?.to_str()?.to_owned())
+}
+
+fn number(file: &Path) -> Option<u8> {
+    text(file)?.parse().ok()
+}
+
+/// A short text of one line, without its end and up to the first zero.
+fn text(file: &Path) -> Option<String> {
+    let bytes = fs::read(file).ok()?;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned();
+    Some(text.split(['\0', '\n']).next().unwrap_or_default().trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A kernel's tree with a phone at bus 1, address 2, whose multiplexer belongs to `driver`.
+    fn tree(driver: Option<&str>) -> (tempfile::TempDir, Sysfs) {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, content: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        put("devices/usb1/busnum", "1\n");
+        put("devices/usb1/devnum", "1\n");
+        put("devices/1-2/busnum", "1\n");
+        put("devices/1-2/devnum", "2\n");
+        put("devices/1-2/serial", "00008101000000000000001E\n");
+        for (field, value) in [("Class", "ff"), ("SubClass", "fe"), ("Protocol", "02")] {
+            put(&format!("devices/1-2/1-2:4.1/bInterface{field}"), &format!("{value}\n"));
+        }
+        if let Some(driver) = driver {
+            symlink(format!("../../../drivers/{driver}"), root.path().join("devices/1-2/1-2:4.1/driver"))
+                .unwrap();
+        }
+        put("proc/77/comm", "usbmuxd\n");
+        fs::create_dir_all(root.path().join("proc/77/fd")).unwrap();
+        symlink("/dev/bus/usb/001/002", root.path().join("proc/77/fd/9")).unwrap();
+        let sysfs = Sysfs { devices: root.path().join("devices"), processes: root.path().join("proc") };
+        (root, sysfs)
+    }
+
+    #[test]
+    fn a_phone_is_found_by_its_address_with_its_serial_number() {
+        let (_root, sysfs) = tree(None);
+        assert_eq!(sysfs.device(1, 2).unwrap().serial().as_deref(), Some("00008101000000000000001E"));
+        assert!(sysfs.device(1, 1).unwrap().serial().is_none());
+        assert!(sysfs.device(2, 2).is_none());
+    }
+
+    #[test]
+    fn who_holds_the_multiplexer_is_named_where_it_can_be_seen() {
+        let (_root, sysfs) = tree(Some("usbfs"));
+        assert_eq!(sysfs.device(1, 2).unwrap().held_by(1, 2).as_deref(), Some("usbmuxd"));
+        let (root, sysfs) = tree(Some("usbfs"));
+        fs::remove_dir_all(root.path().join("proc")).unwrap();
+        assert_eq!(sysfs.device(1, 2).unwrap().held_by(1, 2).as_deref(), Some("another program"));
+    }
+
+    #[test]
+    fn nobody_holds_it_without_a_claim_by_a_program() {
+        for driver in [None, Some("ipheth")] {
+            let (_root, sysfs) = tree(driver);
+            assert_eq!(sysfs.device(1, 2).unwrap().held_by(1, 2), None);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_such_tree_nothing_is_found() {
+        let nowhere = Sysfs { devices: "/nonexistent/a".into(), processes: "/nonexistent/b".into() };
+        assert!(nowhere.device(1, 2).is_none());
+    }
+}
