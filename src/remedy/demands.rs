@@ -107,13 +107,19 @@ impl<'a> Case<'a> {
         consent: &'a Consent,
         moment: &'a Moment,
     ) -> Self {
+        let (backup, copies) = own_proofs(facts, proofs);
         let udid = facts.device.as_ref().and_then(|device| Udid::parse(&device.udid));
-        let photos = proofs.photos.filter(|proof| Some(proof.udid()) == udid.as_ref());
-        let backup = proofs.backup.filter(|proof| Some(proof.udid()) == udid.as_ref());
-        let copies = Copies { photos, backup: backup.filter(|proof| proof.complete()) };
         let account = account(facts, &copies);
         Self { facts, copies, backup, consent, moment, account, udid }
     }
+}
+
+/// The proofs that are about this phone: its backup, also one that lacks rows that matter, and the copies that count.
+pub(super) fn own_proofs<'a>(facts: &Facts, proofs: &Proofs<'a>) -> (Option<&'a BackupProof>, Copies<'a>) {
+    let udid = facts.device.as_ref().and_then(|device| Udid::parse(&device.udid));
+    let photos = proofs.photos.filter(|proof| Some(proof.udid()) == udid.as_ref());
+    let backup = proofs.backup.filter(|proof| Some(proof.udid()) == udid.as_ref());
+    (backup, Copies { photos, backup: backup.filter(|proof| proof.complete()) })
 }
 
 /// A demand: the reasons for which it does not hold, none when it does.

@@ -3,13 +3,15 @@
 //! Every demand is looked at each time, for the reasons are the answer: which of them do not hold, known or unknown.
 //! There is no way to go around a demand; three of them can be met by a statement that the owner makes by name.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::facts::Facts;
 use crate::facts::text::counted;
 use crate::usbmux::Udid;
 
-use super::demands::{Case, Demand, PHOTOS, demands_of};
+use super::demands::{Case, Demand, PHOTOS, demands_of, own_proofs};
+use super::originals::account;
 use super::{Consent, Moment, Proofs, ReasonId, RemedyId};
 
 pub use super::demands::{Blocked, Part};
@@ -268,6 +270,43 @@ pub fn clear(
         Some(_) => Err(blocked),
         None => Err(super::demands::no_phone(blocked)),
     }
+}
+
+/// Whether a remedy's demands hold, without clearing anything: for showing a ladder, also for remedies that demand
+/// nothing.
+///
+/// # Errors
+/// Every demand that does not hold.
+pub fn permits(
+    remedy: RemedyId,
+    facts: &Facts,
+    proofs: &Proofs<'_>,
+    consent: &Consent,
+    moment: &Moment,
+) -> Result<(), Vec<Blocked>> {
+    let demands = demands_of(remedy);
+    if demands.is_empty() {
+        return Ok(());
+    }
+    let blocked = judged(&Case::new(facts, proofs, consent, moment), demands);
+    if blocked.is_empty() { Ok(()) } else { Err(blocked) }
+}
+
+/// Every file of the walk, and every original on the phone, is proven to be in the copy or in the verified backup.
+/// `None`: the folders were not listed, so nobody knows.
+#[must_use]
+pub fn everything_copied(facts: &Facts, proofs: &Proofs<'_>) -> Option<bool> {
+    facts.media.as_ref()?;
+    let (_, copies) = own_proofs(facts, proofs);
+    let account = account(facts, &copies);
+    Some(account.files_not_copied == 0 && account.not_copied == 0)
+}
+
+/// When the verified backup of this phone was made: whole, though perhaps proven only from outside.
+#[must_use]
+pub fn verified_backup_made_at(facts: &Facts, proofs: &Proofs<'_>) -> Option<Timestamp> {
+    let (_, copies) = own_proofs(facts, proofs);
+    copies.backup.map(crate::backup::verify::BackupProof::made_at)
 }
 
 /// Every reason, "your data" before "after the erase", else in the order of the demands.

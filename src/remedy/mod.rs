@@ -4,10 +4,12 @@
 //! its words are data (`texts.en.toml`). Whatever can lose the owner's data is shut by [`gate`], and only the gate can
 //! make the [`gate::Cleared`] that opens it. There is no way around it.
 
+pub mod catalogue;
 mod demands;
 pub mod gate;
 mod ids;
 mod originals;
+pub mod texts;
 
 use std::collections::BTreeSet;
 
