@@ -16,6 +16,8 @@ use super::FolderError;
 pub const FILE: &str = "device.toml";
 /// Larger than any sensible `device.toml`.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// A minute: no cable is that long.
+const ROUND_TRIP_US_MAX: u64 = 60_000_000;
 /// The file's stamp is looked at no more often than this.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -295,6 +297,9 @@ impl Config {
                 ));
             }
         }
+        if config.link.round_trip_us.is_some_and(|us| us > ROUND_TRIP_US_MAX) {
+            return Err(format!("`link.round_trip_us` must be at most {ROUND_TRIP_US_MAX}"));
+        }
         if config.link.bytes_per_second == Some(0) {
             return Err("`link.bytes_per_second` must not be 0".to_owned());
         }
@@ -443,6 +448,7 @@ mod tests {
             ("[trust]\nstate = \"maybe\"", "maybe"),
             ("[[fault]]\nat = \"any\"\nkind = \"stall\"", "after_bytes"),
             ("[link]\nbytes_per_second = 0", "bytes_per_second"),
+            ("[link]\nround_trip_us = 60000001", "round_trip_us"),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(named), "{text:?}: {error}");

@@ -80,7 +80,7 @@ mod tests {
     fn strikes_when_the_count_is_passed_and_as_often_as_told() {
         let counters = Counters::default();
         let faults = [fault(At::AfcRead, Some(10), None, 2)];
-        let mut count = |n| counters.count(&faults, At::AfcRead, Amount::Bytes(n)).is_some();
+        let count = |n| counters.count(&faults, At::AfcRead, Amount::Bytes(n)).is_some();
         assert_eq!([count(10), count(1), count(11), count(100)], [false, true, true, false]);
     }
 

@@ -1,0 +1,433 @@
+//! A bus with simulated phones on it: a [`Muxer`] in process.
+//!
+//! Plugs phones in and out, tells who listens, keeps the host's pair records, and connects ports: lockdown's own, and
+//! those that lockdown opens for a service, each good for one connection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cap_std::fs::Dir;
+use rustls::ServerConfig;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::config::{Lock, Speed};
+use super::device::{Departure, Device};
+use super::link::Cable;
+use super::lockdownd::Lockdownd;
+use super::pipe::{self, Line};
+use super::service::Service;
+use super::timer;
+use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+use crate::{durable, lockdown};
+
+/// A phone that left comes back after this.
+pub const AWAY: Duration = Duration::from_secs(2);
+/// Events that a listener may lag behind before it is dropped.
+const EVENTS_KEPT: usize = 1024;
+/// The first port that lockdown gives to a service.
+const FIRST_SERVICE_PORT: u16 = 49152;
+/// Ports that wait for their connection, and for how long.
+const PORTS_MAX: usize = 256;
+const PORT_WAITS: Duration = Duration::from_secs(30);
+/// Connections to one phone at a time.
+const CONNECTIONS_MAX: usize = 512;
+/// A service may go on for so long after its host has left, to take in what was sent.
+const AFTER_HOST_LEFT: Duration = Duration::from_secs(5);
+/// The file with the host's own id, beside the pair records.
+const BUID_FILE: &str = "SystemConfiguration.plist";
+/// The longest pair record that is kept.
+const RECORD_BYTES_MAX: usize = 64 << 10;
+
+/// A muxer with simulated phones. Clones share the bus.
+#[derive(Debug, Clone)]
+pub struct Bus(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    slots: Vec<Slot>,
+    state: Mutex<State>,
+    records: Records,
+}
+
+#[derive(Debug)]
+struct Slot {
+    device: Arc<Device>,
+    cable: Arc<Cable>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// For each slot, the phone that is plugged in.
+    plugs: Vec<Option<Plug>>,
+    next_id: u32,
+    listeners: Vec<mpsc::Sender<Event>>,
+}
+
+/// One stay of a phone on the bus.
+#[derive(Debug)]
+struct Plug {
+    attached: Attached,
+    ports: Arc<Ports>,
+    gone: CancellationToken,
+    connections: Arc<()>,
+}
+
+impl Bus {
+    /// A bus with `devices` plugged in, whose pair records live in memory.
+    #[must_use]
+    pub fn new(devices: Vec<Arc<Device>>) -> Self {
+        Self::with(devices, Records::default())
+    }
+
+    /// A bus with `devices` plugged in, whose pair records are files in `records`, as usbmuxd keeps them.
+    #[must_use]
+    pub fn with_records(devices: Vec<Arc<Device>>, records: Dir) -> Self {
+        Self::with(devices, Records { dir: Some(records), ..Records::default() })
+    }
+
+    fn with(devices: Vec<Arc<Device>>, records: Records) -> Self {
+        let slots: Vec<_> =
+            devices.into_iter().map(|device| Slot { cable: Cable::new(Arc::clone(&device)), device }).collect();
+        let plugs = slots.iter().map(|_| None).collect();
+        let state = Mutex::new(State { plugs, next_id: 1, listeners: Vec::new() });
+        let inner = Arc::new(Inner { slots, state, records });
+        for (slot, Slot { device, .. }) in inner.slots.iter().enumerate() {
+            let bus = Arc::downgrade(&inner);
+            device.on_leave(Box::new(move |departure| depart(&bus, slot, departure)));
+            inner.plug_in(slot);
+        }
+        Self(inner)
+    }
+}
+
+/// A phone leaves the bus, and comes back where it does.
+fn depart(bus: &Weak<Inner>, slot: usize, departure: Departure) {
+    let Some(inner) = bus.upgrade() else { return };
+    if !inner.plug_out(slot) || departure == Departure::Off {
+        return;
+    }
+    let device = Arc::clone(&inner.slots[slot].device);
+    if departure == Departure::Restart {
+        device.set_lock(Lock::BeforeFirstUnlock);
+    }
+    let bus = Weak::clone(bus);
+    // Phones leave because of what a service did, and services are tasks; without a runtime nobody can wait.
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        tokio::time::sleep(AWAY).await;
+        let Some(inner) = bus.upgrade() else { return };
+        inner.plug_in(slot);
+        device.wants_unlock_after(departure);
+    });
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plug_in(&self, slot: usize) {
+        let device = &self.slots[slot].device;
+        device.plugged_in();
+        let usb = device.config().usb.clone();
+        let mut state = self.state();
+        let id = DeviceId(state.next_id);
+        state.next_id += 1;
+        let attached = Attached {
+            id,
+            udid: device.udid().clone(),
+            product_id: usb.product_id,
+            // Bus 1; the first phone has the address 2, as behind a root hub.
+            location_id: 1 << 16 | u32::try_from(slot + 2).unwrap_or(u32::MAX >> 16),
+            speed_bps: match usb.speed {
+                Speed::High => 480_000_000,
+                Speed::Super => 5_000_000_000,
+            },
+        };
+        state.plugs[slot] = Some(Plug {
+            attached: attached.clone(),
+            ports: Arc::default(),
+            gone: CancellationToken::new(),
+            connections: Arc::default(),
+        });
+        state.tell(&Event::Attached(attached));
+    }
+
+    /// False: it was not there.
+    fn plug_out(&self, slot: usize) -> bool {
+        let mut state = self.state();
+        let Some(plug) = state.plugs[slot].take() else { return false };
+        plug.gone.cancel();
+        state.tell(&Event::Detached(plug.attached.id));
+        true
+    }
+
+    /// Opens a connection on the phone's side.
+    fn open(&self, id: DeviceId, port: u16) -> Result<Stream, Error> {
+        let state = self.state();
+        let plugged = |plug: &Option<Plug>| plug.as_ref().is_some_and(|plug| plug.attached.id == id);
+        let slot = state.plugs.iter().position(plugged).ok_or(Error::NoSuchDevice)?;
+        let plug = state.plugs[slot].as_ref().ok_or(Error::NoSuchDevice)?;
+        if Arc::strong_count(&plug.connections) > CONNECTIONS_MAX {
+            return Err(Error::Refused(port));
+        }
+        let Slot { device, cable } = &self.slots[slot];
+        let waiting = if port == lockdown::PORT {
+            None
+        } else {
+            Some(plug.ports.take(port).ok_or(Error::Refused(port))?)
+        };
+        let (host, phone, line) = pipe::connection(cable);
+        let (device, ports) = (Arc::clone(device), Arc::clone(&plug.ports));
+        let (gone, counted) = (plug.gone.clone(), Arc::clone(&plug.connections));
+        tokio::spawn(async move {
+            let served = async {
+                match waiting {
+                    None => Lockdownd::new(device, ports).serve(Box::new(phone)).await,
+                    Some(waiting) => waiting.serve(Box::new(phone), device).await,
+                }
+            };
+            attend(served, &line, &gone).await;
+            drop(counted);
+        });
+        Ok(Box::new(host))
+    }
+}
+
+/// Runs the phone's side of a connection until it is done, the phone leaves, or the host has left for a while.
+async fn attend(served: impl Future<Output = io::Result<()>>, line: &Line, gone: &CancellationToken) {
+    let host_left = async {
+        line.host_left().await;
+        tokio::time::sleep(AFTER_HOST_LEFT).await;
+    };
+    tokio::select! {
+        biased;
+        () = gone.cancelled() => line.cut(),
+        result = served => {
+            if let Err(error) = result {
+                tracing::debug!("a connection to the simulated phone ended: {error}");
+            }
+        }
+        () = host_left => {}
+    }
+}
+
+impl State {
+    fn tell(&mut self, event: &Event) {
+        self.listeners.retain(|listener| listener.try_send(event.clone()).is_ok());
+    }
+}
+
+/// A service that waits on its port.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) service: Service,
+    /// How it speaks TLS, if it does.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Waiting {
+    async fn serve(self, stream: Stream, device: Arc<Device>) -> io::Result<()> {
+        let stream: Stream = match self.tls {
+            None => stream,
+            Some(config) => Box::new(tokio_rustls::TlsAcceptor::from(config).accept(stream).await?),
+        };
+        self.service.serve(stream, device).await
+    }
+}
+
+/// The ports that lockdown has opened on a phone.
+#[derive(Debug)]
+pub(super) struct Ports {
+    next: AtomicU16,
+    waiting: Mutex<HashMap<u16, (Instant, Waiting)>>,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { next: AtomicU16::new(FIRST_SERVICE_PORT), waiting: Mutex::default() }
+    }
+}
+
+impl Ports {
+    /// Opens a port for one connection soon; `None`: too many wait already.
+    pub(super) fn open(&self, waiting: Waiting) -> Option<u16> {
+        let mut open = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, (since, _)| since.elapsed() < PORT_WAITS);
+        if open.len() >= PORTS_MAX {
+            return None;
+        }
+        loop {
+            let port = self.next.fetch_add(1, Ordering::Relaxed).max(FIRST_SERVICE_PORT);
+            if port != lockdown::PORT && !open.contains_key(&port) {
+                open.insert(port, (Instant::now(), waiting));
+                return Some(port);
+            }
+        }
+    }
+
+    fn take(&self, port: u16) -> Option<Waiting> {
+        let mut open = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, waiting) = open.remove(&port)?;
+        (since.elapsed() < PORT_WAITS).then_some(waiting)
+    }
+}
+
+/// The host's pair records: in memory, or files beside each other.
+#[derive(Default)]
+struct Records {
+    dir: Option<Dir>,
+    kept: Mutex<BTreeMap<Udid, Vec<u8>>>,
+    buid: Mutex<Option<String>>,
+}
+
+/// Pair records hold private keys.
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    fn buid(&self) -> io::Result<String> {
+        let mut known = self.buid.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buid) = &*known {
+            return Ok(buid.clone());
+        }
+        let fresh = Uuid::new_v4().to_string().to_uppercase();
+        let buid = match &self.dir {
+            None => fresh,
+            Some(dir) => kept_buid(dir, fresh)?,
+        };
+        *known = Some(buid.clone());
+        Ok(buid)
+    }
+
+    fn read(&self, udid: &Udid) -> io::Result<Option<Vec<u8>>> {
+        let Some(dir) = &self.dir else {
+            return Ok(self.kept().get(udid).cloned());
+        };
+        match dir.read(file_name(udid)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn save(&self, udid: &Udid, record: &[u8]) -> io::Result<()> {
+        if record.len() > RECORD_BYTES_MAX {
+            return Err(io::Error::other("a pair record of more than 64 KiB"));
+        }
+        match &self.dir {
+            Some(dir) => durable::replace_bytes(dir, &file_name(udid), 0o600, record),
+            None => {
+                self.kept().insert(udid.clone(), record.to_vec());
+                Ok(())
+            }
+        }
+    }
+
+    fn delete(&self, udid: &Udid) -> io::Result<()> {
+        let Some(dir) = &self.dir else {
+            self.kept().remove(udid);
+            return Ok(());
+        };
+        match dir.remove_file(file_name(udid)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Udid, Vec<u8>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn file_name(udid: &Udid) -> String {
+    format!("{udid}.plist")
+}
+
+fn kept_buid(dir: &Dir, fresh: String) -> io::Result<String> {
+    let kept = dir.read(BUID_FILE).ok().and_then(|bytes| plist::from_bytes::<plist::Dictionary>(&bytes).ok());
+    let kept = kept.and_then(|kept| kept.get("SystemBUID").and_then(plist::Value::as_string).map(str::to_owned));
+    if let Some(buid) = kept {
+        return Ok(buid);
+    }
+    let mut dictionary = plist::Dictionary::new();
+    dictionary.insert("SystemBUID".to_owned(), fresh.as_str().into());
+    let bytes = crate::frame::to_xml(&plist::Value::Dictionary(dictionary));
+    durable::replace_bytes(dir, BUID_FILE, 0o600, &bytes)?;
+    Ok(fresh)
+}
+
+fn broken(request: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Io { request, source }
+}
+
+#[async_trait]
+impl Muxer for Bus {
+    async fn devices(&self) -> Result<Vec<Attached>, Error> {
+        Ok(self.0.state().plugs.iter().flatten().map(|plug| plug.attached.clone()).collect())
+    }
+
+    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
+        let (sender, receiver) = mpsc::channel(EVENTS_KEPT);
+        let mut state = self.0.state();
+        for plug in state.plugs.iter().flatten() {
+            // The channel is empty and has room for every phone on the bus.
+            let _ = sender.try_send(Event::Attached(plug.attached.clone()));
+        }
+        state.listeners.push(sender);
+        Ok(receiver)
+    }
+
+    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
+        let stream = self.0.open(device, port)?;
+        if let Some(there) = self.0.round_trip(device) {
+            timer::sleep_until(there).await;
+        }
+        Ok(stream)
+    }
+
+    async fn buid(&self) -> Result<String, Error> {
+        self.0.records.buid().map_err(broken("ReadBUID"))
+    }
+
+    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
+        self.0.records.read(udid).map_err(broken("ReadPairRecord"))
+    }
+
+    async fn save_pair_record(
+        &self,
+        udid: &Udid,
+        device: Option<DeviceId>,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        self.0.records.save(udid, record).map_err(broken("SavePairRecord"))?;
+        let mut state = self.0.state();
+        let id = device.filter(|id| state.plugs.iter().flatten().any(|plug| plug.attached.id == *id));
+        if let Some(id) = id {
+            state.tell(&Event::Paired(id));
+        }
+        Ok(())
+    }
+
+    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
+        self.0.records.delete(udid).map_err(broken("DeletePairRecord"))
+    }
+}
+
+impl Inner {
+    /// When a connection made now is there.
+    fn round_trip(&self, id: DeviceId) -> Option<Instant> {
+        let state = self.state();
+        let slot = state.plugs.iter().position(|plug| plug.as_ref().is_some_and(|p| p.attached.id == id))?;
+        self.slots[slot].cable.round_trip()
+    }
+}

@@ -1,0 +1,343 @@
+//! A connection between a host and a phone on the bus: bytes in both directions, at the cable's pace, and cut when
+//! the phone leaves.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::link::{Cable, TURN, Terms, Way};
+use super::timer;
+
+/// A task is woken this much before its bytes are due at most, for the time that waking took of late.
+const LEAD_MAX: Duration = Duration::from_micros(200);
+/// Bytes that are due within this are there: the clock is read sooner than they can be used.
+const EARLY: Duration = Duration::from_micros(10);
+
+/// One direction of a connection.
+#[derive(Debug)]
+struct Lane {
+    way: Way,
+    cable: Arc<Cable>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: BytesMut,
+    /// Bytes that have arrived.
+    there: usize,
+    /// When the others do, in order.
+    coming: VecDeque<(Instant, usize)>,
+    /// The writing end is done.
+    ended: bool,
+    /// The reading end is gone.
+    unread: bool,
+    /// The phone left.
+    cut: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    hung_up: Option<Waker>,
+    /// The timer that was set last.
+    timer: Option<Set>,
+    /// How long after its time a task was seen to run, on average.
+    lead: Duration,
+}
+
+/// A timer that was set for bytes that are coming.
+#[derive(Debug)]
+struct Set {
+    due: Instant,
+    rings: Instant,
+    wakes: Waker,
+}
+
+impl State {
+    fn wake_all(&mut self) {
+        for waker in [self.reader.take(), self.writer.take(), self.hung_up.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// Counts as there what has arrived by `now`.
+    fn arrive(&mut self, now: Instant) {
+        while let Some(&(due, bytes)) = self.coming.front().filter(|(due, _)| *due <= now + EARLY) {
+            self.coming.pop_front();
+            self.there += bytes;
+            if let Some(set) = self.timer.take().filter(|set| set.due == due) {
+                // Waking a task takes time that is not the cable's: next time it is woken that much sooner.
+                let took = now.saturating_duration_since(set.rings);
+                self.lead = (self.lead * 7 + took.min(LEAD_MAX)) / 8;
+            }
+        }
+    }
+
+    /// Sees to it that `waker` is woken when the next bytes are due at `due`.
+    fn set_timer(&mut self, due: Instant, now: Instant, waker: &Waker) {
+        let set = self.timer.as_ref().filter(|set| set.due == due && set.wakes.will_wake(waker));
+        let rings = match set {
+            // Woken a little too soon.
+            Some(set) if now >= set.rings => due,
+            Some(_) => return,
+            None => due.checked_sub(self.lead).unwrap_or(due),
+        };
+        timer::wake_at(rings, waker.clone());
+        self.timer = Some(Set { due, rings, wakes: waker.clone() });
+    }
+}
+
+impl Lane {
+    fn new(way: Way, cable: Arc<Cable>) -> Arc<Self> {
+        Arc::new(Self { way, cable, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        if state.cut {
+            return Poll::Ready(Err(gone()));
+        }
+        let now = if state.coming.is_empty() { None } else { Some(Instant::now()) };
+        if let Some(now) = now {
+            state.arrive(now);
+        }
+        let n = state.there.min(buf.remaining());
+        if n > 0 {
+            buf.put_slice(&state.bytes[..n]);
+            state.bytes.advance(n);
+            state.there -= n;
+            if let Some(writer) = state.writer.take() {
+                writer.wake();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let next = state.coming.front().map(|(due, _)| *due);
+        if buf.remaining() == 0 || (state.ended && next.is_none()) {
+            return Poll::Ready(Ok(()));
+        }
+        if let (Some(due), Some(now)) = (next, now) {
+            state.set_timer(due, now, cx.waker());
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let terms = self.cable.terms();
+        let mut state = self.state();
+        if state.cut {
+            return Poll::Ready(Err(gone()));
+        }
+        if state.unread || state.ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let room = Terms::room(terms).saturating_sub(state.bytes.len());
+        if room == 0 && !buf.is_empty() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let mut n = room.min(buf.len());
+        match terms {
+            None if state.coming.is_empty() => state.there += n,
+            None => state.coming.push_back((Instant::now(), n)),
+            Some(terms) => {
+                n = n.min(TURN);
+                state.coming.push_back((self.cable.send(self.way, terms, n), n));
+            }
+        }
+        state.bytes.extend_from_slice(&buf[..n]);
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn end(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        state.wake_all();
+    }
+
+    fn unread(&self) {
+        let mut state = self.state();
+        state.unread = true;
+        state.bytes = BytesMut::new();
+        state.coming.clear();
+        state.there = 0;
+        state.wake_all();
+    }
+
+    fn cut(&self) {
+        let mut state = self.state();
+        state.cut = true;
+        state.bytes = BytesMut::new();
+        state.wake_all();
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the device left the bus")
+}
+
+/// One end of a connection; dropping it closes its direction.
+#[derive(Debug)]
+pub(super) struct End {
+    reads: Arc<Lane>,
+    writes: Arc<Lane>,
+}
+
+/// Cuts a connection from outside, and tells when its host has left.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    to_phone: Arc<Lane>,
+    to_host: Arc<Lane>,
+}
+
+/// A new connection over `cable`: the host's end, the phone's end, and the line between.
+pub(super) fn connection(cable: &Arc<Cable>) -> (End, End, Line) {
+    let to_phone = Lane::new(Way::ToPhone, Arc::clone(cable));
+    let to_host = Lane::new(Way::ToHost, Arc::clone(cable));
+    let host = End { reads: Arc::clone(&to_host), writes: Arc::clone(&to_phone) };
+    let phone = End { reads: Arc::clone(&to_phone), writes: Arc::clone(&to_host) };
+    (host, phone, Line { to_phone, to_host })
+}
+
+impl Line {
+    /// Both ends fail from now on; what was on its way is lost.
+    pub(super) fn cut(&self) {
+        self.to_phone.cut();
+        self.to_host.cut();
+    }
+
+    /// Waits until the host has dropped its end.
+    pub(super) async fn host_left(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.to_host.state();
+            if state.unread || state.cut {
+                return Poll::Ready(());
+            }
+            state.hung_up = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.writes.end();
+        self.reads.unread();
+    }
+}
+
+impl AsyncRead for End {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writes.end();
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::Device;
+    use super::*;
+
+    fn cable(toml: &str) -> (tempfile::TempDir, Arc<Cable>) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("device.toml"), toml).unwrap();
+        let device = Device::open(folder.path(), false).unwrap();
+        (folder, Cable::new(device))
+    }
+
+    async fn carries_everything(toml: &str) {
+        let (_folder, cable) = cable(toml);
+        let (mut host, mut phone, _line) = connection(&cable);
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let expected = sent.clone();
+        let sender = tokio::spawn(async move {
+            phone.write_all(&sent).await.unwrap();
+            let mut back = Vec::new();
+            phone.read_to_end(&mut back).await.unwrap();
+            back
+        });
+        host.write_all(b"thanks").await.unwrap();
+        host.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        host.read_to_end(&mut received).await.unwrap();
+        assert!(received == expected);
+        assert_eq!(sender.await.unwrap(), b"thanks");
+    }
+
+    #[tokio::test]
+    async fn a_free_cable_carries_everything_in_order() {
+        carries_everything("").await;
+    }
+
+    #[tokio::test]
+    async fn a_paced_cable_carries_everything_in_order() {
+        carries_everything("[link]\nbytes_per_second = 20000000\nround_trip_us = 2000").await;
+    }
+
+    #[tokio::test]
+    async fn a_paced_cable_takes_its_time() {
+        let (_folder, cable) = cable("[link]\nbytes_per_second = 10000000\nround_trip_us = 10000");
+        let (mut host, mut phone, _line) = connection(&cable);
+        let start = Instant::now();
+        let sender = tokio::spawn(async move { phone.write_all(&[7; 500_000]).await });
+        let mut received = Vec::new();
+        host.read_to_end(&mut received).await.unwrap();
+        sender.await.unwrap().unwrap();
+        assert_eq!(received.len(), 500_000);
+        assert!(start.elapsed() >= Duration::from_millis(54), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_cut_line_fails_at_both_ends_at_once() {
+        let (_folder, cable) = cable("");
+        let (mut host, mut phone, line) = connection(&cable);
+        phone.write_all(b"lost").await.unwrap();
+        line.cut();
+        let error = host.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(phone.write_all(b"more").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_writer_waits_for_room_and_learns_that_nobody_reads() {
+        let (_folder, cable) = cable("");
+        let (host, mut phone, line) = connection(&cable);
+        let writer = tokio::spawn(async move { phone.write_all(&vec![0; 8 << 20]).await });
+        tokio::task::yield_now().await;
+        drop(host);
+        line.host_left().await;
+        assert_eq!(writer.await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
