@@ -124,7 +124,9 @@ fn depart(bus: &Weak<Inner>, slot: usize, departure: Departure) {
         tokio::time::sleep(AWAY).await;
         let Some(inner) = bus.upgrade() else { return };
         inner.plug_in(slot);
-        device.wants_unlock_after(departure);
+        if departure == Departure::Restart {
+            device.wants_unlock();
+        }
     });
 }
 

@@ -19,6 +19,7 @@ use super::faults::{Amount, Counters};
 use super::folder::{self, Folder};
 use super::temper::Traits;
 use super::times::{self, Times};
+use super::trust::Trusts;
 use super::tree::Tree;
 use super::values::Values;
 use super::version::IosVersion;
@@ -64,6 +65,7 @@ pub struct Device {
     pub(super) unlock_wanted: AtomicBool,
     notifications: broadcast::Sender<Arc<str>>,
     plugged_in: Mutex<Instant>,
+    pub(super) trusts: Trusts,
     leave: Mutex<Option<Leave>>,
 }
 
@@ -103,6 +105,7 @@ impl Device {
             unlock_wanted: AtomicBool::new(false),
             notifications: broadcast::Sender::new(NOTIFICATIONS_KEPT),
             plugged_in: Mutex::new(Instant::now()),
+            trusts: Trusts::default(),
             leave: Mutex::default(),
             config,
             folder,
@@ -197,6 +200,17 @@ impl Device {
     #[must_use]
     pub fn apps(&self) -> &[Dictionary] {
         &self.apps
+    }
+
+    /// What `syslog_relay` sends.
+    ///
+    /// # Errors
+    /// What reading `syslog.txt` gave.
+    pub fn syslog(&self) -> io::Result<String> {
+        match std::fs::read(self.folder.path.join("syslog.txt")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            other => other.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        }
     }
 
     /// A file of what the phone remembers; `None` if there is none.
@@ -352,6 +366,7 @@ impl Device {
     /// The phone is on the bus (again).
     pub(super) fn plugged_in(&self) {
         *lock(&self.plugged_in) = Instant::now();
+        self.close_dialog();
     }
 
     /// How long it has been on the bus.

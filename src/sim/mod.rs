@@ -10,25 +10,37 @@
 use std::path::{Path, PathBuf};
 
 mod afc;
+mod bus;
 pub mod config;
 mod device;
+mod diagnostics_relay;
 pub mod faults;
 mod folder;
 mod healthy;
 pub mod new;
+mod installation_proxy;
 mod link;
+mod lockdownd;
 mod notification_proxy;
 mod person;
 mod pipe;
+mod plists;
+mod png;
+mod run;
 mod service;
+mod small_services;
+mod springboard;
 pub mod temper;
 mod timer;
 pub mod times;
 pub mod tree;
+mod trust;
 mod values;
 pub mod version;
 
+pub use bus::{AWAY, Bus};
 pub use device::{Departure, Device};
+pub use run::run;
 pub use service::Service;
 
 /// Why a folder is no simulated device.

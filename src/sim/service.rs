@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::config::TlsServices;
 use super::device::Device;
-use super::{afc, notification_proxy};
+use super::{
+    afc, diagnostics_relay, installation_proxy, notification_proxy, small_services, springboard,
+};
 use crate::usbmux::Stream;
 
 /// A service that the phone offers.
@@ -17,6 +19,20 @@ pub enum Service {
     NotificationProxy,
     /// Notifications of pairing, for hosts that are not trusted.
     InsecureNotificationProxy,
+    /// IORegistry, battery, restart.
+    DiagnosticsRelay,
+    /// What is installed.
+    InstallationProxy,
+    /// Icons and the home screen.
+    Springboard,
+    /// Marco — Polo.
+    Heartbeat,
+    /// Profiles and management.
+    Profiles,
+    /// Files of applications.
+    HouseArrest,
+    /// The log.
+    Syslog,
 }
 
 /// What lockdown knows of a service.
@@ -40,20 +56,26 @@ pub(super) enum Needs {
     Unlocked,
 }
 
+const fn offer(name: &'static str, service: Service, needs: Needs, encrypted: bool) -> Offer {
+    Offer { name, service, needs, encrypted }
+}
+
 const OFFERS: &[Offer] = &[
-    Offer { name: "com.apple.afc", service: Service::Afc, needs: Needs::Unlocked, encrypted: false },
-    Offer {
-        name: "com.apple.mobile.notification_proxy",
-        service: Service::NotificationProxy,
-        needs: Needs::Session,
-        encrypted: true,
-    },
-    Offer {
-        name: "com.apple.mobile.insecure_notification_proxy",
-        service: Service::InsecureNotificationProxy,
-        needs: Needs::Nothing,
-        encrypted: false,
-    },
+    offer("com.apple.afc", Service::Afc, Needs::Unlocked, false),
+    offer("com.apple.mobile.notification_proxy", Service::NotificationProxy, Needs::Session, true),
+    offer(
+        "com.apple.mobile.insecure_notification_proxy",
+        Service::InsecureNotificationProxy,
+        Needs::Nothing,
+        false,
+    ),
+    offer("com.apple.mobile.diagnostics_relay", Service::DiagnosticsRelay, Needs::Session, false),
+    offer("com.apple.mobile.installation_proxy", Service::InstallationProxy, Needs::Unlocked, false),
+    offer("com.apple.springboardservices", Service::Springboard, Needs::Unlocked, false),
+    offer("com.apple.mobile.heartbeat", Service::Heartbeat, Needs::Session, false),
+    offer("com.apple.mobile.MCInstall", Service::Profiles, Needs::Session, false),
+    offer("com.apple.mobile.house_arrest", Service::HouseArrest, Needs::Unlocked, false),
+    offer("com.apple.syslog_relay", Service::Syslog, Needs::Session, false),
 ];
 
 impl Service {
@@ -92,6 +114,13 @@ impl Service {
             Self::Afc => afc::serve(stream, device).await,
             Self::NotificationProxy => notification_proxy::serve(stream, device, true).await,
             Self::InsecureNotificationProxy => notification_proxy::serve(stream, device, false).await,
+            Self::DiagnosticsRelay => diagnostics_relay::serve(stream, device).await,
+            Self::InstallationProxy => installation_proxy::serve(stream, device).await,
+            Self::Springboard => springboard::serve(stream, device).await,
+            Self::Heartbeat => small_services::heartbeat(stream).await,
+            Self::Profiles => small_services::profiles(stream, device).await,
+            Self::HouseArrest => small_services::house_arrest(stream, device).await,
+            Self::Syslog => small_services::syslog(stream, device).await,
         }
     }
 }
