@@ -46,6 +46,12 @@ pub fn rsa_key() -> KeyPair {
         .expect("the system's random numbers are there, or nothing is safe")
 }
 
+/// A key that [`rsa_key`] made, from its PEM.
+#[must_use]
+pub fn key_from_pem(pem: &str) -> Option<KeyPair> {
+    KeyPair::from_pem(pem).ok()
+}
+
 /// A device's public key, RSA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceKey {

@@ -93,8 +93,10 @@ impl Bus {
     }
 
     fn with(devices: Vec<Arc<Device>>, records: Records) -> Self {
-        let slots: Vec<_> =
-            devices.into_iter().map(|device| Slot { cable: Cable::new(Arc::clone(&device)), device }).collect();
+        let slots: Vec<_> = devices
+            .into_iter()
+            .map(|device| Slot { cable: Cable::new(Arc::clone(&device)), device })
+            .collect();
         let plugs = slots.iter().map(|_| None).collect();
         let state = Mutex::new(State { plugs, next_id: 1, listeners: Vec::new() });
         let inner = Arc::new(Inner { slots, state, records });
@@ -357,7 +359,8 @@ fn file_name(udid: &Udid) -> String {
 
 fn kept_buid(dir: &Dir, fresh: String) -> io::Result<String> {
     let kept = dir.read(BUID_FILE).ok().and_then(|bytes| plist::from_bytes::<plist::Dictionary>(&bytes).ok());
-    let kept = kept.and_then(|kept| kept.get("SystemBUID").and_then(plist::Value::as_string).map(str::to_owned));
+    let kept =
+        kept.and_then(|kept| kept.get("SystemBUID").and_then(plist::Value::as_string).map(str::to_owned));
     if let Some(buid) = kept {
         return Ok(buid);
     }

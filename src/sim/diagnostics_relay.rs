@@ -129,7 +129,8 @@ mod tests {
     fn the_battery_is_found_by_name_and_by_class() {
         let (_folder, device) = phone("");
         for (key, name) in [("EntryName", BATTERY), ("EntryClass", POWER_SOURCE)] {
-            let asked = dictionary! {"Request": "IORegistry", "EntryClass": "", key: name};
+            let mut asked = dictionary! {"Request": "IORegistry", "EntryClass": ""};
+            asked.insert(key.to_owned(), name.into());
             let answer = answer(&device, &asked);
             let found = answer.dict("Diagnostics").and_then(|found| found.dict("IORegistry")).unwrap();
             assert_eq!(found.int("Temperature"), Some(2950));
@@ -144,8 +145,7 @@ mod tests {
             "Request": "MobileGestalt", "MobileGestaltKeys": Value::Array(vec!["ProductType".into()]),
         };
         let told = |version: &str| {
-            let (_folder, device) =
-                phone(&format!("<key>ProductVersion</key><string>{version}</string>"));
+            let (_folder, device) = phone(&format!("<key>ProductVersion</key><string>{version}</string>"));
             let answer = answer(&device, &asked);
             answer.dict("Diagnostics").unwrap().dict("MobileGestalt").unwrap().clone()
         };

@@ -38,7 +38,7 @@ impl Folder {
         let temporary = tempfile::Builder::new().prefix("idevice-fix-sim-").tempdir().map_err(no_folder)?;
         let tree = |name: &str| {
             let tree = if keep { kept(&dir, name) } else { overlaid(&dir, temporary.path(), name) };
-            tree.map_err(|error| FolderError::damaged(&path.join(name), error))
+            tree.map_err(|error| FolderError::damaged(&path.join(name), error.to_string()))
         };
         let (media, files) = (tree("media")?, tree("files")?);
         let (crashes, state) = (tree("crashes")?, tree("state")?);

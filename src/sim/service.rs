@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::config::TlsServices;
 use super::device::Device;
-use super::{
-    afc, diagnostics_relay, installation_proxy, notification_proxy, small_services, springboard,
-};
+use super::{afc, diagnostics_relay, installation_proxy, notification_proxy, small_services, springboard};
 use crate::usbmux::Stream;
 
 /// A service that the phone offers.

@@ -39,7 +39,9 @@ fn answer(command: &str, asked: &Dictionary) -> Dictionary {
             let id = asked.string("bundleId").unwrap_or_default();
             dictionary! {"pngData": Value::Data(icon(id))}
         }
-        "getHomeScreenWallpaperPNGData" | "getHomeScreenWallpaperPreviewImage" | "getWallpaperPreviewImage" => {
+        "getHomeScreenWallpaperPNGData"
+        | "getHomeScreenWallpaperPreviewImage"
+        | "getWallpaperPreviewImage" => {
             dictionary! {"pngData": Value::Data(png::plain(117, 253, [40, 60, 120]))}
         }
         "getInterfaceOrientation" => dictionary! {"interfaceOrientation": 1},

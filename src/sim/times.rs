@@ -32,7 +32,7 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Times>, FolderError
     let path = folder.join(FILE);
     let text = match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        other => other.map_err(|error| FolderError::damaged(&path, error))?,
+        other => other.map_err(|error| FolderError::damaged(&path, error.to_string()))?,
     };
     let mut times = BTreeMap::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_lc_rs::rand;
 use plist::{Dictionary, Value};
-use rcgen::KeyPair;
 
 use super::config::{Lock, Trust};
 use super::device::Device;
@@ -102,7 +101,7 @@ impl Device {
             return Ok(());
         }
         let kept = self.read_state(KEY_FILE)?.and_then(|pem| String::from_utf8(pem).ok());
-        let kept = kept.and_then(|pem| KeyPair::from_pem(&pem).ok().map(|pair| (pem, pair)));
+        let kept = kept.and_then(|pem| certs::key_from_pem(&pem).map(|pair| (pem, pair)));
         let (private_key, pair) = match kept {
             Some(kept) => kept,
             None => {
@@ -226,9 +225,9 @@ impl Device {
     }
 
     fn trust(&self, host_id: &str, record: &Dictionary) -> io::Result<Vec<u8>> {
-        let escrow_bag = self.pairing(host_id).map_or_else(|| random(ESCROW_BAG_BYTES), |known| {
-            known.escrow_bag().to_vec()
-        });
+        let escrow_bag = self
+            .pairing(host_id)
+            .map_or_else(|| random(ESCROW_BAG_BYTES), |known| known.escrow_bag().to_vec());
         let mut kept = Dictionary::new();
         for key in ["HostID", "SystemBUID", "HostCertificate", "RootCertificate", "DeviceCertificate"] {
             kept.extend(record.get(key).map(|value| (key.to_owned(), value.clone())));

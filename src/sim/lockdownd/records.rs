@@ -59,11 +59,7 @@ impl<S: AsyncRead + Unpin> Records<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Records<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.tls && this.left == 0 && this.given == this.filled {
             (this.filled, this.given) = (0, 0);

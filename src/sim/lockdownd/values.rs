@@ -45,8 +45,14 @@ const PUBLIC_DOMAIN_KEYS: &[&str] =
 /// What usbmuxd sets on a phone that does not trust it.
 const UNTRUSTED_HOST: &str = "UntrustedHostBUID";
 /// What a host may change in the null domain.
-const CHANGEABLE: &[&str] =
-    &["DeviceName", "TimeIntervalSince1970", "TimeZone", "TrustedHostAttached", UNTRUSTED_HOST, "Uses24HourClock"];
+const CHANGEABLE: &[&str] = &[
+    "DeviceName",
+    "TimeIntervalSince1970",
+    "TimeZone",
+    "TrustedHostAttached",
+    UNTRUSTED_HOST,
+    "Uses24HourClock",
+];
 /// Values that hosts may have set on one phone.
 const SET_VALUES_MAX: usize = 1024;
 
