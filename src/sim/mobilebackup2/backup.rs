@@ -1,0 +1,387 @@
+//! One backup, from the passcode to the result.
+//!
+//! New files land in `Snapshot/` and are moved into place at the end; only then the status says finished. So what an
+//! interrupted backup leaves is the one before it, and the next one starts over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest;
+
+use super::catalog::{self, Item, Kind};
+use super::link::{Content, Link, Outgoing};
+use super::manifest::{self, Status};
+use super::{Refusal, Stop};
+use crate::backup::mbfile::MbFile;
+use crate::mobilebackup2::message::DeviceMessage;
+use crate::mobilebackup2::request::StatusValue;
+use crate::sim::config::Lock;
+use crate::sim::device::Device;
+
+/// How long the phone shows its passcode screen, and how long a locked phone waits inside a backup.
+const PASSCODE_WAIT: Duration = Duration::from_secs(180);
+/// What must be free besides what is sent (Apple's own rule).
+const SPACE_MARGIN_BYTES: u64 = 128 << 20;
+/// Added to what a purge is asked for (Apple's own rule).
+const PURGE_EXTRA_BYTES: u64 = 2 << 30;
+/// A batch of files ends with so many bytes or files.
+const BATCH_BYTES: u64 = 32 << 20;
+const BATCH_FILES: usize = 256;
+/// Items of one move or removal.
+const ITEMS: usize = 1000;
+
+const LOCKED: i64 = 208;
+const HOST_FULL: i64 = 105;
+const BAD_MANIFEST: i64 = 205;
+
+/// Backs the phone up.
+pub(super) async fn run(link: &mut Link, device: &Arc<Device>, target: &str, force_full: bool) -> Result<(), Stop> {
+    if target != device.udid().as_str() {
+        return Err(Stop::refuse(1, "the target is another device"));
+    }
+    if device.backup_password().is_some() {
+        return Err(Stop::refuse(100, "this simulated phone does not encrypt backups yet"));
+    }
+    passcode(device).await?;
+    tokio::time::sleep(device.traits().backup_silence).await;
+    let items = in_background({
+        let device = device.clone();
+        move || catalog::take(&device)
+    })
+    .await?;
+    let mut run = Run::new(link, device, items)?;
+    run.compare(force_full).await?;
+    run.space().await?;
+    run.send().await?;
+    run.put_in_place().await?;
+    run.check().await
+}
+
+/// Asks for the passcode where this iOS does.
+async fn passcode(device: &Arc<Device>) -> Result<(), Stop> {
+    let asked = device.version().asks_passcode_for_backup() && device.config().lock.passcode_for_backup;
+    if !asked {
+        return Ok(());
+    }
+    let entered = tokio::time::timeout(PASSCODE_WAIT, device.asks_passcode()).await;
+    entered.map_err(|_| Stop::refuse(LOCKED, "Device locked"))
+}
+
+/// One backup under way.
+struct Run<'a> {
+    link: &'a mut Link,
+    device: &'a Arc<Device>,
+    /// The backup's folder on the host.
+    root: String,
+    uuid: String,
+    now: SystemTime,
+    scratch: tempfile::TempDir,
+    full: bool,
+    items: BTreeMap<String, Item>,
+    /// Ids of files to be sent.
+    wanted: Vec<String>,
+    /// Ids of files that the host has and the phone has no more.
+    stale: Vec<String>,
+    bytes_total: u64,
+    bytes_sent: u64,
+    records: Records,
+}
+
+/// The backup's own records, as sent.
+#[derive(Default)]
+struct Records {
+    status: Vec<u8>,
+    manifest: Vec<u8>,
+    /// SHA-256 of the database, which may be too large to be kept in memory.
+    database_sha256: Vec<u8>,
+}
+
+impl<'a> Run<'a> {
+    fn new(link: &'a mut Link, device: &'a Arc<Device>, items: BTreeMap<String, Item>) -> Result<Self, Stop> {
+        let scratch = tempfile::Builder::new().prefix("backup-").tempdir_in(device.temporary())?;
+        Ok(Self {
+            link,
+            device,
+            root: device.udid().as_str().to_owned(),
+            uuid: uuid::Uuid::new_v4().to_string().to_uppercase(),
+            now: SystemTime::from(device.clock()),
+            scratch,
+            full: true,
+            items,
+            wanted: Vec::new(),
+            stale: Vec::new(),
+            bytes_total: 0,
+            bytes_sent: 0,
+            records: Records::default(),
+        })
+    }
+
+    fn path(&self, below: &str) -> String {
+        format!("{}/{below}", self.root)
+    }
+
+    /// Looks at what the host has, and decides what to send.
+    async fn compare(&mut self, force_full: bool) -> Result<(), Stop> {
+        let before = if force_full { None } else { self.earlier().await? };
+        self.full = before.is_none();
+        let before = before.unwrap_or_default();
+        let same = |item: &Item| {
+            before.get(&item.id).is_some_and(|file| {
+                (file.size, file.last_modified, file.inode)
+                    == (item.file.size, item.file.last_modified, item.file.inode)
+            })
+        };
+        let files = self.items.values().filter(|item| item.kind == Kind::File);
+        let wanted: Vec<&Item> = files.filter(|item| item.unsendable() || !same(item)).collect();
+        self.bytes_total = wanted.iter().map(|item| item.file.size).sum();
+        self.wanted = wanted.into_iter().map(|item| item.id.clone()).collect();
+        let still = |id: &String| self.items.get(id).is_some_and(|item| item.kind == Kind::File);
+        self.stale = before.into_keys().filter(|id| !still(id)).collect();
+        Ok(())
+    }
+
+    /// The files of the backup that the host has, if it is one to build upon.
+    async fn earlier(&mut self) -> Result<Option<HashMap<String, MbFile>>, Stop> {
+        let mut status = Vec::new();
+        let path = self.path("Status.plist");
+        self.link.download(&path, bounded(&mut status)).await?;
+        let Some(status) = Status::parse(&status).filter(|status| status.finished) else { return Ok(None) };
+        let mut plist = Vec::new();
+        let path = self.path("Manifest.plist");
+        self.link.download(&path, bounded(&mut plist)).await?;
+        if plist.is_empty() {
+            // An empty file stands for a backup that is yet to be made, unless the status speaks of an incremental one.
+            return if status.full { Ok(None) } else { Err(no_manifest()) };
+        }
+        let database = self.scratch.path().join("before.db");
+        let mut file = std::fs::File::create(&database)?;
+        let path = self.path("Manifest.db");
+        if !self.link.download(&path, |piece| file.write_all(piece)).await? {
+            return Err(no_manifest());
+        }
+        drop(file);
+        let read = in_background(move || Ok(manifest::read_database(&database))).await?;
+        read.map(Some).map_err(|error| Stop::refuse(BAD_MANIFEST, format!("Error reading the manifest: {error}")))
+    }
+
+    /// Goes on only if the host has enough room.
+    async fn space(&mut self) -> Result<(), Stop> {
+        let need = self.bytes_total + SPACE_MARGIN_BYTES;
+        let free = match self.link.demand(&DeviceMessage::FreeDiskSpace).await?.value {
+            StatusValue::Bytes(bytes) => bytes,
+            _ => 0,
+        };
+        if free > need {
+            return Ok(());
+        }
+        if self.device.version().at_least(14, 0) {
+            let bytes = need - free + PURGE_EXTRA_BYTES;
+            self.link.ask(&DeviceMessage::PurgeDiskSpace { bytes }).await?;
+        }
+        let what = format!("Insufficient free disk space on drive to back up: {need} bytes needed, {free} free");
+        Err(Stop::refuse(HOST_FULL, what))
+    }
+
+    /// Sends everything that is wanted into `Snapshot/`, then the records.
+    async fn send(&mut self) -> Result<(), Stop> {
+        for folder in [self.root.clone(), self.path("Snapshot")] {
+            self.link.demand(&DeviceMessage::CreateDirectory { path: folder }).await?;
+        }
+        let status = manifest::status_plist("uploading", self.full, &self.uuid, self.now);
+        self.send_records(vec![("Snapshot/Status.plist", Content::Bytes(status))]).await?;
+        let prefixes: BTreeSet<&str> = self.wanted.iter().map(|id| &id[..2]).collect();
+        for prefix in prefixes {
+            let path = format!("{}/Snapshot/{prefix}", self.root);
+            self.link.demand(&DeviceMessage::CreateDirectory { path }).await?;
+        }
+        let mut left = std::mem::take(&mut self.wanted);
+        self.wanted.clone_from(&left);
+        let mut locks = self.device.traits().backup_locks_in_the_middle;
+        while !left.is_empty() {
+            if locks && self.bytes_sent >= self.bytes_total / 2 {
+                locks = false;
+                self.lock_in_the_middle().await?;
+            }
+            self.send_batch(&mut left).await?;
+        }
+        self.make_records().await?;
+        let database = Content::File(std::fs::File::open(self.database())?);
+        let manifest = Content::Bytes(self.records.manifest.clone());
+        self.send_records(vec![("Snapshot/Manifest.db", database), ("Snapshot/Manifest.plist", manifest)]).await
+    }
+
+    async fn send_batch(&mut self, left: &mut Vec<String>) -> Result<(), Stop> {
+        let (mut files, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(id) = left.pop() {
+            let item = &self.items[&id];
+            let content = match item.open(self.device) {
+                Ok(Some(file)) => Content::File(file),
+                Ok(None) => Content::Refused,
+                // It was deleted since it was listed: then it is in no manifest either.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.items.remove(&id);
+                    self.wanted.retain(|wanted| *wanted != id);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            bytes += item.file.size;
+            files.push(Outgoing {
+                device_path: item.device_path(),
+                host_path: format!("{}/Snapshot/{}", self.root, item.stored()),
+                content,
+            });
+            ids.push(id);
+            if bytes >= BATCH_BYTES || ids.len() >= BATCH_FILES {
+                break;
+            }
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        self.bytes_sent += bytes;
+        let progress = 95.0 * (self.bytes_sent as f64 / self.bytes_total.max(1) as f64).min(1.0);
+        self.link.upload(progress, files).await?;
+        Ok(())
+    }
+
+    /// The screen locks, and the phone goes on after an unlock.
+    async fn lock_in_the_middle(&mut self) -> Result<(), Stop> {
+        self.device.set_lock(Lock::Locked);
+        let unlocked = tokio::time::timeout(PASSCODE_WAIT, self.device.unlocked()).await;
+        unlocked.map_err(|_| Stop::refuse(LOCKED, "Device locked"))
+    }
+
+    /// Where the new database is made.
+    fn database(&self) -> PathBuf {
+        self.scratch.path().join("Manifest.db")
+    }
+
+    async fn make_records(&mut self) -> Result<(), Stop> {
+        let path = self.database();
+        let items = std::mem::take(&mut self.items);
+        let (items, sha256) = in_background(move || {
+            manifest::write_database(&path, &items).map_err(manifest::io_error)?;
+            let mut sha256 = digest::Context::new(&digest::SHA256);
+            let mut database = std::fs::File::open(&path)?;
+            let mut piece = vec![0; 1 << 20];
+            loop {
+                match database.read(&mut piece)? {
+                    0 => return Ok((items, sha256.finish().as_ref().to_vec())),
+                    read => sha256.update(&piece[..read]),
+                }
+            }
+        })
+        .await?;
+        self.items = items;
+        self.records.database_sha256 = sha256;
+        self.records.manifest = manifest::manifest_plist(self.device, self.now);
+        self.records.status = manifest::status_plist("finished", self.full, &self.uuid, self.now);
+        Ok(())
+    }
+
+    async fn send_records(&mut self, records: Vec<(&str, Content)>) -> Result<(), Stop> {
+        let files = records.into_iter().map(|(name, content)| Outgoing {
+            device_path: format!("/var/tmp/{}", name.rsplit('/').next().unwrap_or(name)),
+            host_path: format!("{}/{name}", self.root),
+            content,
+        });
+        let files = files.collect();
+        self.link.upload(95.0, files).await?;
+        Ok(())
+    }
+
+    /// Moves what was sent into its place, says finished, and removes what is not wanted any more.
+    async fn put_in_place(&mut self) -> Result<(), Stop> {
+        let sent: Vec<&Item> = self.wanted.iter().map(|id| &self.items[id]).filter(|i| !i.unsendable()).collect();
+        let prefixes: BTreeSet<&str> = sent.iter().map(|item| &item.id[..2]).collect();
+        let folders: Vec<String> = prefixes.into_iter().map(|prefix| self.path(prefix)).collect();
+        let place = |name: &str| (format!("{}/Snapshot/{name}", self.root), format!("{}/{name}", self.root));
+        let mut moves: Vec<(String, String)> = sent.iter().map(|item| place(&item.stored())).collect();
+        moves.extend(["Manifest.db", "Manifest.plist"].map(place));
+        for path in folders {
+            self.link.demand(&DeviceMessage::CreateDirectory { path }).await?;
+        }
+        for items in moves.chunks(ITEMS) {
+            let message = DeviceMessage::MoveItems { items: items.to_vec(), progress: 97.0 };
+            self.link.demand(&message).await?;
+        }
+        let status = self.records.status.clone();
+        self.send_records(vec![("Status.plist", Content::Bytes(status))]).await?;
+        let stale = self.stale.iter().map(|id| self.path(&format!("{}/{id}", &id[..2])));
+        let gone: Vec<String> = stale.chain([self.path("Snapshot")]).collect();
+        for paths in gone.chunks(ITEMS) {
+            self.link.demand(&DeviceMessage::RemoveItems { paths: paths.to_vec(), progress: 99.0 }).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the host has it all, and has the records as they were sent.
+    async fn check(&mut self) -> Result<(), Stop> {
+        let root = self.root.clone();
+        self.link.demand(&DeviceMessage::ContentsOfDirectory { path: root }).await?;
+        let files = self.items.values().filter(|item| item.kind == Kind::File && !item.unsendable());
+        let mut by_folder: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for item in files {
+            by_folder.entry(&item.id[..2]).or_default().push(&item.id);
+        }
+        for (prefix, ids) in by_folder {
+            let path = format!("{}/{prefix}", self.root);
+            let listing = self.link.demand(&DeviceMessage::ContentsOfDirectory { path }).await?.value;
+            let StatusValue::Listing(listing) = listing else { return Err(missing(prefix)) };
+            if let Some(id) = ids.iter().find(|id| !listing.contains_key(id)) {
+                return Err(missing(id));
+            }
+        }
+        let sha256_of = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes).as_ref().to_vec();
+        for (name, sent) in [
+            ("Status.plist", sha256_of(&self.records.status)),
+            ("Manifest.plist", sha256_of(&self.records.manifest)),
+            ("Manifest.db", self.records.database_sha256.clone()),
+        ] {
+            let path = format!("{}/{name}", self.root);
+            let mut back = digest::Context::new(&digest::SHA256);
+            let keep = |piece: &[u8]| {
+                back.update(piece);
+                Ok(())
+            };
+            if !self.link.download(&path, keep).await? || back.finish().as_ref() != sent {
+                return Err(Stop::refuse(BAD_MANIFEST, format!("{name} is not what was sent")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a small file in memory.
+fn bounded(into: &mut Vec<u8>) -> impl FnMut(&[u8]) -> io::Result<()> {
+    const MOST: usize = 16 << 20;
+    move |piece| {
+        if into.len() + piece.len() > MOST {
+            return Err(io::Error::other("the host sends too much"));
+        }
+        into.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+fn no_manifest() -> Stop {
+    let text = "Error reading backup properties (MBErrorDomain/205). Underlying error: Error deserializing \
+                properties: Cannot parse a NULL or zero-length data (MBErrorDomain/11).";
+    Stop::Refused(Refusal { code: BAD_MANIFEST, description: text.into() })
+}
+
+fn missing(what: &str) -> Stop {
+    Stop::refuse(BAD_MANIFEST, format!("Manifest references files not in backup: {what}"))
+}
+
+/// Runs what reads and writes files on this computer away from the connections.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Stop> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    Ok(done?)
+}

@@ -1,0 +1,210 @@
+//! Messages and files on the wire, as the phone sends and hears them, with the faults of `device.toml`.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+
+use super::{HOST_PATIENCE, Stop};
+use crate::frame::{self, Encoding, Limits};
+use crate::mobilebackup2::codes::{BLOCK_DATA, BLOCK_REMOTE_ERROR, BLOCK_SUCCESS};
+use crate::mobilebackup2::message::DeviceMessage;
+use crate::mobilebackup2::request::{HostMessage, Status};
+use crate::mobilebackup2::stream::{Piece, Reader, Writer};
+use crate::sim::config::{At, FaultKind};
+use crate::sim::device::Device;
+use crate::sim::faults::Amount;
+use crate::usbmux::Stream;
+
+/// Buffered towards the host.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The text that goes with [`BLOCK_REMOTE_ERROR`].
+const INPUT_OUTPUT: &str = "Input/output error (5)";
+
+/// The connection to the host.
+pub(super) struct Link {
+    stream: BufReader<Stream>,
+    device: Arc<Device>,
+}
+
+/// A file to be sent.
+pub(super) struct Outgoing {
+    /// Its path on the phone.
+    pub(super) device_path: String,
+    /// Where the host puts it.
+    pub(super) host_path: String,
+    pub(super) content: Content,
+}
+
+/// What is sent of a file.
+pub(super) enum Content {
+    Bytes(Vec<u8>),
+    File(std::fs::File),
+    /// The phone cannot read it and says so.
+    Refused,
+}
+
+impl Link {
+    pub(super) fn new(stream: Stream, device: Arc<Device>) -> Self {
+        Self { stream: BufReader::with_capacity(BUFFER_BYTES, stream), device }
+    }
+
+    /// The next message of the host; `None` when it is gone.
+    pub(super) async fn hear(&mut self) -> io::Result<Option<HostMessage>> {
+        let read = tokio::time::timeout(HOST_PATIENCE, frame::read(&mut self.stream, &Limits::DEVICELINK));
+        match read.await.map_err(|_| io::ErrorKind::TimedOut)? {
+            Err(frame::Error::Closed) => Ok(None),
+            Err(error) => Err(io::Error::other(error)),
+            Ok(value) => HostMessage::from_value(value).map(Some).map_err(io::Error::other),
+        }
+    }
+
+    /// Says something.
+    pub(super) async fn say(&mut self, message: &DeviceMessage) -> Result<(), Stop> {
+        let mut bytes = frame::encode(&message.to_value(), Encoding::Binary);
+        match self.device.fault(At::BackupMessage, Amount::Message) {
+            None => {}
+            Some(FaultKind::Refuse) => return Err(Stop::refuse(100, INPUT_OUTPUT)),
+            Some(FaultKind::Unplug | FaultKind::Stall) => return pending().await,
+            Some(FaultKind::Corrupt) => bytes.iter_mut().skip(4).for_each(|byte| *byte ^= 0x55),
+            Some(FaultKind::Short) => {
+                bytes.truncate(bytes.len() / 2);
+                self.stream.write_all(&bytes).await?;
+                return Ok(self.stream.shutdown().await?);
+            }
+            Some(FaultKind::LieAboutLength) => bytes[..4].copy_from_slice(&u32::MAX.to_be_bytes()),
+        }
+        self.stream.write_all(&bytes).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Says something that the host answers with a status.
+    pub(super) async fn ask(&mut self, message: &DeviceMessage) -> Result<Status, Stop> {
+        self.say(message).await?;
+        self.status().await
+    }
+
+    /// [`Link::ask`]; the backup cannot go on if the host fails at it.
+    pub(super) async fn demand(&mut self, message: &DeviceMessage) -> Result<Status, Stop> {
+        let status = self.ask(message).await?;
+        if status.code == 0 { Ok(status) } else { Err(refused(message.name(), &status)) }
+    }
+
+    async fn status(&mut self) -> Result<Status, Stop> {
+        match self.hear().await? {
+            Some(HostMessage::Status(status)) => Ok(status),
+            Some(HostMessage::Disconnect) | None => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+            Some(other) => Err(io::Error::other(format!("{other:?} instead of a status")).into()),
+        }
+    }
+
+    /// Sends files. Gives the bytes that were sent of each.
+    pub(super) async fn upload(&mut self, progress: f64, files: Vec<Outgoing>) -> Result<Vec<u64>, Stop> {
+        let announced = files.iter().map(|file| file.content.bytes()).sum();
+        self.say(&DeviceMessage::UploadFiles { progress, total_bytes: announced }).await?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, &mut self.stream);
+        let mut sent = Vec::with_capacity(files.len());
+        for file in files {
+            let mut writer = Writer::new(&mut out);
+            writer.name(file.device_path.as_bytes()).await?;
+            writer.name(file.host_path.as_bytes()).await?;
+            sent.push(send(&mut out, file.content, &self.device).await?);
+        }
+        Writer::new(&mut out).finish().await?;
+        let status = self.status().await?;
+        if status.code == 0 { Ok(sent) } else { Err(refused("Multiple errors uploading files", &status)) }
+    }
+
+    /// Wants one file back, handed to `keep` in pieces. `false`: the host has none.
+    pub(super) async fn download(
+        &mut self,
+        path: &str,
+        mut keep: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<bool, Stop> {
+        self.say(&DeviceMessage::DownloadFiles { paths: vec![path.to_owned()], progress: 0.0 }).await?;
+        let mut reader = Reader::new(&mut self.stream);
+        let mut there = false;
+        while reader.name().await.map_err(io::Error::other)?.is_some() {
+            let mut piece = Vec::new();
+            loop {
+                piece.clear();
+                match reader.piece(&mut piece, BUFFER_BYTES).await.map_err(io::Error::other)? {
+                    Piece::Data(_) => keep(&piece)?,
+                    Piece::End(end) => {
+                        there = end.success();
+                        break;
+                    }
+                }
+            }
+        }
+        let status = self.status().await?;
+        Ok(there && status.code == 0)
+    }
+}
+
+impl Content {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.metadata().map_or(0, |metadata| metadata.len()),
+            Self::Refused => 0,
+        }
+    }
+}
+
+/// What a host that fails means for the phone.
+fn refused(what: &str, status: &Status) -> Stop {
+    // -15 is a full disk: the phone's own word for it is 105.
+    let code = if status.code == -15 { 105 } else { 104 };
+    let text = status.text.as_deref().unwrap_or("no text");
+    Stop::refuse(code, format!("{what}: the host answered {} ({text})", status.code))
+}
+
+async fn send<S: AsyncWrite + Unpin>(out: &mut S, content: Content, device: &Device) -> io::Result<u64> {
+    let mut writer = Writer::new(out);
+    let mut source: Box<dyn AsyncRead + Unpin + Send> = match content {
+        Content::Refused => {
+            writer.end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
+            return Ok(0);
+        }
+        Content::Bytes(bytes) => Box::new(std::io::Cursor::new(bytes)),
+        Content::File(file) => Box::new(tokio::fs::File::from_std(file)),
+    };
+    let mut piece = vec![0; BUFFER_BYTES];
+    let mut sent = 0;
+    loop {
+        let read = source.read(&mut piece).await?;
+        if read == 0 {
+            break;
+        }
+        let data = &mut piece[..read];
+        sent += read as u64;
+        match device.fault(At::BackupUpload, Amount::Bytes(read as u64)) {
+            None => {}
+            Some(FaultKind::Unplug | FaultKind::Stall) => return pending().await,
+            Some(FaultKind::Corrupt) => data[read / 2] ^= 0xFF,
+            Some(FaultKind::Refuse) => {
+                writer.data(&data[..read / 2]).await?;
+                writer.end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
+                return Ok(sent);
+            }
+            // The file ends early and yet well.
+            Some(FaultKind::Short) => {
+                writer.data(&data[..read / 2]).await?;
+                break;
+            }
+            Some(FaultKind::LieAboutLength) => {
+                out.write_u32(u32::MAX).await?;
+                out.write_u8(BLOCK_DATA).await?;
+                out.write_all(data).await?;
+                out.flush().await?;
+                return pending().await;
+            }
+        }
+        writer.data(data).await?;
+    }
+    writer.end(BLOCK_SUCCESS, "").await?;
+    Ok(sent)
+}

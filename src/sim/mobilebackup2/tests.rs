@@ -1,0 +1,1 @@
+//! The phone's side against our own host's side.
