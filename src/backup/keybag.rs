@@ -260,7 +260,7 @@ pub(super) mod tests {
                 }
             }
         }
-        let mut changed = whole.clone();
+        let mut changed = whole;
         let last = changed.len() - 1;
         changed[last] ^= 1;
         let unlocked = Keybag::parse(&changed).unwrap().unlock(&Secret::new("secret"));

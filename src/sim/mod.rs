@@ -17,6 +17,7 @@ mod diagnostics_relay;
 pub mod faults;
 mod folder;
 mod healthy;
+mod mobilebackup2;
 pub mod new;
 mod installation_proxy;
 mod link;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::config::TlsServices;
 use super::device::Device;
-use super::{afc, diagnostics_relay, installation_proxy, notification_proxy, small_services, springboard};
+use super::{
+    afc, diagnostics_relay, installation_proxy, mobilebackup2, notification_proxy, small_services,
+    springboard,
+};
 use crate::usbmux::Stream;
 
 /// A service that the phone offers.
@@ -13,6 +16,8 @@ use crate::usbmux::Stream;
 pub enum Service {
     /// Files below the media root.
     Afc,
+    /// Local backups.
+    MobileBackup2,
     /// Notifications, both ways.
     NotificationProxy,
     /// Notifications of pairing, for hosts that are not trusted.
@@ -60,6 +65,7 @@ const fn offer(name: &'static str, service: Service, needs: Needs, encrypted: bo
 
 const OFFERS: &[Offer] = &[
     offer("com.apple.afc", Service::Afc, Needs::Unlocked, false),
+    offer("com.apple.mobilebackup2", Service::MobileBackup2, Needs::Unlocked, true),
     offer("com.apple.mobile.notification_proxy", Service::NotificationProxy, Needs::Session, true),
     offer(
         "com.apple.mobile.insecure_notification_proxy",
@@ -110,6 +116,7 @@ impl Service {
     pub async fn serve(self, stream: Stream, device: Arc<Device>) -> io::Result<()> {
         match self {
             Self::Afc => afc::serve(stream, device).await,
+            Self::MobileBackup2 => mobilebackup2::serve(stream, device).await,
             Self::NotificationProxy => notification_proxy::serve(stream, device, true).await,
             Self::InsecureNotificationProxy => notification_proxy::serve(stream, device, false).await,
             Self::DiagnosticsRelay => diagnostics_relay::serve(stream, device).await,

@@ -7,7 +7,7 @@ use cap_std::fs::Dir;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::mobilebackup2::codes::{BLOCK_REMOTE_ERROR, BLOCK_SUCCESS};
+use crate::mobilebackup2::codes::BLOCK_REMOTE_ERROR;
 use crate::mobilebackup2::ledger::Entry;
 use crate::mobilebackup2::message::Response;
 use crate::mobilebackup2::stream::{Piece, Reader, Writer};

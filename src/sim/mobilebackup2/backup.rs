@@ -22,7 +22,8 @@ use crate::sim::config::Lock;
 use crate::sim::device::Device;
 
 /// How long the phone shows its passcode screen, and how long a locked phone waits inside a backup.
-const PASSCODE_WAIT: Duration = Duration::from_secs(180);
+const PASSCODE_WAIT: Duration =
+    if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(180) };
 /// What must be free besides what is sent (Apple's own rule).
 const SPACE_MARGIN_BYTES: u64 = 128 << 20;
 /// Added to what a purge is asked for (Apple's own rule).
@@ -38,7 +39,12 @@ const HOST_FULL: i64 = 105;
 const BAD_MANIFEST: i64 = 205;
 
 /// Backs the phone up.
-pub(super) async fn run(link: &mut Link, device: &Arc<Device>, target: &str, force_full: bool) -> Result<(), Stop> {
+pub(super) async fn run(
+    link: &mut Link,
+    device: &Arc<Device>,
+    target: &str,
+    force_full: bool,
+) -> Result<(), Stop> {
     if target != device.udid().as_str() {
         return Err(Stop::refuse(1, "the target is another device"));
     }
@@ -164,7 +170,8 @@ impl<'a> Run<'a> {
         }
         drop(file);
         let read = in_background(move || Ok(manifest::read_database(&database))).await?;
-        read.map(Some).map_err(|error| Stop::refuse(BAD_MANIFEST, format!("Error reading the manifest: {error}")))
+        read.map(Some)
+            .map_err(|error| Stop::refuse(BAD_MANIFEST, format!("Error reading the manifest: {error}")))
     }
 
     /// Goes on only if the host has enough room.
@@ -181,7 +188,8 @@ impl<'a> Run<'a> {
             let bytes = need - free + PURGE_EXTRA_BYTES;
             self.link.ask(&DeviceMessage::PurgeDiskSpace { bytes }).await?;
         }
-        let what = format!("Insufficient free disk space on drive to back up: {need} bytes needed, {free} free");
+        let what =
+            format!("Insufficient free disk space on drive to back up: {need} bytes needed, {free} free");
         Err(Stop::refuse(HOST_FULL, what))
     }
 
@@ -210,7 +218,8 @@ impl<'a> Run<'a> {
         self.make_records().await?;
         let database = Content::File(std::fs::File::open(self.database())?);
         let manifest = Content::Bytes(self.records.manifest.clone());
-        self.send_records(vec![("Snapshot/Manifest.db", database), ("Snapshot/Manifest.plist", manifest)]).await
+        self.send_records(vec![("Snapshot/Manifest.db", database), ("Snapshot/Manifest.plist", manifest)])
+            .await
     }
 
     async fn send_batch(&mut self, left: &mut Vec<String>) -> Result<(), Stop> {
@@ -296,7 +305,8 @@ impl<'a> Run<'a> {
 
     /// Moves what was sent into its place, says finished, and removes what is not wanted any more.
     async fn put_in_place(&mut self) -> Result<(), Stop> {
-        let sent: Vec<&Item> = self.wanted.iter().map(|id| &self.items[id]).filter(|i| !i.unsendable()).collect();
+        let sent: Vec<&Item> =
+            self.wanted.iter().map(|id| &self.items[id]).filter(|i| !i.unsendable()).collect();
         let prefixes: BTreeSet<&str> = sent.iter().map(|item| &item.id[..2]).collect();
         let folders: Vec<String> = prefixes.into_iter().map(|prefix| self.path(prefix)).collect();
         let place = |name: &str| (format!("{}/Snapshot/{name}", self.root), format!("{}/{name}", self.root));

@@ -89,7 +89,10 @@ pub(super) fn take(device: &Device) -> io::Result<BTreeMap<String, Item>> {
     if traits.backup_refuses_harmless_row {
         let (domain, path) = UNSENDABLE;
         let file = MbFile { size: 16_384, mode: 0o100_644, protection_class: 3, ..described(path, device) };
-        add(&mut items, Item { id: id_of(domain, path), domain: domain.into(), kind: Kind::File, file, source: None });
+        add(
+            &mut items,
+            Item { id: id_of(domain, path), domain: domain.into(), kind: Kind::File, file, source: None },
+        );
     }
     Ok(items)
 }
@@ -110,14 +113,14 @@ fn walk(
 ) -> io::Result<()> {
     let mut folders = vec![(start.to_owned(), under.prefix.to_owned())];
     while let Some((folder, relative)) = folders.pop() {
-        add(items, item(device, tree, under, &folder, relative.clone(), traits)?);
+        add(items, item(device, tree, under, &folder, &relative, traits)?);
         for name in names(tree, &folder)? {
             let source = if folder == Path::new(".") { PathBuf::from(&name) } else { folder.join(&name) };
             let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
             if tree.symlink_metadata(&source)?.is_dir() {
                 folders.push((source, relative));
             } else {
-                add(items, item(device, tree, under, &source, relative, traits)?);
+                add(items, item(device, tree, under, &source, &relative, traits)?);
             }
         }
     }
@@ -129,7 +132,7 @@ fn item(
     tree: &Tree,
     under: &Under<'_>,
     source: &Path,
-    relative: String,
+    relative: &str,
     traits: Traits,
 ) -> io::Result<Item> {
     let metadata = tree.symlink_metadata(source)?;
@@ -140,8 +143,8 @@ fn item(
     } else {
         (Kind::File, 0o100_644)
     };
-    let id = id_of(under.domain, &relative);
-    let mut file = MbFile { mode, inode: metadata.ino(), ..described(&relative, device) };
+    let id = id_of(under.domain, relative);
+    let mut file = MbFile { mode, inode: metadata.ino(), ..described(relative, device) };
     file.last_modified = metadata.mtime();
     file.last_status_change = metadata.ctime();
     let born = metadata.created().ok().and_then(|born| born.into_std().duration_since(UNIX_EPOCH).ok());
@@ -158,7 +161,7 @@ fn item(
     if kind == Kind::File {
         file.size = metadata.len();
         file.protection_class = 3;
-        if skewed(&relative, &id, traits) {
+        if skewed(relative, &id, traits) {
             file.size += SIZE_SKEW;
         }
     }

@@ -95,7 +95,9 @@ impl Link {
     async fn status(&mut self) -> Result<Status, Stop> {
         match self.hear().await? {
             Some(HostMessage::Status(status)) => Ok(status),
-            Some(HostMessage::Disconnect) | None => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+            Some(HostMessage::Disconnect) | None => {
+                Err(io::Error::from(io::ErrorKind::ConnectionAborted).into())
+            }
             Some(other) => Err(io::Error::other(format!("{other:?} instead of a status")).into()),
         }
     }

@@ -59,7 +59,8 @@ pub(super) fn write_database(path: &Path, items: &BTreeMap<String, Item>) -> rus
 pub(super) fn read_database(path: &Path) -> rusqlite::Result<HashMap<String, MbFile>> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut rows = database.prepare("SELECT fileID, file FROM Files WHERE flags = ?1")?;
-    let rows = rows.query_map([Kind::File as i64], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let rows =
+        rows.query_map([Kind::File as i64], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
     let mut files = HashMap::new();
     for row in rows {
         let (id, archive) = row?;

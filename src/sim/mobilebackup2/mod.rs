@@ -83,7 +83,9 @@ async fn talk(link: &mut Link, device: &Arc<Device>) -> Result<(), Stop> {
             Some(other) => return Err(io::Error::other(format!("{other:?} is no request")).into()),
         };
         let answered = match request {
-            Request::Backup { target, force_full, .. } => backup::run(link, device, &target, force_full).await,
+            Request::Backup { target, force_full, .. } => {
+                backup::run(link, device, &target, force_full).await
+            }
             Request::Other { name } => Err(Stop::refuse(UNSUPPORTED, format!("{name} is not supported"))),
         };
         let response = match answered {
@@ -114,7 +116,8 @@ async fn greet(link: &mut Link, device: &Device) -> Result<(), Stop> {
 
 /// The answer to a greeting: the highest version that both speak, or that there is none.
 fn hello(versions: &[f64]) -> DeviceMessage {
-    let common = PROTOCOL_VERSIONS.iter().rev().find(|ours| versions.iter().any(|v| (v - **ours).abs() < 0.01));
+    let common =
+        PROTOCOL_VERSIONS.iter().rev().find(|ours| versions.iter().any(|v| (v - **ours).abs() < 0.01));
     let code = i64::from(common.is_none());
     let protocol_version = common.copied();
     DeviceMessage::Response(Response { code, protocol_version, ..Response::default() })
