@@ -36,6 +36,10 @@ pub enum Service {
     HouseArrest,
     /// The log.
     Syslog,
+    /// Files of crash reports.
+    CrashReports,
+    /// Moves crash reports to where they can be read.
+    CrashReportMover,
 }
 
 /// What lockdown knows of a service.
@@ -80,6 +84,8 @@ const OFFERS: &[Offer] = &[
     offer("com.apple.mobile.MCInstall", Service::Profiles, Needs::Session, false),
     offer("com.apple.mobile.house_arrest", Service::HouseArrest, Needs::Unlocked, false),
     offer("com.apple.syslog_relay", Service::Syslog, Needs::Session, false),
+    offer("com.apple.crashreportcopymobile", Service::CrashReports, Needs::Unlocked, false),
+    offer("com.apple.crashreportmover", Service::CrashReportMover, Needs::Unlocked, false),
 ];
 
 impl Service {
@@ -126,6 +132,8 @@ impl Service {
             Self::Profiles => small_services::profiles(stream, device).await,
             Self::HouseArrest => small_services::house_arrest(stream, device).await,
             Self::Syslog => small_services::syslog(stream, device).await,
+            Self::CrashReports => afc::serve_crashes(stream, device).await,
+            Self::CrashReportMover => small_services::crash_report_mover(stream).await,
         }
     }
 }

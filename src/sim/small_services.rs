@@ -1,4 +1,4 @@
-//! Services of a few lines: heartbeat, MCInstall, house_arrest and syslog_relay.
+//! Services of a few lines: heartbeat, MCInstall, house_arrest, syslog_relay, crashreportmover.
 
 use std::io;
 use std::sync::Arc;
@@ -80,4 +80,10 @@ pub(super) async fn syslog(mut stream: Stream, device: Arc<Device>) -> io::Resul
     let mut told = [0; 256];
     while stream.read(&mut told).await? > 0 {}
     Ok(())
+}
+
+/// `com.apple.crashreportmover`: all reports are where they can be read already.
+pub(super) async fn crash_report_mover(mut stream: Stream) -> io::Result<()> {
+    stream.write_all(b"ping\0").await?;
+    stream.shutdown().await
 }

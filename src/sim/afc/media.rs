@@ -36,9 +36,28 @@ struct Open {
     append: bool,
 }
 
+/// The folder that a connection sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Root {
+    /// The media.
+    Media,
+    /// The crash reports.
+    Crashes,
+}
+
+impl Root {
+    fn of(self, device: &Device) -> &Tree {
+        match self {
+            Self::Media => device.media(),
+            Self::Crashes => device.crashes(),
+        }
+    }
+}
+
 /// One connection: its open files, and what a harsh phone keeps from it.
 pub(super) struct Session {
     device: Arc<Device>,
+    root: Root,
     open: HashMap<u64, Open>,
     next_handle: u64,
     handles_max: usize,
@@ -61,9 +80,10 @@ impl Withheld {
 }
 
 impl Session {
-    pub(super) fn new(device: Arc<Device>) -> Self {
+    pub(super) fn new(device: Arc<Device>, root: Root) -> Self {
         let traits = device.traits();
         Self {
+            root,
             open: HashMap::new(),
             next_handle: 1,
             handles_max: traits.afc_handles_max,
@@ -88,7 +108,7 @@ impl Session {
 
     fn perform(&mut self, request: &Request) -> Result<Answer, Status> {
         let device = Arc::clone(&self.device);
-        let media = device.media();
+        let media = self.root.of(&device);
         match request {
             Request::ReadDir { path } => self.read_dir(&self.path(path)?).map(Answer::Data),
             Request::FileInfo { path } => self.file_info(&self.path(path)?).map(Answer::Data),
@@ -147,11 +167,11 @@ impl Session {
         if self.device.withheld().on(&self.device).1.as_deref() == Some(path) {
             return Err(Status::PermissionDenied);
         }
-        self.device.media().names(path).map(Directory::encode).map_err(status)
+        self.root.of(&self.device).names(path).map(Directory::encode).map_err(status)
     }
 
     fn file_info(&self, path: &Path) -> Result<Vec<u8>, Status> {
-        let media = self.device.media();
+        let media = self.root.of(&self.device);
         let holder = media.holder(path).map_err(status)?;
         let metadata = holder.symlink_metadata(path).map_err(status)?;
         let mut info = info(&metadata);
@@ -185,7 +205,7 @@ impl Session {
         if self.open.len() >= self.handles_max {
             return Err(Status::NoResources);
         }
-        let media = self.device.media();
+        let media = self.root.of(&self.device);
         if media.symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(Status::IsDirectory);
         }
@@ -265,7 +285,7 @@ impl Session {
 
     /// A file that is there, opened for changing it by its path.
     fn reopened(&self, path: &Path) -> Result<std::fs::File, Status> {
-        let media = self.device.media();
+        let media = self.root.of(&self.device);
         media.symlink_metadata(path).map_err(status)?;
         let dir = media.writable(path).map_err(status)?;
         let file = match dir.open_with(path, OpenOptions::new().write(true)) {
@@ -277,7 +297,7 @@ impl Session {
     }
 
     fn make_link(&self, symbolic: bool, target: &str, link: &str) -> Result<(), Status> {
-        let media = self.device.media();
+        let media = self.root.of(&self.device);
         let link = self.path(link)?;
         if symbolic {
             // Where it points is looked at when it is followed: then it may not lead out.

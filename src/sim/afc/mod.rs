@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use input::{Incoming, Input};
 pub(super) use media::Withheld;
-use media::{Answer, Session};
+use media::{Answer, Root, Session};
 use output::Output;
 
 use super::config::{At, FaultKind};
@@ -26,11 +26,20 @@ use crate::usbmux::Stream;
 
 /// Serves one connection on the phone's media.
 pub(super) async fn serve(stream: Stream, device: Arc<Device>) -> io::Result<()> {
+    serve_root(stream, device, Root::Media).await
+}
+
+/// Serves one connection on the phone's crash reports.
+pub(super) async fn serve_crashes(stream: Stream, device: Arc<Device>) -> io::Result<()> {
+    serve_root(stream, device, Root::Crashes).await
+}
+
+async fn serve_root(stream: Stream, device: Arc<Device>, root: Root) -> io::Result<()> {
     let traits = device.traits();
     let (reader, writer) = tokio::io::split(stream);
     let mut input = Input::new(reader, traits.afc_waiting_max);
     let mut output = Output::new(writer, traits.afc_replies_in_pieces);
-    let mut session = Session::new(Arc::clone(&device));
+    let mut session = Session::new(Arc::clone(&device), root);
     while let Some(incoming) = input.next().await? {
         let request = Request::parse(incoming.operation, &incoming.params);
         let fault = struck(&device, request.as_ref().ok());

@@ -82,10 +82,12 @@ impl Lockdownd {
             let acceptor = tokio_rustls::TlsAcceptor::from(config);
             let mut tls = timeout(HANDSHAKE, acceptor.accept(&mut stream)).await??;
             let next = self.converse(&mut tls, Some(&session)).await?;
-            tls.shutdown().await?;
+            let farewell = tls.shutdown().await;
             if !matches!(next, Next::Stop) {
+                // A client that has left needs no farewell.
                 return self.leave(&next);
             }
+            farewell?;
             // What the client still says inside TLS is its farewell; then plain text goes on.
             let _ = timeout(CLOSE_NOTIFY, tls.read(&mut [0; 256])).await;
             stream.set_tls(false);
