@@ -90,7 +90,7 @@ impl<'a> List<'a> {
         match kind {
             0x0 => fixed(0),
             // 2^low bytes; what the parser refuses, it refuses without taking memory.
-            0x1 | 0x2 | 0x3 if low <= 4 => fixed(1 << low),
+            0x1..=0x3 if low <= 4 => fixed(1 << low),
             0x8 => fixed(low + 1),
             0x4 | 0x5 => self.counted(offset, low).and_then(|(at, n)| self.leaf(at, n)),
             0x6 => {

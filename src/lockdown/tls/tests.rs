@@ -113,3 +113,34 @@ fn keys_that_do_not_belong_together_are_found_before_anything_is_sent() {
     ours.insert("DeviceCertificate", plist::Value::Data(vec![0x30, 0x82, 1]));
     assert!(matches!(client_config(&ours), Err(BadRecord::Unreadable { key: "DeviceCertificate", .. })));
 }
+
+/// As libimobiledevice makes them: signed with SHA-1, serial number 0, PKCS#1 keys.
+fn libimobiledevices() -> (PairRecord, Arc<ServerConfig>) {
+    let record = include_bytes!("../../../tests/fixtures/pair-record-libimobiledevice.plist");
+    let key = include_bytes!("../../../tests/fixtures/pair-record-libimobiledevice.device-key.pem");
+    let record = PairRecord::from_plist(record).unwrap();
+    let host = TrustedHost::new(record.host_certificate(), record.root_certificate()).unwrap();
+    let server = server_config(record.device_certificate(), key, &host, Newest::Tls12).unwrap();
+    (record, server)
+}
+
+#[tokio::test]
+async fn a_record_made_by_libimobiledevice_works() {
+    let (record, server) = libimobiledevices();
+    let (host, device) = meet(client_config(&record).unwrap(), server).await;
+    host.unwrap();
+    assert!(device);
+}
+
+#[tokio::test]
+async fn a_host_may_present_the_root_certificate_itself() {
+    let (record, server) = libimobiledevices();
+    let dict = plist::Value::from_reader(std::io::Cursor::new(record.to_plist())).unwrap();
+    let root_key = dict.as_dictionary().unwrap().get("RootPrivateKey").unwrap().as_data().unwrap().to_vec();
+    let mut as_root = record.clone();
+    as_root.insert("HostCertificate", plist::Value::Data(record.root_certificate().unwrap().to_vec()));
+    as_root.insert("HostPrivateKey", plist::Value::Data(root_key));
+    let (host, device) = meet(client_config(&as_root).unwrap(), server).await;
+    host.unwrap();
+    assert!(device);
+}
