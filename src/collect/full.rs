@@ -1,0 +1,160 @@
+//! The whole look: what takes more than a moment. Each part that fails is a gap; only a phone that has left ends it.
+
+use std::path::Path;
+
+use super::database::{self, Desk, Failed};
+use super::line::Line;
+use super::quick::{AFC_SERVICE, STORAGE, not_started};
+use super::resolve::resolve;
+use super::{Error, NOT_READ_YET, battery, gaps, is_lost, management, panics, words};
+use crate::afc::{self, DeviceInfo, Status};
+use crate::facts::{Backlog, Fact, Facts, Library, Source};
+use crate::lockdown::{self, Session};
+use crate::progress::{CancellationToken, Event, Observer, Phase};
+
+/// Left-overs of Photo Stream lie here.
+const PHOTO_STREAM: &str = "PhotoStreamsData";
+/// What the file service alone can tell.
+const OVER_AFC: [&str; 4] =
+    ["library", "media", "icloud_photos.photo_stream_traces", "icloud_photos.backlog"];
+
+/// Reads what [`super::quick`] left: battery, management, panic reports, the photo library, what waits for iCloud, and
+/// the list of the phone's photo files. `scratch` is a private folder on this computer with room for a copy of the
+/// library; nothing stays in it.
+///
+/// # Errors
+/// [`Error::Lost`] when the phone has left, [`Error::Cancelled`] when asked to stop. What was read until then is in
+/// `facts`, the rest is gaps.
+pub async fn full(
+    session: &Session,
+    scratch: &Path,
+    facts: &mut Facts,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    facts.gaps.retain(|gap| gap.reason != NOT_READ_YET);
+    observer.event(Event::Began { phase: Phase::Read, bytes_total: None, items_total: None });
+    let desk = Desk { scratch, observer, cancel };
+    let all = async {
+        tokio::join!(
+            battery::ask(session),
+            management::ask(session),
+            panics::count(session),
+            files(session, desk)
+        )
+    };
+    let read = tokio::select! {
+        () = cancel.cancelled() => None,
+        read = all => Some(read),
+    };
+    observer.event(Event::Ended { phase: Phase::Read });
+    let Some((registry, answers, panics, files)) = read else {
+        gaps(facts, super::LEFT_TO_FULL, "reading was interrupted");
+        return Err(Error::Cancelled);
+    };
+    registry.tell(facts);
+    answers.tell(facts);
+    panics::tell(panics, facts);
+    match files {
+        Ok(files) => {
+            files.tell(facts);
+            if cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        }
+        Err(error) => {
+            gaps(facts, &OVER_AFC, &not_started(AFC_SERVICE, &error));
+            if is_lost(&error) { Err(Error::Lost(error)) } else { Ok(()) }
+        }
+    }
+}
+
+/// What the file service gave.
+struct Files {
+    space: Result<DeviceInfo, String>,
+    photo_stream: Result<bool, String>,
+    library: Result<Library, String>,
+    backlog: Result<Option<Backlog>, String>,
+}
+
+async fn files(session: &Session, desk: Desk<'_>) -> Result<Files, lockdown::Error> {
+    let mut line = Line::new(session);
+    let space = line.twice(async |afc| afc.device_info().await.map_err(|error| words(&error))).await?;
+    let photo_stream = line.twice(async |afc| photo_stream(&afc).await).await?;
+    let library = line.twice(async |afc| database::read_library(&afc, desk).await.map_err(reason)).await?;
+    let backlog = line.twice(async |afc| backlog(&afc, desk).await).await?;
+    Ok(Files { space, photo_stream, library, backlog })
+}
+
+fn reason(failed: Failed) -> String {
+    match failed {
+        Failed::Unreadable(reason) => reason,
+        Failed::Cancelled => "reading was interrupted".to_owned(),
+    }
+}
+
+async fn photo_stream(afc: &afc::Afc) -> Result<bool, String> {
+    match afc.read_dir(PHOTO_STREAM).await {
+        Ok(directory) => Ok(!directory.names.is_empty()),
+        Err(error) if error.status() == Some(Status::NotFound) => Ok(false),
+        Err(error) => Err(words(&error)),
+    }
+}
+
+/// What waits, if the engine has a store at all.
+async fn backlog(afc: &afc::Afc, desk: Desk<'_>) -> Result<Option<Backlog>, String> {
+    match afc.file_info(database::STORE_PATH).await {
+        Err(error) if error.status() == Some(Status::NotFound) => Ok(None),
+        Err(error) => Err(words(&error)),
+        Ok(_) => database::read_backlog(afc, desk).await.map(Some).map_err(reason),
+    }
+}
+
+impl Files {
+    fn tell(self, facts: &mut Facts) {
+        tell_space(facts, self.space);
+        match self.photo_stream {
+            Ok(traces) => {
+                let fact = Fact::new(traces, Source::new("afc:/PhotoStreamsData", ""));
+                facts.icloud_photos.photo_stream_traces = Some(fact);
+            }
+            Err(reason) => facts.gap("icloud_photos.photo_stream_traces", reason),
+        }
+        match self.backlog {
+            Ok(backlog) => {
+                let source =
+                    Source::new("afc:/PhotoData/CPL/storage/store.cloudphotodb", "outgoingResources");
+                facts.icloud_photos.backlog = backlog.map(|backlog| Fact::new(backlog, source));
+            }
+            Err(reason) => facts.gap("icloud_photos.backlog", reason),
+        }
+        tell_library(facts, self.library);
+        if let Some(listing) = &facts.media {
+            resolve(&mut facts.library, listing);
+        }
+    }
+}
+
+/// Fills what lockdown did not tell of the storage.
+fn tell_space(facts: &mut Facts, space: Result<DeviceInfo, String>) {
+    let Ok(space) = space else { return };
+    let storage = &mut facts.storage;
+    for (slot, bytes, fact, key) in [
+        (&mut storage.total_bytes, space.total_bytes, STORAGE[0], "FSTotalBytes"),
+        (&mut storage.free_bytes, space.free_bytes, STORAGE[1], "FSFreeBytes"),
+    ] {
+        if let (None, Some(bytes)) = (&slot, bytes) {
+            *slot = Some(Fact::new(bytes, Source::new("afc:device", key)));
+            facts.gaps.retain(|gap| gap.fact != fact);
+        }
+    }
+}
+
+/// The library, or why there is none.
+pub(super) fn tell_library(facts: &mut Facts, library: Result<Library, String>) {
+    match library {
+        Ok(mut library) => {
+            facts.gaps.append(&mut library.gaps);
+            facts.library = library;
+        }
+        Err(reason) => facts.gap("library", reason),
+    }
+}

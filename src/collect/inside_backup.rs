@@ -1,0 +1,186 @@
+//! What only a local backup tells: the setting of originals, the state of iCloud Backup, and the library itself where
+//! the phone's file service refuses it.
+//!
+//! Paths as iLEAPP and forensic work on backups of iOS 13 to 27 name them. The backup's content comes through a reader
+//! that the caller hands over.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use plist::{Dictionary, Value};
+
+use super::full::tell_library;
+use super::resolve::resolve;
+use super::words;
+use crate::facts::text::plain;
+use crate::facts::{Fact, Facts, Source};
+use crate::frame::{self, DictExt, Limits};
+use crate::library;
+
+const LIMITS: Limits = Limits { bytes: 4 << 20, depth: 32, nodes: 100_000 };
+const PHOTOS: &str = "Library/Preferences/com.apple.mobileslideshow.plist";
+const BACKUP: &str = "Library/Preferences/com.apple.MobileBackup.plist";
+/// Where the state of iCloud Backup lies: iOS 27, and before.
+const BACKUP_DOMAINS: [&str; 2] = ["HomeDomain", "RootDomain"];
+
+/// Refines the facts by what a verified backup of this phone holds. `read` gives the content of a file by its domain
+/// and path (`Ok(None)`: the backup does not hold it).
+pub fn refine(facts: &mut Facts, mut read: impl FnMut(&str, &str) -> io::Result<Option<Vec<u8>>>) {
+    tell_keep_originals(facts, dictionary(read("HomeDomain", PHOTOS)));
+    let mut state = Ok(None);
+    for domain in BACKUP_DOMAINS {
+        state = dictionary(read(domain, BACKUP));
+        if !matches!(state, Ok(None)) {
+            break;
+        }
+    }
+    tell_backup_state(facts, state);
+}
+
+/// Reads the library from inside a verified backup, when the phone itself does not give it. `scratch` is a private
+/// folder; `open` gives the content of a file below the media root. True when it could be read. Blocks.
+pub fn library_from_backup<R: Read>(
+    facts: &mut Facts,
+    scratch: &Path,
+    open: impl FnMut(&str) -> io::Result<Option<R>>,
+) -> bool {
+    let folder = match tempfile::Builder::new().prefix("library-").tempdir_in(scratch) {
+        Ok(folder) => folder,
+        Err(error) => {
+            facts.gap("library", words(&error));
+            return false;
+        }
+    };
+    let read = library::from_backup(folder.path(), open);
+    let told = read.is_ok();
+    if told {
+        facts.gaps.retain(|gap| gap.fact != "library" && !gap.fact.starts_with("library."));
+    }
+    tell_library(facts, read.map_err(|error| words(&error)));
+    if let Some(listing) = &facts.media {
+        resolve(&mut facts.library, listing);
+    }
+    told
+}
+
+fn dictionary(read: io::Result<Option<Vec<u8>>>) -> Result<Option<Dictionary>, String> {
+    let Some(bytes) = read.map_err(|error| words(&error))? else { return Ok(None) };
+    let value = frame::parse(&bytes, &LIMITS).map_err(|error| words(&error))?;
+    value.into_dictionary().map(Some).ok_or_else(|| "no dictionary".to_owned())
+}
+
+/// A phone that was never asked leaves the key out; then originals are optimised.
+fn tell_keep_originals(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
+    const FACT: &str = "icloud_photos.optimise_storage";
+    const KEY: &str = "downloadAndKeepOriginals";
+    let keeps = match found {
+        Ok(Some(values)) if !values.contains_key(KEY) => Ok(false),
+        Ok(Some(values)) => {
+            values.boolean(KEY).ok_or_else(|| format!("{KEY} holds what cannot be understood"))
+        }
+        Ok(None) => Err("the backup does not hold this setting".to_owned()),
+        Err(reason) => Err(reason),
+    };
+    facts.gaps.retain(|gap| gap.fact != FACT);
+    match keeps {
+        Ok(keeps) => {
+            let source =
+                Source::new("backup:HomeDomain/Library/Preferences/com.apple.mobileslideshow.plist", KEY);
+            facts.icloud_photos.optimise_storage = Some(Fact::new(!keeps, source));
+        }
+        Err(reason) => facts.gap(FACT, reason),
+    }
+}
+
+fn tell_backup_state(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
+    const FACT: &str = "icloud_backup.failure";
+    facts.gaps.retain(|gap| gap.fact != FACT);
+    match found {
+        Ok(Some(values)) => {
+            let source =
+                Source::new("backup:Library/Preferences/com.apple.MobileBackup.plist", "BackupStateInfo");
+            facts.icloud_backup.failure = failure(&values).map(|failure| Fact::new(failure, source));
+        }
+        Ok(None) => facts.gap(FACT, "the backup does not hold this state"),
+        Err(reason) => facts.gap(FACT, reason),
+    }
+}
+
+/// The first error of the last backup to iCloud, as `domain code`.
+fn failure(values: &Dictionary) -> Option<String> {
+    let state = values.dict("BackupStateInfo")?;
+    if state.boolean("isCloud") == Some(false) {
+        return None;
+    }
+    let first = match state.get("errors")? {
+        Value::Array(errors) => errors.first()?,
+        other => other,
+    };
+    match first {
+        Value::Dictionary(error) => {
+            let domain = error.string("domain").unwrap_or("MBErrorDomain");
+            let code = error.int("code").map_or_else(|| "without a code".to_owned(), |code| code.to_string());
+            Some(plain(&format!("{domain} {code}")))
+        }
+        Value::String(text) => Some(plain(text)),
+        Value::Integer(code) => Some(format!("MBErrorDomain {code}")),
+        _ => Some("an error that cannot be understood".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::value;
+
+    fn plist(entries: &[(&str, Value)]) -> Vec<u8> {
+        let root: Dictionary =
+            entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        frame::to_binary(&Value::Dictionary(root))
+    }
+
+    fn state(entries: &[(&str, Value)]) -> Vec<u8> {
+        let inner = frame::parse(&plist(entries), &LIMITS).unwrap();
+        plist(&[("BackupStateInfo", inner)])
+    }
+
+    fn refined(photos: Option<Vec<u8>>, root_backup: Option<Vec<u8>>) -> Facts {
+        let mut facts = Facts::default();
+        refine(&mut facts, |domain, path| {
+            Ok(match (domain, path) {
+                ("HomeDomain", PHOTOS) => photos.clone(),
+                ("RootDomain", BACKUP) => root_backup.clone(),
+                _ => None,
+            })
+        });
+        facts
+    }
+
+    #[test]
+    fn a_failed_backup_to_icloud_is_told_with_its_code() {
+        let error =
+            frame::parse(&plist(&[("domain", "MBErrorDomain".into()), ("code", 303.into())]), &LIMITS);
+        let errors = Value::Array(vec![error.unwrap()]);
+        let facts = refined(
+            Some(plist(&[("downloadAndKeepOriginals", true.into())])),
+            Some(state(&[("isCloud", true.into()), ("errors", errors)])),
+        );
+        assert_eq!(value(&facts.icloud_backup.failure).as_deref(), Some("MBErrorDomain 303"));
+        assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(false));
+        assert!(facts.gaps.is_empty());
+    }
+
+    #[test]
+    fn a_backup_that_went_well_has_no_failure() {
+        let facts = refined(Some(plist(&[])), Some(state(&[("isCloud", true.into())])));
+        assert!(facts.icloud_backup.failure.is_none() && facts.gaps.is_empty());
+        assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(true));
+    }
+
+    #[test]
+    fn what_is_not_in_the_backup_stays_a_gap() {
+        let facts = refined(None, Some(b"noise".to_vec()));
+        assert!(facts.gap_of("icloud_photos.optimise_storage").is_some());
+        assert!(facts.gap_of("icloud_backup.failure").is_some());
+    }
+}
