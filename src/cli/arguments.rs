@@ -6,18 +6,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const AFTER_HELP: &str = "\
-Without a command the whole visit is made: find the phone, read it, answer, ask once, copy the photos, back up,
+Without a command the whole visit is made: find the phone, read it, answer, ask once, copy the photos, back up, \
 verify, give the verdict and the ladder of fixes, write the report. Nothing is copied without a yes.
 
-Exit status: 0 done · 1 failed · 2 usage · 3 no device · 4 a person must act · 5 not enough space · 6 finished, but
-something was skipped · 7 verification failed · 8 backup password · 9 several devices, none named · 10 the gate is
-closed · 130 interrupted
+Exit status: 0 done, 1 failed, 2 usage, 3 no device, 4 a person must act, 5 not enough space, 6 finished but something \
+was skipped, 7 verification failed, 8 backup password, 9 several devices and none named, 10 the gate is closed, \
+130 interrupted.
 
-Environment: IDEVICE_FIX_UDID, USBMUXD_SOCKET_ADDRESS, BACKUP_PASSWORD, NO_COLOR";
+Environment: IDEVICE_FIX_UDID, USBMUXD_SOCKET_ADDRESS, BACKUP_PASSWORD, NO_COLOR.";
 
 /// The truth about the photos of a USB-connected iPhone or iPad, and their protection.
 #[derive(Debug, Parser)]
-#[command(name = "idevice-fix", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "idevice-fix", version, about, after_help = AFTER_HELP, max_term_width = 80)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -47,8 +47,8 @@ pub(crate) struct Global {
     /// Say only what a person must do, and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// How phones are reached
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
+    /// How phones are reached: auto, or usbmuxd (a running one)
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW", hide_possible_values = true)]
     pub(crate) mux: MuxChoice,
     /// A simulated phone out of this folder instead of USB
     #[arg(long, global = true, value_name = "DIR")]
@@ -63,9 +63,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MuxChoice {
-    /// A running usbmuxd
     Auto,
-    /// A running usbmuxd
     Usbmuxd,
 }
 

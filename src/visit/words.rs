@@ -46,7 +46,7 @@ pub fn counted(n: u64, one: &str, many: &str) -> String {
 /// A length of time, to the unit that matters: `8 s`, `4 min`, `2 h 5 min`.
 #[must_use]
 pub fn duration(length: Duration) -> String {
-    let seconds = length.as_secs();
+    let seconds = length.as_secs().min(u64::MAX / 2);
     match seconds {
         0..=99 => format!("{seconds} s"),
         100..=5_999 => format!("{} min", (seconds + 30) / 60),
