@@ -1,5 +1,7 @@
 //! A whole visit: collect, answer, protect, judge, act, collect again.
 
+pub mod plan;
+//pub mod reach;
 pub mod space;
 mod stop;
 pub mod words;
