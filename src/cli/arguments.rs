@@ -176,7 +176,11 @@ pub(crate) enum Sim {
 #[derive(Debug, Args)]
 pub(crate) struct SimNew {
     /// The folder to make
-    pub(crate) dir: PathBuf,
+    #[arg(required_unless_present = "list")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Name the scenarios and what each is
+    #[arg(long)]
+    pub(crate) list: bool,
     /// What is the matter with it
     #[arg(long, default_value = "healthy", value_name = "NAME")]
     pub(crate) scenario: String,
@@ -192,6 +196,12 @@ pub(crate) struct SimNew {
     /// kind: as the protocols say; harsh: as real phones were seen to make it
     #[arg(long, default_value = "harsh", value_parser = ["harsh", "kind"], value_name = "TEMPER")]
     pub(crate) temper: String,
+    /// Its owner's name for it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// About how many bytes all originals together have
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) media_bytes: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -205,6 +215,9 @@ pub(crate) struct SimRun {
     /// Listen on this address
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) tcp: Option<std::net::SocketAddr>,
+    /// What happens to the phones stays in their folders
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 #[cfg(test)]

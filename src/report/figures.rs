@@ -33,26 +33,15 @@ impl Light {
     }
 }
 
-/// The photos' verdict in one sentence. Text from the phone is defused, not yet escaped for HTML.
+/// The photos' verdict in one sentence, without its first word, which stands apart. Text from the phone is defused, not
+/// yet escaped for HTML.
 pub(super) fn headline(report: &Report) -> String {
     let verdict = &report.diagnosis.verdict;
-    let reasons: Vec<&Reason> = verdict.reasons.iter().filter(|reason| reason.of == "photos").collect();
-    match (Light::of(&verdict.photos), reasons.first()) {
-        (Light::Safe, _) => match number(report, "library.assets") {
-            Some(0) => "There are no photos on this phone.".to_owned(),
-            Some(assets) => format!(
-                "Your photos are safe: the originals of all {} are in at least two places.",
-                words::counted(assets, "photo and video", "photos and videos")
-            ),
-            None => "Your photos are safe: every original is in at least two places.".to_owned(),
-        },
-        (Light::NotSafe, Some(reason)) => format!("Your photos are not safe yet: {}.", clause(&reason.text)),
-        (Light::NotSafe, None) => "Your photos are not safe yet.".to_owned(),
-        (Light::CannotTell, Some(reason)) => {
-            format!("Whether your photos are safe cannot be told: {}.", clause(&reason.text))
-        }
-        (Light::CannotTell, None) => "Whether your photos are safe cannot be told.".to_owned(),
-    }
+    let shout = Light::of(&verdict.photos).words();
+    let sentence = verdict.sentence.strip_prefix(shout).unwrap_or(&verdict.sentence).trim_start_matches(':');
+    let clean = plain(sentence.trim_start());
+    let mut chars = clean.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// A sentence as part of another: no full stop.
@@ -114,29 +103,17 @@ pub(super) fn places(report: &Report) -> Vec<&Whereabouts> {
     report.whereabouts.iter().flatten().filter(|row| row.assets > 0).collect()
 }
 
-/// The risky steps, each with its verdict and the name by which `gate` knows it.
+/// The risky steps, each with its verdict, and the name by which its reasons know it.
 pub(super) fn risky(verdict: &Verdict) -> [(&'static str, &'static str, Light); 3] {
     [
         ("erase", "Erase the phone and restore it", Light::of(&verdict.erase)),
         (
-            "delete-icloud-library",
+            "delete_icloud_library",
             "Delete the photo library in iCloud",
             Light::of(&verdict.delete_icloud_library),
         ),
-        ("toggle-icloud-photos", "Turn iCloud Photos off and on", Light::of(&verdict.toggle_icloud_photos)),
+        ("toggle_icloud_photos", "Turn iCloud Photos off and on", Light::of(&verdict.toggle_icloud_photos)),
     ]
-}
-
-/// Does this reason speak of the time after an erase (rather than of the owner's data)?
-pub(super) fn is_after_the_erase(reason: &Reason) -> bool {
-    matches!(
-        reason.id.as_str(),
-        "find-my-on"
-            | "find-my-unknown"
-            | "local-backup-not-encrypted"
-            | "battery-too-low-to-erase"
-            | "battery-low"
-    )
 }
 
 /// The reasons against one risky step: those of the owner's data, then those of the time after.
@@ -147,7 +124,12 @@ pub(super) fn reasons<'r>(report: &'r Report, of: &str) -> (Vec<&'r Reason>, Vec
         .reasons
         .iter()
         .filter(|reason| reason.of == of)
-        .partition(|r| !is_after_the_erase(r))
+        .partition(|reason| reason.part != "after-the-erase")
+}
+
+/// What the owner has to be told about one risky step although it keeps nothing shut.
+pub(super) fn told<'r>(report: &'r Report, of: &str) -> impl Iterator<Item = &'r super::Told> {
+    report.diagnosis.verdict.told.iter().filter(move |told| told.of == of)
 }
 
 /// What keeps a rung shut, in words where a reason or a finding has them.

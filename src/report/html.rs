@@ -234,6 +234,9 @@ fn risky(page: &mut String, report: &Report) {
             }
             page.push_str("</ul>");
         }
+        for told in figures::told(report, of) {
+            put!(page, "<p><strong>Know this:</strong> {}</p>", escaped(&told.text));
+        }
         page.push_str("</div>");
     }
     page.push_str("</section>");

@@ -16,7 +16,9 @@ pub use text::{Style, diagnosis as diagnosis_text, text};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::visit::{Outcome, Protection, Whereabouts, exit_status};
 
 /// The schema of `report.json` and of the result of `fix`.
 pub const SCHEMA: &str = "idevice-fix/report/1";
@@ -153,14 +155,18 @@ pub struct Verdict {
     pub toggle_icloud_photos: String,
     /// What was learned on a simulated phone was seen on a real one of this iOS too.
     pub confirmed_on_real_device: bool,
+    /// The verdict on the photos in one sentence.
+    pub sentence: String,
     /// Every demand that does not hold.
     pub reasons: Vec<Reason>,
+    /// What the owner has to be told although it keeps nothing shut.
+    pub told: Vec<Told>,
 }
 
-/// Why a verdict is not `safe`.
+/// Something that the owner has to be told before an open rung is climbed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    /// Which verdict: `photos`, `erase`, `delete-icloud-library`, `toggle-icloud-photos`.
+pub struct Told {
+    /// Which verdict.
     #[serde(rename = "for")]
     pub of: String,
     /// Its id.
@@ -169,75 +175,20 @@ pub struct Reason {
     pub text: String,
 }
 
-/// The assets whose originals are in one place, and how many of them are kept here too.
+/// Why a verdict is not `safe`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whereabouts {
-    /// `here-and-in-icloud`, `only-here`, `only-in-icloud`, `in-neither`, `unknown`.
-    pub place: String,
-    /// How many assets.
-    pub assets: u64,
-    /// Of these, how many have every original that is on the phone in our proven copy.
-    pub copied: u64,
-    /// Of these, how many have them in the proven backup.
-    pub backed_up: u64,
-}
-
-/// What was copied and proven in this visit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Protection {
-    /// The phone's folder on this computer.
-    pub folder: String,
-    /// The copy of the photos.
-    pub photos: Option<PhotosKept>,
-    /// The local backup.
-    pub backup: Option<BackupKept>,
-    /// What was skipped, each with its reason.
-    pub skipped: Vec<Skipped>,
-}
-
-/// The copy of the photos.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhotosKept {
-    /// Files that this visit copied.
-    pub copied_files: u64,
-    /// Their bytes.
-    pub copied_bytes: u64,
-    /// Files taken from the backup, because the phone did not hand them out.
-    pub from_backup_files: u64,
-    /// Files in the copy that are proven.
-    pub proven_files: u64,
-    /// Seconds that the copying took.
-    pub seconds: u64,
-    /// When the copy was read again and compared; `None`: it is not proven.
-    pub verified_at: Option<Timestamp>,
-}
-
-/// The local backup.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackupKept {
-    /// Files that it holds.
-    pub files: u64,
-    /// Bytes that it holds.
-    pub bytes: u64,
-    /// Bytes that came over the cable in this visit.
-    pub received_bytes: u64,
-    /// It is encrypted.
-    pub encrypted: bool,
-    /// Its content was proven too, not only its outside.
-    pub proven_inside: bool,
-    /// Seconds that it took.
-    pub seconds: u64,
-    /// When it was read again and compared; `None`: it is not proven.
-    pub verified_at: Option<Timestamp>,
-}
-
-/// Something that was skipped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// What: a path from the phone, mostly.
-    pub item: String,
-    /// Why, in plain words.
-    pub reason: String,
+pub struct Reason {
+    /// Which verdict: `photos`, `erase`, `delete_icloud_library`, `toggle_icloud_photos`.
+    #[serde(rename = "for")]
+    pub of: String,
+    /// Its id.
+    pub id: String,
+    /// One sentence.
+    pub text: String,
+    /// Whom it is about: `your-data` or `after-the-erase`.
+    pub part: String,
+    /// Known not to hold; `false`: something could not be read that would tell.
+    pub known: bool,
 }
 
 /// How the visit ended.
@@ -247,4 +198,54 @@ pub struct Ending {
     pub exit_status: u8,
     /// One sentence.
     pub sentence: String,
+}
+
+impl Report {
+    /// The report of a visit.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            made_by: concat!("idevice-fix ", env!("CARGO_PKG_VERSION")).to_owned(),
+            job: outcome.job.clone(),
+            began_at: outcome.began_at,
+            ended_at: outcome.ended_at,
+            simulated: outcome.simulated,
+            diagnosis: Diagnosed::of(outcome),
+            whereabouts: outcome.whereabouts.clone(),
+            protection: outcome.protection.clone(),
+            ending: Ending {
+                exit_status: exit_status(outcome.stops.iter().map(|stop| stop.trouble)),
+                sentence: outcome.sentence(),
+            },
+        }
+    }
+}
+
+impl Diagnosed {
+    /// The diagnosis of a visit: the judgement's own values, as they serialise.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        let mut facts = plain(&outcome.facts);
+        if let Some(icloud) = facts.get_mut("icloud_photos").and_then(Value::as_object_mut) {
+            icloud.insert("pause_reason".to_owned(), plain(&outcome.diagnosis.pause_reason));
+        }
+        let mut verdict = plain(&outcome.verdict);
+        verdict["sentence"] = Value::String(outcome.verdict.sentence());
+        let whole = json!({
+            "schema": DIAGNOSIS_SCHEMA,
+            "device": plain(&outcome.facts.device),
+            "facts": facts,
+            "gaps": plain(&outcome.facts.gaps),
+            "findings": plain(&outcome.diagnosis.findings),
+            "ladder": plain(&outcome.ladder.rungs),
+            "verdict": verdict,
+        });
+        serde_json::from_value(whole).expect("the judgement serialises in the contract's shape")
+    }
+}
+
+/// A value as JSON.
+fn plain(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("the values of a visit are plain data, which JSON can hold")
 }

@@ -59,6 +59,7 @@ pub(super) fn nothing() -> Report {
         "cannot-tell".clone_into(word);
     }
     verdict.reasons.clear();
+    "CANNOT TELL: no phone could be read.".clone_into(&mut verdict.sentence);
     report.whereabouts = None;
     report.protection = None;
     report
@@ -85,13 +86,14 @@ fn troubled_json() -> Value {
             "findings": findings(), "ladder": ladder(),
             "verdict": {"photos": "not-safe", "erase": "not-safe", "delete_icloud_library": "not-safe",
                 "toggle_icloud_photos": "not-safe", "confirmed_on_real_device": false,
+                "sentence": "NOT SAFE: 37 photos exist only on this phone and are not copied yet.", "told": [],
                 "reasons": [
-                    {"for": "photos", "id": "originals-only-here", "text": "37 photos exist only on this phone"},
-                    {"for": "erase", "id": "originals-only-here", "text": "37 photos exist only on this phone"},
-                    {"for": "erase", "id": "local-backup-missing", "text": "no verified local backup exists"},
-                    {"for": "erase", "id": "find-my-on", "text": "Find My is on: the phone asks for the Apple Account password after an erase"},
-                    {"for": "delete-icloud-library", "id": "local-backup-missing", "text": "no verified local backup exists"},
-                    {"for": "toggle-icloud-photos", "id": "originals-only-here", "text": "37 photos exist only on this phone"}
+                    {"for": "photos", "id": "originals-only-here", "text": "37 photos exist only on this phone", "part": "your-data", "known": true},
+                    {"for": "erase", "id": "originals-only-here", "text": "37 photos exist only on this phone", "part": "your-data", "known": true},
+                    {"for": "erase", "id": "local-backup-missing", "text": "no verified local backup exists", "part": "your-data", "known": true},
+                    {"for": "erase", "id": "find-my-on", "text": "Find My is on: the phone asks for the Apple Account password after an erase", "part": "after-the-erase", "known": true},
+                    {"for": "delete_icloud_library", "id": "local-backup-missing", "text": "no verified local backup exists", "part": "your-data", "known": true},
+                    {"for": "toggle_icloud_photos", "id": "originals-only-here", "text": "37 photos exist only on this phone", "part": "your-data", "known": true}
                 ]}
         },
         "whereabouts": [

@@ -155,6 +155,9 @@ fn risky(page: &mut Page<'_>, report: &Report) {
         for reason in after {
             page.item(4, Ink::Dim, "- after the erase: ", &plain(&reason.text));
         }
+        for told in figures::told(report, of) {
+            page.item(4, Ink::None, "! ", &plain(&told.text));
+        }
     }
 }
 

@@ -1,0 +1,107 @@
+//! Where phones come from in this run: a running usbmuxd, a simulated phone out of a folder, or the demo's.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::run::Run;
+use crate::durable;
+use crate::muxd::usb::{self, OnBus};
+use crate::sim::{self, Bus, Device, FolderError};
+use crate::usbmux::client::Usbmuxd;
+use crate::usbmux::Muxer;
+use crate::visit::{Stop, Trouble, reach};
+
+/// The demo's phone: iCloud storage is full, photos wait, some failed.
+const DEMO_SCENARIO: &str = "icloud-full";
+/// The folder of the demo's phone below its temporary folder.
+const DEMO_PHONE: &str = "phone";
+/// The folder of the demo's copies below its temporary folder.
+const DEMO_DEST: &str = "idevice-fix";
+/// Where a kept simulated phone's pair records are, below its folder.
+const KEPT_RECORDS: &str = "state/host-pair-records";
+
+/// How phones are reached.
+pub(super) struct Phones {
+    /// Through which.
+    pub(super) muxer: Arc<dyn Muxer>,
+    /// The phone is a simulated one in this process.
+    pub(super) simulated: bool,
+    /// The demo's temporary folder, which is kept.
+    pub(super) demo: Option<PathBuf>,
+}
+
+impl Phones {
+    /// As the options say. Nothing is asked of a phone yet.
+    pub(super) fn open(run: &Run) -> Result<Self, Stop> {
+        if run.global.demo {
+            return Self::demo(run);
+        }
+        if let Some(folder) = &run.global.device {
+            let keep = run.global.device_keeps;
+            let device = Device::open(folder, keep).map_err(|error| folder_stop(&error))?;
+            let bus = if keep {
+                let records = durable::open_or_create_private(&folder.join(KEPT_RECORDS)).map_err(|error| {
+                    Stop::new(Trouble::Failed, format!("{} cannot be written: {error}.", folder.display()), "")
+                })?;
+                Bus::with_records(vec![device], records)
+            } else {
+                Bus::new(vec![device])
+            };
+            return Ok(Self { muxer: Arc::new(bus), simulated: true, demo: None });
+        }
+        // `auto` and `usbmuxd` are the same as long as there is no multiplexer of our own.
+        let muxer = Usbmuxd::from_env().map_err(|error| reach::no_muxer(&error, &[]).stop)?;
+        tracing::info!(address = ?muxer.address(), "phones are reached through a running usbmuxd");
+        Ok(Self { muxer: Arc::new(muxer), simulated: false, demo: None })
+    }
+
+    fn demo(run: &Run) -> Result<Self, Stop> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Stop::new(Trouble::Failed, format!("The demo's phone could not be made: {error}."), "")
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("idevice-fix-demo-")
+            .tempdir()
+            .map_err(|error| failed(&error))?
+            .keep();
+        run.screen.say("Making a simulated iPhone in trouble (no real phone is touched) ...");
+        let options =
+            sim::new::NewOptions { scenario: DEMO_SCENARIO.to_owned(), ..sim::new::NewOptions::default() };
+        sim::new::create(&folder.join(DEMO_PHONE), &options).map_err(|error| failed(&error))?;
+        let device = Device::open(&folder.join(DEMO_PHONE), false).map_err(|error| failed(&error))?;
+        Ok(Self { muxer: Arc::new(Bus::new(vec![device])), simulated: true, demo: Some(folder) })
+    }
+
+    /// DEST: as said, else the demo's, else the user's.
+    pub(super) fn dest(&self, run: &Run) -> Result<PathBuf, Stop> {
+        match (&run.global.dest, &self.demo) {
+            (None, Some(demo)) => Ok(demo.join(DEMO_DEST)),
+            _ => run.dest(),
+        }
+    }
+
+    /// What the USB bus itself shows; nothing for a simulated phone. A bus that cannot be looked at shows nothing:
+    /// `doctor` says why.
+    pub(super) async fn on_bus(&self) -> Vec<OnBus> {
+        if self.simulated {
+            return Vec::new();
+        }
+        look_at_usb().await.unwrap_or_else(|why| {
+            tracing::info!(why, "the USB bus could not be looked at");
+            Vec::new()
+        })
+    }
+}
+
+/// Looks at the USB bus; libusb blocks, so in a thread of its own.
+pub(super) async fn look_at_usb() -> Result<Vec<OnBus>, String> {
+    match tokio::task::spawn_blocking(usb::list).await {
+        Ok(listed) => listed.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A folder that is no simulated phone.
+pub(super) fn folder_stop(error: &FolderError) -> Stop {
+    Stop::new(Trouble::Usage, format!("{error}."), "A whole one is made by: idevice-fix sim new DIR.")
+}

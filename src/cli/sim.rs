@@ -1,0 +1,107 @@
+//! `sim new` and `sim run`: the simulated iPhone for tests and for looking around.
+
+use serde_json::json;
+
+use super::arguments::{Sim, SimNew, SimRun};
+use super::phones::folder_stop;
+use super::run::Run;
+use super::terminal;
+use crate::sim::new::{self, NewOptions, Temper};
+use crate::sim::{self, Bus, Device};
+use crate::usbmux::server::Listener;
+use crate::visit::{Stop, Trouble, words};
+
+/// Permissions of the unix socket: the one who runs the simulator.
+const SOCKET_MODE: u32 = 0o600;
+
+/// Makes or serves simulated phones.
+pub(super) async fn sim(run: &Run, command: &Sim) -> Result<(), Stop> {
+    match command {
+        Sim::New(arguments) if arguments.list => {
+            list(run);
+            Ok(())
+        }
+        Sim::New(arguments) => create(run, arguments),
+        Sim::Run(arguments) => serve(run, arguments).await,
+    }
+}
+
+fn list(run: &Run) {
+    if run.global.json {
+        let scenarios: Vec<_> =
+            new::scenarios().iter().map(|one| json!({"name": one.name, "about": one.about})).collect();
+        terminal::print_json(&json!({"schema": "idevice-fix/scenarios/1", "scenarios": scenarios}));
+        return;
+    }
+    for one in new::scenarios() {
+        terminal::print(&format!("{:<22}{}\n", one.name, one.about));
+    }
+}
+
+fn create(run: &Run, arguments: &SimNew) -> Result<(), Stop> {
+    let Some(dir) = &arguments.dir else {
+        return Err(Stop::new(Trouble::Usage, "No folder was named.", "idevice-fix sim new DIR"));
+    };
+    let options = NewOptions {
+        scenario: arguments.scenario.clone(),
+        ios: arguments.ios.clone(),
+        photos: arguments.photos,
+        seed: arguments.seed,
+        temper: if arguments.temper == "kind" { Temper::Kind } else { Temper::Harsh },
+        name: arguments.name.clone(),
+        media_bytes: arguments.media_bytes,
+        ..NewOptions::default()
+    };
+    let made = new::create(dir, &options).map_err(|error| {
+        let trouble = match error {
+            new::Error::Io { .. } | new::Error::Database { .. } => Trouble::Failed,
+            _ => Trouble::Usage,
+        };
+        run.explain("sim-new", Stop::new(trouble, format!("{error}."), ""))
+    })?;
+    if run.global.json {
+        terminal::print_json(&json!({
+            "schema": "idevice-fix/sim-new/1", "udid": made.udid, "name": made.name, "ios_version": made.ios_version,
+            "scenario": made.scenario.name, "library": made.counts, "media_files": made.media_files,
+            "media_bytes": made.media_bytes,
+        }));
+    } else {
+        terminal::print(&format!(
+            "{}: {} with iOS {}, {} ({})\n",
+            dir.display(),
+            made.name,
+            made.ios_version,
+            words::counted(made.media_files, "file", "files"),
+            words::bytes(made.media_bytes)
+        ));
+    }
+    Ok(())
+}
+
+async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
+    let mut listeners = Vec::new();
+    if let Some(path) = &arguments.unix {
+        listeners.push(Listener::unix(path, SOCKET_MODE).map_err(|error| busy(&path.display(), &error))?);
+    }
+    if let Some(address) = arguments.tcp {
+        listeners.push(Listener::tcp(&address.to_string()).await.map_err(|error| busy(&address, &error))?);
+    }
+    if listeners.is_empty() {
+        return Err(Stop::new(Trouble::Usage, "No place to listen was named.", "Give --unix PATH or --tcp ADDR:PORT."));
+    }
+    let devices = arguments.dirs.iter().map(|dir| Device::open(dir, arguments.keep)).collect::<Result<Vec<_>, _>>();
+    let devices = devices.map_err(|error| folder_stop(&error))?;
+    let ids: Vec<String> = devices.iter().map(|device| device.udid().to_string()).collect();
+    for listener in &listeners {
+        if let Ok(address) = listener.address() {
+            run.screen.say(&format!("Serving {} at USBMUXD_SOCKET_ADDRESS={address}", ids.join(", ")));
+        }
+    }
+    sim::run(Bus::new(devices), listeners, run.cancel.clone()).await;
+    // Being stopped is how this command ends.
+    Ok(())
+}
+
+fn busy(place: &dyn std::fmt::Display, error: &std::io::Error) -> Stop {
+    Stop::new(Trouble::Failed, format!("{place} cannot be listened on: {error}."), "")
+}
