@@ -48,7 +48,14 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// How phones are reached: auto, or usbmuxd (a running one)
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "HOW",
+        hide_possible_values = true
+    )]
     pub(crate) mux: MuxChoice,
     /// A simulated phone out of this folder instead of USB
     #[arg(long, global = true, value_name = "DIR")]

@@ -4,13 +4,18 @@
 //! in `visit`. Data goes to stdout, talk to stderr.
 
 mod arguments;
+//mod devices;
+//mod doctor;
 mod events;
 mod jobs;
 mod logging;
+mod owner;
+//mod phones;
 mod reports;
 mod run;
 mod screen;
 mod shell;
+//mod sim;
 mod terminal;
 
 use std::process::ExitCode;

@@ -81,9 +81,12 @@ fn muxer(devices: &Result<Vec<Attached>, usbmux::Error>) -> Check {
             error.to_string(),
             "sudo apt install usbmuxd && sudo systemctl start usbmuxd",
         ),
-        Err(error @ usbmux::Error::NoPermission(path)) => {
-            Check::bad("usbmuxd", Trouble::NoDevice, error.to_string(), format!("ls -l {path}  (then ask its owner's group to add you)"))
-        }
+        Err(error @ usbmux::Error::NoPermission(path)) => Check::bad(
+            "usbmuxd",
+            Trouble::NoDevice,
+            error.to_string(),
+            format!("ls -l {path}  (then ask its owner's group to add you)"),
+        ),
         Err(error @ usbmux::Error::BadAddress(_)) => {
             Check::bad("usbmuxd", Trouble::Usage, error.to_string(), "unset USBMUXD_SOCKET_ADDRESS")
         }
@@ -97,7 +100,9 @@ fn bus(devices: &Result<Vec<Attached>, usbmux::Error>, on_bus: &Result<Vec<OnBus
     const NAME: &str = "USB";
     let seen = match on_bus {
         Ok(seen) => seen,
-        Err(why) => return Check::notice(NAME, format!("the bus could not be looked at: {why}"), "lsusb -d 05ac:"),
+        Err(why) => {
+            return Check::notice(NAME, format!("the bus could not be looked at: {why}"), "lsusb -d 05ac:");
+        }
     };
     if let Some(odd) = seen.iter().find(|device| device.mode != Mode::Normal) {
         let (what, mend) = match odd.mode {
@@ -117,11 +122,19 @@ fn bus(devices: &Result<Vec<Attached>, usbmux::Error>, on_bus: &Result<Vec<OnBus
                 "sudo systemctl restart usbmuxd",
             )
         } else {
-            Check::notice(NAME, format!("{hidden} on the bus that usbmuxd does not list"), "sudo systemctl restart usbmuxd")
+            Check::notice(
+                NAME,
+                format!("{hidden} on the bus that usbmuxd does not list"),
+                "sudo systemctl restart usbmuxd",
+            )
         };
     }
     match seen.len() {
-        0 => Check::notice(NAME, "no iPhone or iPad is on the bus", "plug one in with a data cable and unlock it"),
+        0 => Check::notice(
+            NAME,
+            "no iPhone or iPad is on the bus",
+            "plug one in with a data cable and unlock it",
+        ),
         n => Check::good(NAME, format!("{} on the bus", words::counted(n as u64, "device", "devices"))),
     }
 }
@@ -133,7 +146,10 @@ fn camera_programs() -> Check {
     };
     let taker = processes.flatten().find_map(|entry| {
         let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
-        CAMERA_PROGRAMS.iter().any(|taker| name.trim_end().starts_with(taker)).then(|| name.trim_end().to_owned())
+        CAMERA_PROGRAMS
+            .iter()
+            .any(|taker| name.trim_end().starts_with(taker))
+            .then(|| name.trim_end().to_owned())
     });
     match taker {
         Some(name) => Check::notice(
@@ -162,7 +178,11 @@ fn disk(dest: &Path) -> Check {
         ),
         Ok(space) if space.free_bytes < LITTLE_SPACE_BYTES => Check::notice(
             NAME,
-            format!("{} free at {}: a phone with many photos will not fit", words::bytes(space.free_bytes), dest.display()),
+            format!(
+                "{} free at {}: a phone with many photos will not fit",
+                words::bytes(space.free_bytes),
+                dest.display()
+            ),
             "name another disk with --dest",
         ),
         Ok(space) => {
@@ -191,7 +211,11 @@ mod tests {
     #[test]
     fn a_ready_computer_is_not_flagged() {
         assert_eq!(muxer(&Ok(vec![attached()])).state, State::Good);
-        assert_eq!(bus(&Ok(vec![attached()]), &Ok(vec![])).state, State::Notice, "none on the bus is no obstacle");
+        assert_eq!(
+            bus(&Ok(vec![attached()]), &Ok(vec![])).state,
+            State::Notice,
+            "none on the bus is no obstacle"
+        );
     }
 
     #[test]

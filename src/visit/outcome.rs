@@ -161,12 +161,8 @@ fn whereabouts(facts: &Facts, proofs: &Proofs<'_>) -> Option<Vec<Whereabouts>> {
     let nothing = MediaListing::default();
     let walk = facts.media.as_ref().unwrap_or(&nothing);
     let assets = facts.library.assets.as_ref()?;
-    let mut rows = PLACES.map(|(_, name)| Whereabouts {
-        place: name.to_owned(),
-        assets: 0,
-        copied: 0,
-        backed_up: 0,
-    });
+    let mut rows =
+        PLACES.map(|(_, name)| Whereabouts { place: name.to_owned(), assets: 0, copied: 0, backed_up: 0 });
     for asset in assets.iter().filter(|asset| asset.owner == Owner::Own && asset.trashed.is_none()) {
         let at = PLACES.iter().position(|(place, _)| *place == asset.place).expect("every place is listed");
         rows[at].assets += 1;
@@ -180,9 +176,9 @@ fn in_copy(asset: &Asset, walk: &MediaListing, proof: &PhotosProof) -> bool {
     let holds = |original: &Resource| {
         original.path.as_deref().is_some_and(|path| match walk.file(path) {
             Some(file) => proof.covers(file),
-            None => proof
-                .file(path)
-                .is_some_and(|kept| kept.whole && original.stated_bytes.is_some_and(|stated| stated == kept.size)),
+            None => proof.file(path).is_some_and(|kept| {
+                kept.whole && original.stated_bytes.is_some_and(|stated| stated == kept.size)
+            }),
         })
     };
     proof.adopted(&asset.uuid) || (!asset.resources.is_empty() && asset.resources.iter().all(holds))

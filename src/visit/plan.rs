@@ -190,7 +190,14 @@ mod tests {
     #[test]
     fn the_plan_has_its_figures_and_fits_a_terminal() {
         let text = plan().text();
-        for figure in ["1,290 files, 4.1 GB", "37", "30.0 GB", "34.7 GB needed, 100 GB free", "about 25 min", "passcode"] {
+        for figure in [
+            "1,290 files, 4.1 GB",
+            "37",
+            "30.0 GB",
+            "34.7 GB needed, 100 GB free",
+            "about 25 min",
+            "passcode",
+        ] {
             assert!(text.contains(figure), "{figure}: {text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

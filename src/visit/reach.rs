@@ -219,6 +219,12 @@ pub async fn session(
     }
 }
 
+/// How far we came, when this stands in the way.
+#[must_use]
+pub fn of_obstacle(obstacle: &Obstacle) -> Reach {
+    obstacle_stop(obstacle).0
+}
+
 /// What stands in the way, for people.
 fn obstacle_stop(obstacle: &Obstacle) -> (Reach, Stop) {
     let again = "then run this again";
