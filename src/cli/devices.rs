@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::phones::Phones;
 use super::run::Run;
 use super::terminal;
-use crate::facts::text::plain;
 use crate::facts::Reach;
+use crate::facts::text::plain;
 use crate::lockdown::Phone;
 use crate::lockdown::pairing::{self, Attempt};
 use crate::muxd::usb::{Mode, OnBus};
@@ -39,7 +39,9 @@ pub(super) async fn devices(run: &Run) -> Result<(), Stop> {
     for device in &attached {
         listed.push(of_muxer(&phones, device).await);
     }
-    listed.extend(on_bus.iter().filter(|seen| !is_listed(seen, &attached)).map(|seen| of_bus(seen, no_muxer.is_some())));
+    listed.extend(
+        on_bus.iter().filter(|seen| !is_listed(seen, &attached)).map(|seen| of_bus(seen, no_muxer.is_some())),
+    );
     show(run, &listed);
     match (listed.is_empty(), no_muxer) {
         (_, Some(stop)) => Err(stop),
@@ -91,10 +93,10 @@ fn of_bus(seen: &OnBus, no_muxer: bool) -> Listed {
     let state = match seen.mode {
         Mode::Recovery => Reach::RecoveryMode,
         Mode::Dfu => Reach::DfuMode,
-        Mode::Restricted => Reach::UsbRestricted,
         Mode::Normal if no_muxer => Reach::NoUsbmux,
         Mode::Normal if !seen.permitted => Reach::NoPermission,
-        Mode::Normal => Reach::HeldByOtherProgram,
+        Mode::Normal if seen.held_by.is_some() => Reach::HeldByOtherProgram,
+        Mode::Normal => Reach::UsbRestricted,
     };
     let udid = seen.udid.as_ref().map(ToString::to_string).unwrap_or_default();
     Listed { udid, name: None, product_type: None, ios_version: None, state, answers: false }
@@ -114,8 +116,14 @@ fn show(run: &Run, listed: &[Listed]) {
     }
     for one in listed {
         let name = plain(one.name.as_deref().unwrap_or("?"));
-        let about: Vec<String> = [&one.product_type, &one.ios_version].into_iter().flatten().map(|t| plain(t)).collect();
-        terminal::print(&format!("{:<26} {name:<24} {:<20} {}\n", one.udid, about.join(", "), state_words(one)));
+        let about: Vec<String> =
+            [&one.product_type, &one.ios_version].into_iter().flatten().map(|t| plain(t)).collect();
+        terminal::print(&format!(
+            "{:<26} {name:<24} {:<20} {}\n",
+            one.udid,
+            about.join(", "),
+            state_words(one)
+        ));
     }
 }
 

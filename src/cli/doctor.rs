@@ -23,7 +23,9 @@ pub(super) async fn doctor(run: &Run) -> Result<(), Stop> {
     let checks = host::examine(&devices, &look_at_usb().await, &dest);
     let status = exit_status(checks.iter().filter_map(|check| check.trouble));
     if run.global.json {
-        terminal::print_json(&json!({"schema": "idevice-fix/doctor/1", "ready": status == 0, "checks": checks}));
+        terminal::print_json(
+            &json!({"schema": "idevice-fix/doctor/1", "ready": status == 0, "checks": checks}),
+        );
     } else {
         for check in &checks {
             terminal::print(&line(check));

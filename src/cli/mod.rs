@@ -4,18 +4,18 @@
 //! in `visit`. Data goes to stdout, talk to stderr.
 
 mod arguments;
-//mod devices;
-//mod doctor;
+mod devices;
+mod doctor;
 mod events;
 mod jobs;
 mod logging;
 mod owner;
-//mod phones;
+mod phones;
 mod reports;
 mod run;
 mod screen;
 mod shell;
-//mod sim;
+mod sim;
 mod terminal;
 
 use std::process::ExitCode;
@@ -60,6 +60,9 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
     match command.unwrap_or(Command::Fix) {
+        Command::Devices => devices::devices(run).await,
+        Command::Doctor => doctor::doctor(run).await,
+        Command::Sim(command) => sim::sim(run, &command).await,
         Command::Report(arguments) => reports::report(run, &arguments),
         Command::Jobs => jobs::jobs(run),
         Command::Completions { shell } => shell::completions(shell),

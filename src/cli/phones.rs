@@ -7,8 +7,8 @@ use super::run::Run;
 use crate::durable;
 use crate::muxd::usb::{self, OnBus};
 use crate::sim::{self, Bus, Device, FolderError};
-use crate::usbmux::client::Usbmuxd;
 use crate::usbmux::Muxer;
+use crate::usbmux::client::Usbmuxd;
 use crate::visit::{Stop, Trouble, reach};
 
 /// The demo's phone: iCloud storage is full, photos wait, some failed.
@@ -40,9 +40,14 @@ impl Phones {
             let keep = run.global.device_keeps;
             let device = Device::open(folder, keep).map_err(|error| folder_stop(&error))?;
             let bus = if keep {
-                let records = durable::open_or_create_private(&folder.join(KEPT_RECORDS)).map_err(|error| {
-                    Stop::new(Trouble::Failed, format!("{} cannot be written: {error}.", folder.display()), "")
-                })?;
+                let records =
+                    durable::open_or_create_private(&folder.join(KEPT_RECORDS)).map_err(|error| {
+                        Stop::new(
+                            Trouble::Failed,
+                            format!("{} cannot be written: {error}.", folder.display()),
+                            "",
+                        )
+                    })?;
                 Bus::with_records(vec![device], records)
             } else {
                 Bus::new(vec![device])
@@ -80,25 +85,15 @@ impl Phones {
         }
     }
 
-    /// What the USB bus itself shows; nothing for a simulated phone. A bus that cannot be looked at shows nothing:
-    /// `doctor` says why.
+    /// What the USB bus itself shows; nothing for a simulated phone.
     pub(super) async fn on_bus(&self) -> Vec<OnBus> {
-        if self.simulated {
-            return Vec::new();
-        }
-        look_at_usb().await.unwrap_or_else(|why| {
-            tracing::info!(why, "the USB bus could not be looked at");
-            Vec::new()
-        })
+        if self.simulated { Vec::new() } else { look_at_usb().await }
     }
 }
 
 /// Looks at the USB bus; libusb blocks, so in a thread of its own.
-pub(super) async fn look_at_usb() -> Result<Vec<OnBus>, String> {
-    match tokio::task::spawn_blocking(usb::list).await {
-        Ok(listed) => listed.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
+pub(super) async fn look_at_usb() -> Vec<OnBus> {
+    tokio::task::spawn_blocking(usb::list).await.unwrap_or_default()
 }
 
 /// A folder that is no simulated phone.

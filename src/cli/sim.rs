@@ -87,9 +87,14 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
         listeners.push(Listener::tcp(&address.to_string()).await.map_err(|error| busy(&address, &error))?);
     }
     if listeners.is_empty() {
-        return Err(Stop::new(Trouble::Usage, "No place to listen was named.", "Give --unix PATH or --tcp ADDR:PORT."));
+        return Err(Stop::new(
+            Trouble::Usage,
+            "No place to listen was named.",
+            "Give --unix PATH or --tcp ADDR:PORT.",
+        ));
     }
-    let devices = arguments.dirs.iter().map(|dir| Device::open(dir, arguments.keep)).collect::<Result<Vec<_>, _>>();
+    let devices =
+        arguments.dirs.iter().map(|dir| Device::open(dir, arguments.keep)).collect::<Result<Vec<_>, _>>();
     let devices = devices.map_err(|error| folder_stop(&error))?;
     let ids: Vec<String> = devices.iter().map(|device| device.udid().to_string()).collect();
     for listener in &listeners {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::space;
 use super::stop::Trouble;
 use super::words;
+use crate::facts::text::plain;
 use crate::muxd::usb::{Mode, OnBus};
 use crate::usbmux::{self, Attached};
 
@@ -61,11 +62,7 @@ impl Check {
 
 /// Looks at usbmuxd's answer, at what the bus shows, and at the disk of `dest`.
 #[must_use]
-pub fn examine(
-    devices: &Result<Vec<Attached>, usbmux::Error>,
-    on_bus: &Result<Vec<OnBus>, String>,
-    dest: &Path,
-) -> Vec<Check> {
+pub fn examine(devices: &Result<Vec<Attached>, usbmux::Error>, on_bus: &[OnBus], dest: &Path) -> Vec<Check> {
     vec![muxer(devices), bus(devices, on_bus), camera_programs(), disk(dest)]
 }
 
@@ -96,38 +93,25 @@ fn muxer(devices: &Result<Vec<Attached>, usbmux::Error>) -> Check {
     }
 }
 
-fn bus(devices: &Result<Vec<Attached>, usbmux::Error>, on_bus: &Result<Vec<OnBus>, String>) -> Check {
+fn bus(devices: &Result<Vec<Attached>, usbmux::Error>, seen: &[OnBus]) -> Check {
     const NAME: &str = "USB";
-    let seen = match on_bus {
-        Ok(seen) => seen,
-        Err(why) => {
-            return Check::notice(NAME, format!("the bus could not be looked at: {why}"), "lsusb -d 05ac:");
-        }
-    };
     if let Some(odd) = seen.iter().find(|device| device.mode != Mode::Normal) {
-        let (what, mend) = match odd.mode {
-            Mode::Recovery => ("a device is in recovery mode", "restart it with its buttons"),
-            Mode::Dfu => ("a device is in DFU mode", "restart it with its buttons"),
-            _ => ("a device charges but shows no data", "unlock it and plug it in again"),
-        };
-        return Check::bad(NAME, Trouble::PersonNeeded, what, mend);
+        let mode = if odd.mode == Mode::Recovery { "recovery" } else { "DFU" };
+        let what = format!("a device is in {mode} mode: iOS does not run on it");
+        return Check::bad(NAME, Trouble::PersonNeeded, what, "restart it with its buttons");
     }
     let listed = devices.as_ref().map_or(0, Vec::len);
     if seen.len() > listed {
         let hidden = words::counted((seen.len() - listed) as u64, "device is", "devices are");
-        return if seen.iter().any(|device| !device.permitted) {
-            Check::notice(
-                NAME,
-                format!("{hidden} on the bus that usbmuxd does not list and this user may not open"),
-                "sudo systemctl restart usbmuxd",
-            )
+        let why = if let Some(program) = seen.iter().find_map(|device| device.held_by.as_ref()) {
+            format!(", and {} uses it", plain(program))
+        } else if seen.iter().any(|device| !device.permitted) {
+            " and this user may not open".to_owned()
         } else {
-            Check::notice(
-                NAME,
-                format!("{hidden} on the bus that usbmuxd does not list"),
-                "sudo systemctl restart usbmuxd",
-            )
+            String::new()
         };
+        let what = format!("{hidden} on the bus that usbmuxd does not list{why}");
+        return Check::notice(NAME, what, "sudo systemctl restart usbmuxd");
     }
     match seen.len() {
         0 => Check::notice(
@@ -211,15 +195,6 @@ mod tests {
     #[test]
     fn a_ready_computer_is_not_flagged() {
         assert_eq!(muxer(&Ok(vec![attached()])).state, State::Good);
-        assert_eq!(
-            bus(&Ok(vec![attached()]), &Ok(vec![])).state,
-            State::Notice,
-            "none on the bus is no obstacle"
-        );
-    }
-
-    #[test]
-    fn a_bus_that_cannot_be_looked_at_is_said_so() {
-        assert_eq!(bus(&Ok(vec![]), &Err("no access".to_owned())).state, State::Notice);
+        assert_eq!(bus(&Ok(vec![attached()]), &[]).state, State::Notice, "none on the bus is no obstacle");
     }
 }

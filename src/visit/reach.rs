@@ -144,35 +144,41 @@ pub fn no_muxer(error: &usbmux::Error, on_bus: &[OnBus]) -> Unreached {
 /// A phone that the bus shows and the muxer does not.
 fn only_on_bus(seen: &OnBus) -> Unreached {
     let udid = seen.udid.as_ref().map_or("", |udid| udid.as_str());
-    let (reach, trouble, cause, next) = match seen.mode {
+    let (reach, cause, next) = match seen.mode {
         Mode::Recovery => (
             Reach::RecoveryMode,
-            Trouble::PersonNeeded,
             "The device is in recovery mode: it shows a cable and a computer, and iOS does not run.",
             "Restart it (on most models: volume up, volume down, then hold the side button until the apple).",
         ),
         Mode::Dfu => (
             Reach::DfuMode,
-            Trouble::PersonNeeded,
             "The device is in DFU mode: its screen is black, and iOS does not run.",
             "Hold the side and the volume down button for ten seconds, then switch it on.",
         ),
-        Mode::Restricted => (
-            Reach::UsbRestricted,
-            Trouble::PersonNeeded,
-            "The device charges, but keeps its data connection shut.",
-            "Unlock it and plug it in again.",
-        ),
-        Mode::Normal if !seen.permitted => (
+        Mode::Normal => return unlisted(seen, udid),
+    };
+    Unreached::at(reach, udid, Stop::new(Trouble::PersonNeeded, cause, next))
+}
+
+/// A phone with iOS that usbmuxd does not list.
+fn unlisted(seen: &OnBus, udid: &str) -> Unreached {
+    let (reach, trouble, cause, next) = match &seen.held_by {
+        _ if !seen.permitted => (
             Reach::NoPermission,
             Trouble::NoDevice,
-            "A device is on the bus, usbmuxd does not list it, and this user may not open it.",
+            "A device is on the bus, usbmuxd does not list it, and this user may not open it.".to_owned(),
             "Restart usbmuxd, or run this as a user who may open it; idevice-fix doctor says more.",
         ),
-        Mode::Normal => (
+        Some(program) => (
             Reach::HeldByOtherProgram,
             Trouble::NoDevice,
-            "A device is on the bus, but usbmuxd does not list it.",
+            format!("A device is on the bus, but {} holds it.", plain(program)),
+            "End that program and plug the device in again.",
+        ),
+        None => (
+            Reach::UsbRestricted,
+            Trouble::PersonNeeded,
+            "A device is on the bus, but it shows usbmuxd no data connection.".to_owned(),
             "Unlock it and plug it in again; if that does not help, restart usbmuxd.",
         ),
     };
