@@ -6,6 +6,8 @@
 mod records;
 mod reply;
 mod session;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::io;
