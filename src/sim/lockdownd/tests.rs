@@ -178,9 +178,8 @@ async fn what_the_file_refuses_is_refused_as_phones_do() {
 
 #[tokio::test]
 async fn an_unplugged_phone_takes_its_connections_along_and_comes_back_as_another() {
-    let bench = Bench::new(&format!(
-        "{QUICK}[[fault]]\nat = \"lockdown\"\nafter_messages = 12\nkind = \"unplug\""
-    ));
+    let bench =
+        Bench::new(&format!("{QUICK}[[fault]]\nat = \"lockdown\"\nafter_messages = 12\nkind = \"unplug\""));
     let mut events = bench.bus.listen().await.unwrap();
     let Some(Event::Attached(first)) = events.recv().await else { panic!("it is plugged in") };
     let session = bench.session().await;
