@@ -5,7 +5,10 @@
 
 pub mod cipher;
 pub mod keybag;
+pub mod manifest;
 pub mod mbfile;
+pub mod read;
+pub mod record;
 mod secret;
 pub mod verify;
 

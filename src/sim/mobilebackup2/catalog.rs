@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use aws_lc_rs::digest;
 use cap_std::fs::MetadataExt;
 
+use crate::backup::manifest::file_id;
 use crate::backup::mbfile::MbFile;
 use crate::sim::device::Device;
 use crate::sim::temper::Traits;
@@ -70,12 +70,6 @@ impl Item {
     }
 }
 
-/// The id of a row: SHA-1 of domain, hyphen and path.
-pub(super) fn id_of(domain: &str, path: &str) -> String {
-    let name = format!("{domain}-{path}");
-    hex::encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()))
-}
-
 /// Everything that a backup of `device` holds, by id.
 pub(super) fn take(device: &Device) -> io::Result<BTreeMap<String, Item>> {
     let traits = device.traits();
@@ -91,7 +85,7 @@ pub(super) fn take(device: &Device) -> io::Result<BTreeMap<String, Item>> {
         let file = MbFile { size: 16_384, mode: 0o100_644, protection_class: 3, ..described(path, device) };
         add(
             &mut items,
-            Item { id: id_of(domain, path), domain: domain.into(), kind: Kind::File, file, source: None },
+            Item { id: file_id(domain, path), domain: domain.into(), kind: Kind::File, file, source: None },
         );
     }
     Ok(items)
@@ -143,7 +137,7 @@ fn item(
     } else {
         (Kind::File, 0o100_644)
     };
-    let id = id_of(under.domain, relative);
+    let id = file_id(under.domain, relative);
     let mut file = MbFile { mode, inode: metadata.ino(), ..described(relative, device) };
     file.last_modified = metadata.mtime();
     file.last_status_change = metadata.ctime();

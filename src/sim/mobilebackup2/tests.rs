@@ -94,7 +94,7 @@ async fn a_full_backup_then_an_incremental_one_that_sends_only_what_changed() {
     assert_eq!(content["CameraRollDomain::Media/DCIM/100APPLE/empty"].as_deref(), Some(&b""[..]));
     assert!(sqlite_photos(&content).is_some());
     assert!(!bench.own().join("Snapshot").exists());
-    let id = catalog::id_of("CameraRollDomain", "Media/DCIM/100APPLE/IMG_0002.JPG");
+    let id = crate::backup::manifest::file_id("CameraRollDomain", "Media/DCIM/100APPLE/IMG_0002.JPG");
     let stale = bench.own().join(&id[..2]).join(&id);
     assert!(stale.exists());
 
