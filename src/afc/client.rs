@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Error;
 use super::flight::{Asked, Flight, Handle, Pacing, Reply, Wants};
 use super::info::{DeviceInfo, Directory, FileInfo};
 use super::packet::{Operation, READ_BYTES_MAX, Status};
 use super::request::{Lock, OpenMode, Request, Whence};
+use crate::lockdown::{self, Session};
 use crate::usbmux::Stream;
 
 /// The most handles open at once on one connection. Real phones were seen to stop at 16.
@@ -70,7 +72,44 @@ impl Drop for Held {
     }
 }
 
+/// The service's name.
+pub const SERVICE: &str = "com.apple.afc";
+
+/// Whoever can open a new AFC connection to one phone.
+#[async_trait]
+pub trait Dial: Send + Sync {
+    /// A stream on which the service was started.
+    ///
+    /// # Errors
+    /// Why the phone could not be reached or does not start it.
+    async fn dial(&self) -> Result<Stream, lockdown::Error>;
+}
+
+#[async_trait]
+impl Dial for Session {
+    async fn dial(&self) -> Result<Stream, lockdown::Error> {
+        self.start_service(SERVICE).await
+    }
+}
+
 impl Afc {
+    /// Starts the service and connects to it.
+    ///
+    /// # Errors
+    /// [`Error::Unreached`].
+    pub async fn open(session: &Session) -> Result<Self, Error> {
+        Self::dial(session, Settings::default()).await
+    }
+
+    /// [`Afc::open`] for whoever can dial, with settings of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Unreached`].
+    pub async fn dial(dial: &dyn Dial, settings: Settings) -> Result<Self, Error> {
+        let stream = dial.dial().await.map_err(|error| Error::Unreached(Arc::new(error)))?;
+        Ok(Self::over_with(stream, settings))
+    }
+
     /// A connection over a stream that the service was started on.
     #[must_use]
     pub fn over(stream: Stream) -> Self {
@@ -265,6 +304,21 @@ pub struct File {
 #[derive(Debug)]
 pub struct Read(Asked);
 
+/// Bytes of a file. See [`Read::piece`].
+#[derive(Debug)]
+pub struct Piece {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl std::ops::Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Read {
     /// What came: fewer bytes than asked at the end of the file only, none behind it.
     ///
@@ -272,6 +326,16 @@ impl Read {
     /// The device's status, or a dead connection.
     pub async fn bytes(self) -> Result<Vec<u8>, Error> {
         self.0.data().await
+    }
+
+    /// As [`Read::bytes`]; what came goes on counting against what may be on its way until it is dropped, so that a
+    /// slow disk slows the phone down instead of filling the memory.
+    ///
+    /// # Errors
+    /// The device's status, or a dead connection.
+    pub async fn piece(self) -> Result<Piece, Error> {
+        let (bytes, room) = self.0.data_with_room().await?;
+        Ok(Piece { bytes, _room: room })
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::lockdown;
+
 use super::packet::{HeaderError, Operation, Status};
 
 /// A request that got no good answer.
@@ -29,6 +31,9 @@ pub enum Error {
         /// Why.
         cause: Arc<Cause>,
     },
+    /// The service could not be started or reached.
+    #[error("AFC could not be reached: {0}")]
+    Unreached(#[source] Arc<lockdown::Error>),
     /// A read that was not the file's last gave fewer bytes than asked: the file would silently be cut.
     #[error("{path:?}: the device sent {got} bytes at {offset} where {wanted} were asked and are there")]
     ShortRead {

@@ -73,7 +73,7 @@ pub(super) enum Wants {
 #[derive(Debug)]
 pub(super) enum Reply {
     Done,
-    Data(Vec<u8>),
+    Data(Vec<u8>, Option<OwnedSemaphorePermit>),
     Handle(Handle),
     Position(u64),
 }
@@ -395,7 +395,7 @@ impl Flight {
         let answer = match said {
             Said::Done => Ok(Reply::Done),
             Said::No(status) => Err(Failure::Status(status)),
-            Said::Data(data) => Ok(Reply::Data(data)),
+            Said::Data(data) => Ok(Reply::Data(data, request.permits.1.take())),
             Said::Position(position) => Ok(Reply::Position(position)),
             Said::Handle(number) => {
                 let permit = request.permits.2.take();
@@ -462,8 +462,13 @@ impl Asked {
 
     /// The bytes of a data reply.
     pub(super) async fn data(self) -> Result<Vec<u8>, Error> {
+        Ok(self.data_with_room().await?.0)
+    }
+
+    /// The bytes of a data reply, and the room that they have among those on their way.
+    pub(super) async fn data_with_room(self) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Error> {
         match self.reply().await? {
-            Reply::Data(data) => Ok(data),
+            Reply::Data(data, room) => Ok((data, room)),
             other => unreachable!("a data request is only ever answered with data, not {other:?}"),
         }
     }

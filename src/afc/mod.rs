@@ -12,7 +12,7 @@ pub mod request;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Afc, File, Settings};
+pub use client::{Afc, Dial, File, Piece, SERVICE, Settings};
 pub use error::{Cause, Error};
 pub use flight::Pacing;
 pub use info::{DeviceInfo, Directory, FileInfo, Kind};

@@ -1,3 +1,32 @@
-//! The copy of the photos: plan, pull, manifest, verify.
+//! The copy of the photos: walk, plan, pull, manifest, verify.
+//!
+//! Knows AFC and one device's folder on this computer: a mirrored tree under `photos/` and its manifest. Knows the
+//! library only as facts; knows no backup: a file that comes from one is handed in as a reader ([`Store::take_in`]).
+//! Everything about a photo lives here once: what a walk copies, which local name it gets, when it is durable.
 
+mod commit;
+mod fetch;
+mod folder;
+mod manifest;
+mod names;
+mod plan;
+pub mod pull;
+mod sink;
+mod stage;
+mod store;
+#[cfg(test)]
+mod tests;
 pub mod verify;
+mod walk;
+mod whole;
+
+pub use manifest::{Entry, Source};
+pub use plan::{Item, Plan};
+pub use pull::{Ended, Pulled, Refused, pull};
+pub use store::{Error, Store, Taken};
+pub use walk::{walk, walk_anew};
+
+/// The digest of a finished SHA-256.
+fn digest(hash: aws_lc_rs::digest::Context) -> [u8; 32] {
+    hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}

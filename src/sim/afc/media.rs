@@ -433,6 +433,7 @@ fn unimportant_folder(media: &Tree) -> Option<PathBuf> {
 }
 
 /// What the phone says to what the file system said.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`, which hands errors over")]
 fn status(error: io::Error) -> Status {
     use io::ErrorKind as K;
     match error.kind() {

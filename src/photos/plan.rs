@@ -1,0 +1,202 @@
+//! What is still to be copied, and in which order: what exists nowhere else first, newest first.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::folder::Folders;
+use super::manifest::{Entry, Manifest};
+use super::names::local_path;
+use super::store::{Error, PHOTOS, Store};
+use crate::facts::{Asset, Library, MediaFile, MediaListing, Place};
+
+/// One file to copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The file as the walk saw it.
+    pub file: MediaFile,
+    /// The library's name of its asset, where it is known: that of the original, its clip, its edit or its sidecar.
+    pub asset: Option<Arc<str>>,
+    /// The library says that this asset is on this phone and nowhere else.
+    pub only_here: bool,
+}
+
+/// What is to be copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order of copying.
+    pub items: Vec<Item>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Assets of which a file is to be copied; `None` without a readable library.
+    pub assets: Option<u64>,
+    /// Of these, assets that exist nowhere else.
+    pub assets_only_here: Option<u64>,
+    /// Files that the copy holds already, and their bytes.
+    pub copied_files: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// What the walk could not see, with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// True when nothing is left to copy and nothing was refused.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.items.is_empty() && self.refused.is_empty()
+    }
+}
+
+impl Store {
+    /// Compares what the phone shows with what the copy holds: a file counts as copied when the manifest names it with
+    /// the same size and modification time, undamaged, and it is there with that size.
+    ///
+    /// # Errors
+    /// What looking at the copy gave.
+    pub fn plan(&self, listing: &MediaListing, library: Option<&Library>) -> Result<Plan, Error> {
+        let assets = library.and_then(|library| library.assets.as_deref());
+        let known = assets.map(Known::of);
+        let mut plan = Plan { refused: listing.refused.clone(), ..Plan::default() };
+        let mut folders = Folders::below(self.device());
+        let mut ranked = Vec::new();
+        for file in &listing.files {
+            if is_copied(&self.manifest(), &mut folders, file)? {
+                plan.copied_files += 1;
+                plan.copied_bytes += file.size;
+                continue;
+            }
+            plan.bytes = plan.bytes.saturating_add(file.size);
+            let asset = known.as_ref().and_then(|known| known.asset(&file.path));
+            let item = Item {
+                file: file.clone(),
+                asset: asset.map(|asset| Arc::clone(&asset.uuid)),
+                only_here: asset.is_some_and(|asset| asset.place == Place::OnlyHere),
+            };
+            ranked.push((rank(asset, file), item));
+        }
+        ranked.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.file.path.cmp(&y.file.path)));
+        plan.items = ranked.into_iter().map(|(_, item)| item).collect();
+        if known.is_some() {
+            plan.assets = Some(count(&plan.items, |_| true));
+            plan.assets_only_here = Some(count(&plan.items, |item| item.only_here));
+        }
+        Ok(plan)
+    }
+}
+
+fn is_copied(manifest: &Manifest, folders: &mut Folders, file: &MediaFile) -> Result<bool, Error> {
+    let says = |entry: &Entry| {
+        entry.size == file.size && entry.mtime_ns == file.mtime_ns && entry.damaged.is_none()
+    };
+    if !manifest.entries().get(&file.path).is_some_and(says) {
+        return Ok(false);
+    }
+    let local = format!("{PHOTOS}/{}", local_path(&file.path));
+    let there = folders.size_of(&local).map_err(|error| Error::io("looking at the copy", error))?;
+    Ok(there == Some(file.size))
+}
+
+fn count(items: &[Item], counts: impl Fn(&Item) -> bool) -> u64 {
+    let assets: HashSet<_> =
+        items.iter().filter(|item| counts(item)).filter_map(|item| item.asset.as_ref()).collect();
+    assets.len() as u64
+}
+
+/// Lower is earlier. What the library does not place may exist nowhere else as well, so it comes before what is safe.
+fn rank(asset: Option<&KnownAsset>, file: &MediaFile) -> (u8, Reverse<i64>) {
+    let group = match asset.map(|asset| asset.place) {
+        Some(Place::OnlyHere) => 0,
+        None | Some(Place::Unknown | Place::InNeither) => 1,
+        Some(Place::OnlyInIcloud | Place::HereAndInIcloud) => 2,
+    };
+    let taken_ns = asset.and_then(|asset| asset.taken_ns).unwrap_or(file.mtime_ns);
+    (group, Reverse(taken_ns))
+}
+
+struct KnownAsset {
+    uuid: Arc<str>,
+    place: Place,
+    taken_ns: Option<i64>,
+}
+
+/// The assets of a library by the files that belong to them.
+struct Known<'a> {
+    assets: Vec<KnownAsset>,
+    by_path: HashMap<&'a str, usize>,
+    /// By folder and name without extension; `None` where two assets share it: `IMG_0001.JPG` and `IMG_0001.HEIC` can
+    /// be different pictures.
+    by_stem: HashMap<&'a str, Option<usize>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(library: &'a [Asset]) -> Self {
+        let mut known =
+            Self { assets: Vec::new(), by_path: HashMap::new(), by_stem: HashMap::new() };
+        for asset in library.iter().filter(|asset| !asset.path.is_empty()) {
+            let at = known.assets.len();
+            let taken = asset.created.or(asset.added);
+            known.assets.push(KnownAsset {
+                uuid: asset.uuid.as_str().into(),
+                place: asset.place,
+                taken_ns: taken.and_then(|time| i64::try_from(time.as_nanosecond()).ok()),
+            });
+            known.by_path.insert(&asset.path, at);
+            for path in asset.resources.iter().filter_map(|resource| resource.path.as_deref()) {
+                known.by_path.insert(path, at);
+            }
+            known.by_stem.entry(stem(&asset.path)).and_modify(|both| *both = None).or_insert(Some(at));
+        }
+        known
+    }
+
+    fn asset(&self, path: &str) -> Option<&KnownAsset> {
+        let by_stem = |stem: &str| self.by_stem.get(stem).copied().flatten();
+        let at = self
+            .by_path
+            .get(path)
+            .copied()
+            .or_else(|| by_stem(stem(path)))
+            .or_else(|| by_stem(mutated(path)?))
+            .or_else(|| by_stem(&edited(path)?))?;
+        Some(&self.assets[at])
+    }
+}
+
+/// A path without its extension.
+fn stem(path: &str) -> &str {
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    match path[name..].rfind('.') {
+        Some(dot) if dot > 0 => &path[..name + dot],
+        _ => path,
+    }
+}
+
+/// `PhotoData/Mutations/DCIM/100APPLE/IMG_0002/Adjustments/…` belongs to `DCIM/100APPLE/IMG_0002`.
+fn mutated(path: &str) -> Option<&str> {
+    let below = path.strip_prefix("PhotoData/Mutations/")?;
+    below.find("/Adjustments/").map(|end| &below[..end])
+}
+
+/// `DCIM/100APPLE/IMG_E0002.JPG` and `IMG_O0002.AAE` belong to `DCIM/100APPLE/IMG_0002`.
+fn edited(path: &str) -> Option<String> {
+    let stem = stem(path);
+    let (folder, name) = stem.rsplit_once('/')?;
+    let number = name.strip_prefix("IMG_E").or_else(|| name.strip_prefix("IMG_O"))?;
+    Some(format!("{folder}/IMG_{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_find_the_asset_that_they_belong_to() {
+        assert_eq!(stem("DCIM/100APPLE/IMG_0001.HEIC"), "DCIM/100APPLE/IMG_0001");
+        assert_eq!(stem("DCIM/100.x/.MISC"), "DCIM/100.x/.MISC");
+        let edit = "PhotoData/Mutations/DCIM/100APPLE/IMG_0002/Adjustments/FullSizeRender.jpg";
+        assert_eq!(mutated(edit), Some("DCIM/100APPLE/IMG_0002"));
+        assert_eq!(edited("DCIM/100APPLE/IMG_E0002.JPG").as_deref(), Some("DCIM/100APPLE/IMG_0002"));
+        assert_eq!(edited("DCIM/100APPLE/IMG_0002.JPG"), None);
+    }
+}

@@ -1,0 +1,365 @@
+//! Copies what a plan names: many files in flight, each exact, all durable in batches, and a clean end whatever happens.
+//!
+//! What the phone refuses is listed and the rest goes on. When the connection dies, a new one goes on where the old one
+//! ended, asking one thing at a time if several were in flight; a file that ends the connection twice by itself is
+//! listed like a refused one.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+
+use super::commit::{Committer, Durable};
+use super::fetch::{Fetch, Fetched};
+use super::plan::Plan;
+use super::sink::Sink;
+use super::store::{self, Store};
+use crate::afc::{self, Afc, Dial, Settings};
+use crate::progress::{CancellationToken, Event, Observer, Phase};
+
+/// Files that are worked on at once. The connection holds fewer handles; the others ask or wait.
+const FILES_AT_ONCE: usize = 24;
+
+/// New connections after one has died, in one pull.
+const REDIALS_MAX: usize = 8;
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// An item that could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The phone's path; empty for what has none. Text from the phone.
+    pub path: String,
+    /// Why, in plain words.
+    pub reason: String,
+}
+
+/// How a pull ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything in the plan was tried.
+    #[default]
+    Complete,
+    /// The time that it was given is over.
+    Budget,
+    /// It was asked to stop.
+    Cancelled,
+    /// It failed; the error says how.
+    Failed,
+}
+
+/// What a pull did. What it counts is durable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// How it ended.
+    pub ended: Ended,
+    /// Files that became part of the copy.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of photos that came over the cable, also those of files that were read twice or cut off.
+    pub received_bytes: u64,
+    /// What could not be copied: during the walk, by the phone, or by this computer.
+    pub refused: Vec<Refused>,
+    /// Files of the plan that are neither copied nor refused.
+    pub left: u64,
+}
+
+/// A pull that failed, with what it did until then.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct Error {
+    /// Why.
+    #[source]
+    pub cause: Cause,
+    /// What is durable all the same.
+    pub pulled: Box<Pulled>,
+}
+
+/// Why a pull failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The phone left, stalled, or spoke nonsense.
+    #[error(transparent)]
+    Device(afc::Error),
+    /// This computer: a full disk ([`store::Error::Full`]), say.
+    #[error(transparent)]
+    Copy(#[from] store::Error),
+}
+
+impl Cause {
+    /// The disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Copy(store::Error::Full(_)))
+    }
+
+    /// The phone is there and does not answer.
+    #[must_use]
+    pub fn is_stall(&self) -> bool {
+        matches!(self, Self::Device(error) if matches!(error.broken().map(|cause| &**cause), Some(afc::Cause::Timeout(_))))
+    }
+}
+
+/// Copies what `plan` names into `store`. `budget`: no longer than that. When this returns, everything that it counts
+/// is durable, and the connection is closed.
+///
+/// # Errors
+/// The phone left or stalled, or this computer failed; what was done until then is in the error.
+pub async fn pull(
+    dial: &dyn Dial,
+    store: &Store,
+    plan: &Plan,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+    budget: Option<Duration>,
+) -> Result<Pulled, Error> {
+    pull_with(dial, store, plan, observer, cancel, budget, Settings::default()).await
+}
+
+/// [`pull`] with connections that have settings of one's own.
+///
+/// # Errors
+/// As [`pull`].
+pub async fn pull_with(
+    dial: &dyn Dial,
+    store: &Store,
+    plan: &Plan,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+    budget: Option<Duration>,
+    settings: Settings,
+) -> Result<Pulled, Error> {
+    let items_total = Some(plan.items.len() as u64);
+    observer.event(Event::Began { phase: Phase::Photos, bytes_total: Some(plan.bytes), items_total });
+    let failed = CancellationToken::new();
+    let failing = failed.clone();
+    let committer = Committer::begin(store.clone(), move || failing.cancel()).map_err(|error| Error {
+        cause: store::Error::io("starting a thread", error).into(),
+        pulled: Box::new(Pulled { ended: Ended::Failed, ..Pulled::default() }),
+    })?;
+    let gear =
+        Gear { sink: Sink::begin(store, failed.clone()), committer, received: AtomicU64::new(0), failed };
+    let until = budget.map(|budget| Instant::now() + budget);
+    let mut run = Run::of(plan, observer, cancel, until);
+    let ended = run.connections(&gear, dial, &settings).await;
+    let result = run.finish(gear, store, ended).await;
+    observer.event(Event::Ended { phase: Phase::Photos });
+    result
+}
+
+/// What all files share.
+struct Gear {
+    sink: Sink,
+    committer: Committer,
+    /// Bytes of photos that came.
+    received: AtomicU64,
+    /// Cancelled when this computer fails.
+    failed: CancellationToken,
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    observer: &'a dyn Observer,
+    cancel: &'a CancellationToken,
+    until: Option<Instant>,
+    received_files: u64,
+    /// Places in the plan that are neither received nor refused.
+    remaining: BTreeSet<usize>,
+    /// How often the connection died while only this place was worked on.
+    died_alone: HashMap<usize, u32>,
+    refused: Vec<Refused>,
+    told: (u64, u64),
+}
+
+/// How the work on one connection ended.
+enum Stop {
+    Ended(Ended),
+    Broken(afc::Error),
+    /// The sink or the committer knows why.
+    Disk,
+}
+
+impl<'a> Run<'a> {
+    fn of(
+        plan: &'a Plan,
+        observer: &'a dyn Observer,
+        cancel: &'a CancellationToken,
+        until: Option<Instant>,
+    ) -> Self {
+        let mut run = Self {
+            plan,
+            observer,
+            cancel,
+            until,
+            received_files: 0,
+            remaining: (0..plan.items.len()).collect(),
+            died_alone: HashMap::new(),
+            refused: Vec::new(),
+            told: (0, 0),
+        };
+        for (path, why) in &plan.refused {
+            run.refuse(path.clone(), why.clone());
+        }
+        run
+    }
+
+    /// One connection after the other, until nothing is left or it makes no sense to go on. An error without a cause is
+    /// this computer's: the sink or the committer knows it.
+    async fn connections(
+        &mut self,
+        gear: &Gear,
+        dial: &dyn Dial,
+        settings: &Settings,
+    ) -> Result<Ended, Option<afc::Error>> {
+        let mut redials = 0;
+        while !self.remaining.is_empty() {
+            let (trusted, left) = (settings.pacing.ceiling(), self.remaining.len());
+            let afc = tokio::select! {
+                dialled = Afc::dial(dial, settings.clone()) => dialled.map_err(Some)?,
+                () = self.cancel.cancelled() => return Ok(Ended::Cancelled),
+            };
+            let error = match self.work(gear, &afc, trusted).await {
+                Stop::Ended(ended) => return Ok(ended),
+                Stop::Disk => return Err(None),
+                Stop::Broken(error) => error,
+            };
+            let learned = settings.pacing.ceiling() < trusted || self.remaining.len() < left;
+            // The first death of a lone file is worth another try; the second lists it, which is progress.
+            let suspicious = trusted == 1 && self.died_alone.values().any(|deaths| *deaths == 1);
+            if redials == REDIALS_MAX || !(learned || suspicious) {
+                return Err(Some(error));
+            }
+            redials += 1;
+            self.observer.event(Event::Note(format!("{error}; trying a new connection")));
+        }
+        Ok(Ended::Complete)
+    }
+
+    /// Works on one connection. `trusted`: how many requests in flight the phone is trusted with.
+    async fn work(&mut self, gear: &Gear, afc: &Afc, trusted: usize) -> Stop {
+        let at_once = if trusted == 1 { 1 } else { FILES_AT_ONCE };
+        let plan = self.plan;
+        let fetch =
+            Fetch { afc, sink: &gear.sink, committer: &gear.committer, received: &gear.received };
+        let mut queue: VecDeque<usize> = self.remaining.iter().copied().collect();
+        let mut tick = tokio::time::interval(TELL_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lanes = FuturesUnordered::new();
+        loop {
+            while lanes.len() < at_once {
+                let Some(place) = queue.pop_front() else { break };
+                lanes.push(async move { (place, fetch.fetch(&plan.items[place]).await) });
+            }
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Stop::Ended(Ended::Cancelled),
+                () = gear.failed.cancelled() => return Stop::Disk,
+                () = over(self.until) => return Stop::Ended(Ended::Budget),
+                _ = tick.tick() => self.tell(gear),
+                outcome = lanes.next() => match outcome {
+                    None => return Stop::Ended(Ended::Complete),
+                    Some((place, Fetched::Broken(error))) => {
+                        if at_once == 1 {
+                            self.died_alone(place, &error);
+                        }
+                        return Stop::Broken(error);
+                    }
+                    Some((_, Fetched::Disk)) => return Stop::Disk,
+                    Some((place, Fetched::Received)) => {
+                        self.remaining.remove(&place);
+                        self.received_files += 1;
+                    }
+                    Some((place, Fetched::Refused(why))) => {
+                        self.remaining.remove(&place);
+                        self.refuse(plan.items[place].file.path.clone(), why);
+                    }
+                },
+            }
+        }
+    }
+
+    /// A file that ends the connection again and again is listed, so that the others can be copied.
+    fn died_alone(&mut self, place: usize, error: &afc::Error) {
+        let deaths = self.died_alone.entry(place).or_default();
+        *deaths += 1;
+        if *deaths > 1 {
+            self.remaining.remove(&place);
+            let why = error.broken().map_or_else(String::new, ToString::to_string);
+            let path = self.plan.items[place].file.path.clone();
+            self.refuse(path, format!("the connection ends whenever it is read: {why}"));
+        }
+    }
+
+    fn refuse(&mut self, path: String, reason: String) {
+        self.observer.event(Event::Skipped { item: path.clone(), reason: reason.clone() });
+        self.refused.push(Refused { path, reason });
+    }
+
+    fn tell(&mut self, gear: &Gear) {
+        let now = (gear.received.load(Ordering::Relaxed), self.received_files);
+        if std::mem::replace(&mut self.told, now) != now {
+            self.observer.event(Event::Advanced {
+                phase: Phase::Photos,
+                bytes_done: now.0,
+                bytes_total: Some(self.plan.bytes),
+                items_done: now.1,
+            });
+        }
+    }
+
+    /// Makes durable what was received, and says what came of it all.
+    async fn finish(
+        mut self,
+        gear: Gear,
+        store: &Store,
+        ended: Result<Ended, Option<afc::Error>>,
+    ) -> Result<Pulled, Error> {
+        self.tell(&gear);
+        let Gear { sink, committer, received, .. } = gear;
+        let written = sink.finish().await;
+        let (Durable { files, bytes, refused }, committed) =
+            tokio::task::spawn_blocking(|| committer.finish()).await.unwrap_or_else(|error| {
+                std::panic::resume_unwind(error.into_panic());
+            });
+        for (path, why) in refused {
+            self.refuse(path, why);
+        }
+        let refusals = self.refused.iter().filter(|refused| !refused.path.is_empty());
+        let noted =
+            store.note_refused(refusals.map(|one| (one.path.clone(), one.reason.clone())).collect());
+        let pulled = Pulled {
+            ended: *ended.as_ref().unwrap_or(&Ended::Failed),
+            files,
+            bytes,
+            received_bytes: received.into_inner(),
+            refused: self.refused,
+            left: self.remaining.len() as u64,
+        };
+        // What this computer says counts first: with a full disk nothing else matters.
+        let local = written.and(committed).and(noted).map_err(Cause::Copy);
+        let device = match ended {
+            Err(Some(error)) => Err(Cause::Device(error)),
+            _ => Ok(()),
+        };
+        match local.and(device) {
+            Ok(()) => Ok(pulled),
+            Err(cause) => {
+                let pulled = Box::new(Pulled { ended: Ended::Failed, ..pulled });
+                Err(Error { cause, pulled })
+            }
+        }
+    }
+}
+
+/// The end of the time that was given, if any was.
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
