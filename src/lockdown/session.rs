@@ -28,6 +28,25 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// Does a request, and once more over a new connection if the old one turns out to be gone. No function: a closure that
+/// gives a future which borrows the connection is not known to be `Send`.
+macro_rules! twice {
+    ($session:expr, |$connection:ident| $request:expr) => {{
+        let mut slot = $session.connection.lock().await;
+        let first = match slot.as_mut() {
+            Some($connection) => Some($request.await),
+            None => None,
+        };
+        match first {
+            Some(outcome) if is_final(&outcome, &mut slot) => outcome,
+            _ => {
+                let $connection = $session.anew(&mut slot).await?;
+                $request.await
+            }
+        }
+    }};
+}
+
 impl Session {
     /// Opens a session with the record of an earlier pairing.
     ///
@@ -62,7 +81,7 @@ impl Session {
     /// # Errors
     /// [`Refusal::MissingValue`] when there is none; see [`Error`].
     pub async fn value(&self, domain: Option<&str>, key: Option<&str>) -> Result<Value, Error> {
-        self.twice(async |connection| connection.value(domain, key).await).await
+        twice!(self, |connection| connection.value(domain, key))
     }
 
     /// Sets a value.
@@ -70,7 +89,7 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn set_value(&self, domain: Option<&str>, key: &str, value: Value) -> Result<(), Error> {
-        self.twice(async |connection| connection.set_value(domain, key, value.clone()).await).await
+        twice!(self, |connection| connection.set_value(domain, key, value.clone()))
     }
 
     /// Starts a service and connects to it, encrypted where the phone wants that.
@@ -92,34 +111,26 @@ impl Session {
     }
 
     async fn service(&self, name: &str, escrow_bag: Option<&[u8]>) -> Result<Stream, Error> {
-        let started = self.twice(async |connection| connection.start_service(name, escrow_bag).await).await?;
+        let started = twice!(self, |connection| connection.start_service(name, escrow_bag))?;
         let stream = reach(&self.phone, started.port).await?;
         if started.tls { encrypt(stream, &self.config).await } else { Ok(stream) }
     }
 
-    /// Does a request, and once more over a new connection if the old one turns out to be gone.
-    async fn twice<T>(
-        &self,
-        mut request: impl AsyncFnMut(&mut Connection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut slot = self.connection.lock().await;
-        if let Some(connection) = slot.as_mut() {
-            let outcome = request(connection).await;
-            match &outcome {
-                Ok(_) => return outcome,
-                Err(error) if !session_is_gone(error) => {
-                    if !matches!(error, Error::Refused { .. }) {
-                        *slot = None;
-                    }
-                    return outcome;
-                }
-                Err(_) => *slot = None,
-            }
-        }
+    /// A connection in place of one that turned out to be gone.
+    async fn anew<'c>(&self, slot: &'c mut Option<Connection>) -> Result<&'c mut Connection, Error> {
         let connection = Connection::open(&self.phone).await?;
-        let connection = slot.insert(connection.start_session(&self.record, &self.config).await?);
-        request(connection).await
+        Ok(slot.insert(connection.start_session(&self.record, &self.config).await?))
     }
+}
+
+/// Whether an outcome is final; where the connection is of no further use, it is let go. `false`: once more.
+fn is_final<T>(outcome: &Result<T, Error>, slot: &mut Option<Connection>) -> bool {
+    let Err(error) = outcome else { return true };
+    let gone = session_is_gone(error);
+    if gone || !matches!(error, Error::Refused { .. }) {
+        *slot = None;
+    }
+    !gone
 }
 
 /// Whether the answer says that a new session is needed. A wait that was too long is not repeated.

@@ -234,11 +234,7 @@ impl Committer {
     }
 }
 
-fn commit_all(
-    store: &Store,
-    ready: &Receiver<Ready>,
-    failed: impl FnOnce(),
-) -> (Durable, Result<(), Error>) {
+fn commit_all(store: &Store, ready: &Receiver<Ready>, failed: impl FnOnce()) -> (Durable, Result<(), Error>) {
     let mut total = Durable::default();
     while let Some(batch) = next_batch(ready) {
         match commit(store, batch) {

@@ -179,7 +179,9 @@ impl Manifest {
             Some(SCHEMA) => {}
             Some(other) => {
                 let other = crate::facts::text::plain(other);
-                return Err(Unusable::Foreign(format!("the manifest has the schema {other:?}, not {SCHEMA:?}")));
+                return Err(Unusable::Foreign(format!(
+                    "the manifest has the schema {other:?}, not {SCHEMA:?}"
+                )));
             }
             None => return Err(Unusable::Foreign("the manifest does not begin with its schema".to_owned())),
         }

@@ -86,9 +86,8 @@ impl Store {
 }
 
 fn is_copied(manifest: &Manifest, folders: &mut Folders, file: &MediaFile) -> Result<bool, Error> {
-    let says = |entry: &Entry| {
-        entry.size == file.size && entry.mtime_ns == file.mtime_ns && entry.damaged.is_none()
-    };
+    let says =
+        |entry: &Entry| entry.size == file.size && entry.mtime_ns == file.mtime_ns && entry.damaged.is_none();
     if !manifest.entries().get(&file.path).is_some_and(says) {
         return Ok(false);
     }
@@ -131,8 +130,7 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(library: &'a [Asset]) -> Self {
-        let mut known =
-            Self { assets: Vec::new(), by_path: HashMap::new(), by_stem: HashMap::new() };
+        let mut known = Self { assets: Vec::new(), by_path: HashMap::new(), by_stem: HashMap::new() };
         for asset in library.iter().filter(|asset| !asset.path.is_empty()) {
             let at = known.assets.len();
             let taken = asset.created.or(asset.added);

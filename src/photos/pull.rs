@@ -244,8 +244,7 @@ impl<'a> Run<'a> {
     async fn work(&mut self, gear: &Gear, afc: &Afc, trusted: usize) -> Stop {
         let at_once = if trusted == 1 { 1 } else { FILES_AT_ONCE };
         let plan = self.plan;
-        let fetch =
-            Fetch { afc, sink: &gear.sink, committer: &gear.committer, received: &gear.received };
+        let fetch = Fetch { afc, sink: &gear.sink, committer: &gear.committer, received: &gear.received };
         let mut queue: VecDeque<usize> = self.remaining.iter().copied().collect();
         let mut tick = tokio::time::interval(TELL_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -330,8 +329,7 @@ impl<'a> Run<'a> {
             self.refuse(path, why);
         }
         let refusals = self.refused.iter().filter(|refused| !refused.path.is_empty());
-        let noted =
-            store.note_refused(refusals.map(|one| (one.path.clone(), one.reason.clone())).collect());
+        let noted = store.note_refused(refusals.map(|one| (one.path.clone(), one.reason.clone())).collect());
         let pulled = Pulled {
             ended: *ended.as_ref().unwrap_or(&Ended::Failed),
             files,

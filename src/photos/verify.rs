@@ -229,7 +229,8 @@ impl Looking {
         if self.store.is_writable() {
             record.write(&self.store, manifest_sha256, proven_at)?;
         }
-        let proof = (!files.is_empty()).then_some(PhotosProof { udid, manifest_sha256, proven_at, files, adopted });
+        let proof =
+            (!files.is_empty()).then_some(PhotosProof { udid, manifest_sha256, proven_at, files, adopted });
         Ok(Proven { proof, damage, bytes_read: self.bytes_read.into_inner() })
     }
 }

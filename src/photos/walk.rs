@@ -90,10 +90,20 @@ struct Visit {
 /// What was seen at a path.
 enum Seen {
     File(MediaFile),
-    Folder { path: String, names: Vec<String> },
+    Folder {
+        path: String,
+        names: Vec<String>,
+    },
     /// With names in a folder that nothing can have.
-    Unusable { path: String, names: Vec<String>, unusable: Vec<(String, &'static str)> },
-    Refused { path: String, why: String },
+    Unusable {
+        path: String,
+        names: Vec<String>,
+        unusable: Vec<(String, &'static str)>,
+    },
+    Refused {
+        path: String,
+        why: String,
+    },
     /// A folder of photos that this phone does not have.
     Absent,
 }

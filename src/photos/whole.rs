@@ -15,9 +15,8 @@ mod tiff;
 const PARTS_MAX: usize = 1 << 20;
 
 /// Extensions that promise a kind which is checked, in lower case.
-const CHECKED: [&str; 14] = [
-    "jpg", "jpeg", "heic", "heif", "hif", "avif", "mov", "mp4", "m4v", "png", "dng", "gif", "webp", "aae",
-];
+const CHECKED: [&str; 14] =
+    ["jpg", "jpeg", "heic", "heif", "hif", "avif", "mov", "mp4", "m4v", "png", "dng", "gif", "webp", "aae"];
 
 /// True for a file that is whole, also for one of a kind without a check. `name` is only asked for its extension.
 pub(super) fn is_whole(file: &File, name: &str) -> io::Result<bool> {
@@ -103,7 +102,9 @@ fn boxes(bytes: &Bytes<'_>) -> io::Result<bool> {
         if at == bytes.size {
             return Ok(described);
         }
-        let Some(head) = bytes.read::<8>(at)? else { return bytes.only_zeros_from(at).map(|zeros| zeros && described) };
+        let Some(head) = bytes.read::<8>(at)? else {
+            return bytes.only_zeros_from(at).map(|zeros| zeros && described);
+        };
         described |= matches!(&head[4..], b"moov" | b"meta" | b"moof");
         let length = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
             // To the end of the file; a run of zeros is padding.
@@ -297,7 +298,14 @@ mod tests {
     fn random_bytes_never_panic() {
         let mut seed = 42_u64;
         let heads: [&[u8]; 8] = [
-            b"\xFF\xD8\xFF", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x08ftyp", b"bplist00", b"",
+            b"\xFF\xD8\xFF",
+            b"\x89PNG\r\n\x1a\n",
+            b"II*\0",
+            b"MM\0*",
+            b"RIFF",
+            b"\0\0\0\x08ftyp",
+            b"bplist00",
+            b"",
         ];
         for round in 0..2000 {
             let mut content = heads[round % heads.len()].to_vec();

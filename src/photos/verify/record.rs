@@ -70,8 +70,12 @@ impl Record {
         proven_at: Timestamp,
     ) -> Result<(), store::Error> {
         let udid = store.udid().to_string();
-        let first =
-            First { schema: SCHEMA.to_owned(), udid, manifest_sha256: hex::encode(manifest_sha256), proven_at };
+        let first = First {
+            schema: SCHEMA.to_owned(),
+            udid,
+            manifest_sha256: hex::encode(manifest_sha256),
+            proven_at,
+        };
         let mut paths: Vec<_> = self.0.iter().collect();
         paths.sort_by_key(|(path, _)| path.as_str());
         let written = durable::replace(&store.device(), NAME, 0o600, |file| {

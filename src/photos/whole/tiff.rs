@@ -73,7 +73,8 @@ impl Tiff<'_> {
             let (Some(offsets), Some(lengths)) = (self.values(offsets)?, self.values(lengths)?) else {
                 return Ok(false);
             };
-            let inside = offsets.iter().zip(&lengths).all(|(offset, length)| offset + length <= self.bytes.size);
+            let inside =
+                offsets.iter().zip(&lengths).all(|(offset, length)| offset + length <= self.bytes.size);
             if !inside || offsets.len() != lengths.len() {
                 return Ok(false);
             }
