@@ -6,6 +6,7 @@
 //! module and a `free` box behind (ISO/IEC 14496-12).
 
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 
@@ -16,10 +17,13 @@ use super::random::Random;
 const STILL: &[u8] = include_bytes!("data/still.heic");
 /// A clip of one second.
 const CLIP: &[u8] = include_bytes!("data/clip.mov");
-/// How many different JPEGs are drawn for one phone.
-const DRAWN: usize = 24;
+/// The pictures that all phones share, drawn once in a process; the padding makes each file its own.
+static DRAWN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let mut random = Random::new(0, "pictures");
+    (0..20).map(|_| draw(&mut random)).collect()
+});
 /// The picture's width and height in pixels.
-const SIZE: (u16, u16) = (192, 144);
+const SIZE: (u16, u16) = (128, 96);
 /// The noise from which padding is cut.
 const NOISE_BYTES: usize = 256 * 1024;
 /// The most bytes that one JPEG segment holds besides its marker: its length field counts itself.
@@ -28,7 +32,6 @@ const SEGMENT_MAX: usize = 65_533;
 /// What one phone's pictures are made from.
 pub(super) struct Studio {
     noise: Vec<u8>,
-    drawn: Vec<Vec<u8>>,
     model: &'static str,
 }
 
@@ -42,8 +45,7 @@ impl Studio {
         for byte in noise.iter_mut().filter(|byte| **byte == 0xff) {
             *byte = 0xfe;
         }
-        let drawn = (0..DRAWN).map(|_| draw(&mut random)).collect();
-        Self { noise, drawn, model }
+        Self { noise, model }
     }
 
     /// `count` bytes of padding that begin with `tag`.
@@ -65,7 +67,7 @@ impl Studio {
 
     /// A JPEG of about `bytes`, taken `at`.
     pub(super) fn jpeg(&self, out: &mut dyn Write, tag: u64, bytes: u64, at: Timestamp) -> io::Result<()> {
-        let picture = &self.drawn[self.pick(tag)];
+        let picture = picture(tag);
         let exif = self.exif(at);
         out.write_all(&picture[..2])?;
         segment(out, 0xe1, &exif)?;
@@ -82,7 +84,7 @@ impl Studio {
 
     /// A thumbnail: the picture alone, with a comment that makes it its own.
     pub(super) fn thumbnail(&self, out: &mut dyn Write, tag: u64) -> io::Result<()> {
-        let picture = &self.drawn[self.pick(tag)];
+        let picture = picture(tag);
         out.write_all(&picture[..2])?;
         segment(out, 0xfe, format!("{tag:016x}").as_bytes())?;
         out.write_all(&picture[2..])
@@ -151,10 +153,6 @@ impl Studio {
         self.pad(out, tag, strip)
     }
 
-    fn pick(&self, tag: u64) -> usize {
-        to_usize(tag >> 32) % self.drawn.len()
-    }
-
     fn with_free_box(&self, out: &mut dyn Write, file: &[u8], tag: u64, bytes: u64) -> io::Result<()> {
         out.write_all(file)?;
         let length = to_usize(bytes).saturating_sub(file.len()).max(16);
@@ -204,6 +202,11 @@ fn directory(tiff: &mut Vec<u8>, texts: &[(u16, Vec<u8>)], outer: bool) -> usize
     tiff.extend_from_slice(&[0; 4]);
     tiff.extend_from_slice(&data);
     pointer_at
+}
+
+/// The picture that `tag` stands for.
+fn picture(tag: u64) -> &'static [u8] {
+    &DRAWN[to_usize(tag >> 32) % DRAWN.len()]
 }
 
 /// Draws a picture: a slope between two colours with stripes, different for each.

@@ -92,7 +92,7 @@ const SCENARIOS: &[Scenario] = &[
         )
     },
     // -- reaching the device --
-    scenario("untrusted", "not-trusted", &[], "nobody has tapped Trust, and nobody does", |phone| {
+    scenario("untrusted", "trust-pending", &[], "asked whether to trust, nobody answers", |phone| {
         phone.toml.push(("person", "trusts_after_ms = 0".into()));
     }),
     scenario("trust-pending", "trust-pending", &[], "the Trust dialog is up and stays up", |phone| {
@@ -135,8 +135,10 @@ const SCENARIOS: &[Scenario] = &[
         phone.value("", "BrickState", true);
     }),
     scenario("setup-unfinished", "setup-unfinished", &[], "the setup assistant is still open", |phone| {
-        phone.value("com.apple.purplebuddy", "SetupDone", false);
-        phone.value("com.apple.purplebuddy", "SetupFinishedAllSteps", false);
+        for domain in ["com.apple.purplebuddy", "com.apple.PurpleBuddy"] {
+            phone.value(domain, "SetupDone", false);
+            phone.value(domain, "SetupFinishedAllSteps", false);
+        }
     }),
     scenario("restarting", "restarting-by-itself", &[], "three kernel panics in the last week", |phone| {
         phone.panics = 3;
@@ -152,12 +154,18 @@ const SCENARIOS: &[Scenario] = &[
         waiting(phone, 20);
         phone.status("isBlockedByLowPowerModeKey", true);
     }),
-    scenario("battery-worn", "battery-worn", &[], "the battery holds 71 % of what it held", |phone| {
-        let design = phone.ios.hardware.battery_mah;
-        phone.battery.push(("NominalChargeCapacity", (u64::from(design) * 71 / 100).into()));
-        phone.battery.push(("AppleRawMaxCapacity", (u64::from(design) * 70 / 100).into()));
-        phone.battery.push(("CycleCount", 1140_u64.into()));
-    }),
+    scenario(
+        "battery-worn",
+        "photos-not-copied",
+        &["battery-worn"],
+        "the battery holds 71 % of what it held",
+        |phone| {
+            let design = phone.ios.hardware.battery_mah;
+            phone.battery.push(("NominalChargeCapacity", (u64::from(design) * 71 / 100).into()));
+            phone.battery.push(("AppleRawMaxCapacity", (u64::from(design) * 70 / 100).into()));
+            phone.battery.push(("CycleCount", 1140_u64.into()));
+        },
+    ),
     scenario("hot", "device-hot", &[], "too hot to go on", |phone| {
         waiting(phone, 20);
         phone.battery.push(("Temperature", 4130_u64.into()));
@@ -171,7 +179,6 @@ const SCENARIOS: &[Scenario] = &[
         phone.status("veryLowDiskSpace", true);
     }),
     scenario("device-low", "device-storage-low", &[], "800 MB free on the phone", |phone| {
-        waiting(phone, 20);
         free(phone, 800 << 20);
         phone.status("lowDiskSpace", true);
     }),
@@ -207,9 +214,15 @@ const SCENARIOS: &[Scenario] = &[
     scenario("clock-wrong", "clock-wrong", &[], "the clock is two days behind", |phone| {
         phone.toml.push(("clock", "offset_seconds = -172800".into()));
     }),
-    scenario("managed", "managed-device", &[], "an employer's phone with a profile", |phone| {
-        phone.managed = true;
-    }),
+    scenario(
+        "managed",
+        "photos-not-copied",
+        &["managed-device"],
+        "an employer's phone with a profile",
+        |phone| {
+            phone.managed = true;
+        },
+    ),
     scenario("ios-too-old", "ios-too-old", &[], "iCloud wants a newer iOS", |phone| {
         waiting(phone, 20);
         phone.status("iCloudLibraryClientVersionTooOld", true);
@@ -229,7 +242,6 @@ const SCENARIOS: &[Scenario] = &[
         &[],
         "the storage of the shared library's owner is full",
         |phone| {
-            waiting(phone, 20);
             phone.status("isExceedingSharedLibraryQuota", true);
         },
     ),

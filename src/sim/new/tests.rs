@@ -1,9 +1,227 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::*;
+use crate::diagnosis::FindingId;
+use crate::facts::{Owner, Place, Upload};
+use crate::library;
+
+/// A small phone, quickly made.
+fn small(scenario: &str) -> NewOptions {
+    NewOptions {
+        scenario: scenario.to_owned(),
+        photos: Some(40),
+        media_bytes: Some(300_000),
+        now: "2026-11-22T12:00:00Z".parse().unwrap(),
+        ..NewOptions::default()
+    }
+}
+
+fn make(options: &NewOptions) -> (tempfile::TempDir, Created) {
+    let dir = tempfile::tempdir().unwrap();
+    let created = create(dir.path(), options).unwrap();
+    (dir, created)
+}
+
+/// Every file below `dir`, by its path.
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The library as the agent reads it: from a copy, without the shared memory.
+fn read_library(phone: &Path) -> Result<crate::facts::Library, library::Unreadable> {
+    let copy = tempfile::tempdir().unwrap();
+    for name in [library::DATABASE_NAME, library::WAL_NAME] {
+        let from = phone.join("media/PhotoData").join(name);
+        if from.exists() {
+            std::fs::copy(from, copy.path().join(name)).unwrap();
+        }
+    }
+    library::read_database(copy.path())
+}
 
 #[test]
-fn a_phone_is_made() {
+fn the_same_options_make_the_same_bytes() {
+    let (first, _) = make(&small("demo"));
+    let (second, _) = make(&small("demo"));
+    let names = files(first.path());
+    assert_eq!(names, files(second.path()));
+    for name in &names {
+        let (one, two) = (std::fs::read(first.path().join(name)), std::fs::read(second.path().join(name)));
+        assert_eq!(one.unwrap(), two.unwrap(), "{name}");
+    }
+    let (third, created) = make(&NewOptions { seed: 2, ..small("demo") });
+    let same = names.iter().filter(|name| {
+        let other = std::fs::read(third.path().join(name)).ok();
+        name.ends_with(".HEIC") && std::fs::read(first.path().join(name)).ok() == other
+    });
+    assert_eq!(same.count(), 0, "another seed, other photos");
+    assert_eq!(created.counts.assets, Some(40));
+}
+
+#[test]
+fn the_agent_counts_in_every_scenario_what_was_made() {
+    for scenario in scenarios() {
+        let (dir, created) = make(&NewOptions { photos: Some(32), ..small(scenario.name) });
+        let toml = std::fs::read_to_string(dir.path().join("device.toml")).unwrap();
+        crate::sim::config::Config::parse(&toml).unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+        if scenario.name == "unreadable-library" {
+            assert!(read_library(dir.path()).is_err());
+            continue;
+        }
+        let read = read_library(dir.path()).unwrap();
+        assert_eq!(read.counts, created.counts, "{}", scenario.name);
+        assert_eq!(created.counts.assets, Some(32), "{}", scenario.name);
+        assert!(read.unknown_states.is_empty(), "{}: {:?}", scenario.name, read.unknown_states);
+        assert!(read.gaps.is_empty(), "{}: {:?}", scenario.name, read.gaps);
+    }
+}
+
+#[test]
+fn every_ios_has_a_library_that_the_agent_reads() {
+    for major in phone::Ios::majors() {
+        let (dir, created) = make(&NewOptions { ios: major.to_string(), ..small("demo") });
+        let read = read_library(dir.path()).unwrap();
+        assert_eq!(read.counts, created.counts, "iOS {major}");
+        let without_log = NewOptions { ios: major.to_string(), live_wal: false, ..small("optimised") };
+        let (dir, created) = make(&without_log);
+        assert!(!dir.path().join("media/PhotoData/Photos.sqlite-wal").exists());
+        assert_eq!(read_library(dir.path()).unwrap().counts, created.counts, "iOS {major}");
+    }
+}
+
+#[test]
+fn the_log_holds_what_the_database_alone_does_not() {
+    let (dir, created) = make(&small("demo"));
+    std::fs::remove_file(dir.path().join("media/PhotoData/Photos.sqlite-wal")).unwrap();
+    let read = read_library(dir.path()).unwrap();
+    assert_ne!(read.counts, created.counts);
+    assert_eq!(read.counts.recently_deleted, Some(0));
+}
+
+#[test]
+fn what_the_library_says_is_here_is_here_with_its_size_and_date() {
+    let (dir, _) = make(&small("optimised"));
+    let media = dir.path().join("media");
+    let mut seen = BTreeSet::new();
+    for asset in read_library(dir.path()).unwrap().assets.unwrap() {
+        let original = std::fs::metadata(media.join(&asset.path));
+        let here = asset.owner != Owner::Own
+            || asset
+                .resources
+                .first()
+                .is_none_or(|original| matches!(original.place, Place::HereAndInIcloud | Place::OnlyHere));
+        assert_eq!(original.is_ok(), here, "{}", asset.path);
+        if let (Ok(file), Some(stated)) = (original, asset.resources.first().and_then(|one| one.stated_bytes))
+        {
+            assert_eq!(file.len(), stated, "{}", asset.path);
+            let modified = jiff::Timestamp::try_from(file.modified().unwrap()).unwrap();
+            assert_eq!(modified.as_millisecond(), asset.created.unwrap().as_millisecond(), "{}", asset.path);
+        }
+        assert!(seen.insert(asset.path.clone()), "{} twice", asset.path);
+        let thumbnail = media.join("PhotoData/Thumbnails/V2").join(&asset.path).join("5005.JPG");
+        assert!(thumbnail.exists(), "{}", asset.path);
+    }
+}
+
+#[test]
+fn every_media_file_has_its_date_in_the_list() {
+    let (dir, created) = make(&small("looks-missing"));
+    let listed: BTreeSet<String> = std::fs::read_to_string(dir.path().join("media.times"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let mtime: jiff::Timestamp = line["mtime"].as_str().unwrap().parse().unwrap();
+            let path = line["path"].as_str().unwrap().to_owned();
+            let file = std::fs::metadata(dir.path().join("media").join(&path)).unwrap();
+            assert_eq!(jiff::Timestamp::try_from(file.modified().unwrap()).unwrap(), mtime, "{path}");
+            path
+        })
+        .collect();
+    let there: BTreeSet<String> = files(&dir.path().join("media")).into_iter().collect();
+    assert_eq!(listed, there);
+    assert_eq!(created.media_files, there.len() as u64);
+}
+
+#[test]
+fn the_engines_files_agree_with_the_library() {
+    for scenario in ["healthy", "demo", "uploads-stuck", "optimised", "first-sync"] {
+        let (dir, created) = make(&small(scenario));
+        let photo_data = dir.path().join("media/PhotoData");
+        let status = std::fs::read(photo_data.join("CPL/syncstatus.plist")).unwrap();
+        let (engine, gaps) = library::cpl::sync_status(&status, None).unwrap();
+        assert!(gaps.is_empty(), "{scenario}: {gaps:?}");
+        assert_eq!(engine.cloud_asset_count.unwrap().value, created.counts.uploaded.unwrap(), "{scenario}");
+        let store = rusqlite::Connection::open(photo_data.join("CPL/storage/store.cloudphotodb")).unwrap();
+        let count = |sql| store.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+        let waiting = count("SELECT COUNT(DISTINCT itemIdentifier) FROM outgoingResources");
+        assert_eq!(Some(waiting), created.counts.waiting, "{scenario}");
+        assert_eq!(
+            Some(count("SELECT COUNT(*) FROM quarantinedRecords")),
+            created.counts.failed,
+            "{scenario}"
+        );
+    }
+}
+
+#[test]
+fn stuck_means_long_before_the_last_sync_and_waiting_means_after_it() {
+    let added = |scenario: &str| {
+        let (dir, _) = make(&small(scenario));
+        let assets = read_library(dir.path()).unwrap().assets.unwrap();
+        let status = std::fs::read(dir.path().join("media/PhotoData/CPL/syncstatus.plist")).unwrap();
+        let synced = library::cpl::sync_status(&status, None).unwrap().0.last_sync_date.unwrap().value;
+        let waiting =
+            assets.into_iter().filter(|asset| asset.upload == Upload::Waiting && asset.owner == Owner::Own);
+        waiting.map(|asset| asset.added.unwrap().duration_since(synced).as_hours()).collect::<Vec<_>>()
+    };
+    let (stuck, waiting) = (added("uploads-stuck"), added("uploads-waiting"));
+    assert!(!stuck.is_empty() && stuck.iter().all(|hours| *hours <= -24), "{stuck:?}");
+    assert!(!waiting.is_empty() && waiting.iter().all(|hours| *hours >= 0), "{waiting:?}");
+}
+
+#[test]
+fn scenarios_have_names_of_their_own_and_name_findings_that_exist() {
+    let names: BTreeSet<&str> = scenarios().iter().map(|scenario| scenario.name).collect();
+    assert_eq!(names.len(), scenarios().len());
+    assert_eq!(scenarios()[0].name, "healthy");
+    for scenario in scenarios() {
+        for id in scenario.also.iter().chain([&scenario.first]) {
+            assert!(FindingId::parse(id).is_some(), "{}: {id}", scenario.name);
+        }
+    }
+}
+
+#[test]
+fn the_simulator_opens_what_was_made() {
+    let (dir, created) = make(&small("untrusted"));
+    let device = crate::sim::Device::open(dir.path(), false).unwrap();
+    assert_eq!(device.udid().as_str(), created.udid);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let made =
-        create(dir.path(), &NewOptions { media_bytes: Some(2_000_000), ..NewOptions::default() }).unwrap();
-    assert_eq!(made.counts.assets, Some(120));
+    let refused = |options: NewOptions| create(&dir.path().join("new"), &options).unwrap_err().to_string();
+    assert!(refused(small("no-such")).contains("no-such"));
+    assert!(refused(NewOptions { ios: "12".into(), ..small("healthy") }).contains("12"));
+    assert!(refused(NewOptions { photos: Some(0), ..small("healthy") }).contains('0'));
+    std::fs::write(dir.path().join("there"), "x").unwrap();
+    let error = create(dir.path(), &small("healthy")).unwrap_err();
+    assert!(matches!(error, Error::NotEmpty(_)), "{error}");
+    assert_eq!(files(dir.path()), ["there"]);
 }

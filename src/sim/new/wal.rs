@@ -16,7 +16,7 @@ pub(super) fn resalted(mut log: Vec<u8>, seed: u64) -> Vec<u8> {
     let word = |at: usize| u32::from_be_bytes([log[at], log[at + 1], log[at + 2], log[at + 3]]);
     let frame = FRAME_HEADER_BYTES + usize::try_from(word(8)).unwrap_or(usize::MAX - FRAME_HEADER_BYTES);
     let is_log = word(0) & 0xffff_fffe == 0x377f_0682;
-    if !is_log || (log.len() - HEADER_BYTES) % frame != 0 {
+    if !is_log || !(log.len() - HEADER_BYTES).is_multiple_of(frame) {
         return log;
     }
     let big_endian = word(0) & 1 == 1;
