@@ -56,8 +56,8 @@ pub(super) async fn say<S: AsyncWrite + Unpin>(
         stream.flush().await?;
         return Ok(Said::Whole);
     }
-    // The first piece ends within the length.
-    for piece in [&bytes[..2], &bytes[2..bytes.len() / 2], &bytes[bytes.len() / 2..]] {
+    // The length itself stays whole: libimobiledevice reads it in one go, so no phone can have been cutting it.
+    for piece in [&bytes[..4], &bytes[4..bytes.len() / 2], &bytes[bytes.len() / 2..]] {
         stream.write_all(piece).await?;
         stream.flush().await?;
         tokio::time::sleep(PAUSE).await;
