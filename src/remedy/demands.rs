@@ -114,6 +114,13 @@ impl<'a> Case<'a> {
     }
 }
 
+impl Case<'_> {
+    /// The library and the folders were both read, so that the account means something.
+    pub(super) fn is_accounted(&self) -> bool {
+        self.facts.library.assets.is_some() && self.facts.media.is_some()
+    }
+}
+
 /// The proofs that are about this phone: its backup, also one that lacks rows that matter, and the copies that count.
 pub(super) fn own_proofs<'a>(facts: &Facts, proofs: &Proofs<'a>) -> (Option<&'a BackupProof>, Copies<'a>) {
     let udid = facts.device.as_ref().and_then(|device| Udid::parse(&device.udid));

@@ -157,28 +157,32 @@ impl Verdict {
     /// The verdict on the photos in one sentence that an owner understands.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let reasons: Vec<&Reason> = self.reasons_for(Question::Photos).collect();
         let shout = self.photos.shout();
-        let Some(worst) = reasons.first() else {
-            return format!(
-                "{shout}: every original is in at least two places (this phone, iCloud, the copy on this computer)."
-            );
+        let mut reasons = self.reasons_for(Question::Photos);
+        let said = match self.photos {
+            Answer::Safe => {
+                "every original is in at least two places (this phone, iCloud, the copy on this computer)"
+                    .to_owned()
+            }
+            // The first one is what cannot be told without; the others only follow from it.
+            Answer::CannotTell => reasons.next().map(clause).unwrap_or_default(),
+            Answer::NotSafe => {
+                reasons.filter(|reason| reason.known).map(clause).collect::<Vec<String>>().join("; ")
+            }
         };
-        let mut said: Vec<String> = vec![as_clause(&worst.text)];
-        said.extend(reasons.iter().skip(1).take(2).map(|reason| as_clause(&reason.text)));
-        let tail = match worst.id {
-            ReasonId::OriginalsOnlyHere if worst.text.starts_with("1 ") => " and is not copied yet",
-            ReasonId::OriginalsOnlyHere => " and are not copied yet",
-            _ => "",
-        };
-        said[0].push_str(tail);
-        format!("{shout}: {}.", said.join("; "))
+        format!("{shout}: {said}.")
     }
 }
 
-/// A reason's text without its full stop and, where it is a sentence of its own, still with its capital.
-fn as_clause(text: &str) -> String {
-    text.trim_end_matches('.').to_owned()
+/// A reason as a part of the sentence.
+fn clause(reason: &Reason) -> String {
+    let text = reason.text.trim_end_matches('.');
+    let tail = match reason.id {
+        ReasonId::OriginalsOnlyHere if text.starts_with("1 ") => " and is not copied yet",
+        ReasonId::OriginalsOnlyHere => " and are not copied yet",
+        _ => "",
+    };
+    format!("{text}{tail}")
 }
 
 /// The permission to do one remedy on one phone, resting on exactly these proofs. Only this module makes one, and a

@@ -107,3 +107,6 @@ pub struct Moment {
     /// Since when this phone has been plugged in without a break, if that was seen.
     pub plugged_in_since: Option<Timestamp>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

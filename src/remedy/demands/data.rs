@@ -9,6 +9,10 @@ use crate::remedy::originals::icloud_library_is_there;
 use super::{Blocked, Case};
 
 pub(in crate::remedy) fn in_two_places(case: &Case<'_>) -> Vec<Blocked> {
+    if !case.is_accounted() {
+        let text = "where the originals are cannot be told";
+        return vec![Blocked::unknown(ReasonId::PlaceUnknown, text)];
+    }
     let spread = &case.account.spread;
     let photos = |number| counted(number, "photo", "photos");
     let exist = |number: u64| if number == 1 { "exists" } else { "exist" };
@@ -51,6 +55,10 @@ pub(in crate::remedy) fn in_two_places(case: &Case<'_>) -> Vec<Blocked> {
 }
 
 pub(in crate::remedy) fn every_original_copied(case: &Case<'_>) -> Vec<Blocked> {
+    if !case.is_accounted() {
+        let text = "Whether every original is copied cannot be told.";
+        return vec![Blocked::unknown(FindingId::PhotosNotCopied, text)];
+    }
     let account = &case.account;
     let mut blocked = Vec::new();
     if account.not_copied > 0 || account.files_not_copied > 0 {
@@ -99,6 +107,9 @@ fn only_in_icloud(case: &Case<'_>, assets: u64) -> Vec<Blocked> {
         return Vec::new();
     }
     let mut blocked = not_taken_in(case);
+    if case.facts.library.assets.is_none() {
+        blocked.push(number_unknown());
+    }
     if assets > 0 {
         let originals = counted(assets, "photo", "photos");
         blocked.push(if there == Some(false) {
@@ -121,6 +132,9 @@ fn only_in_icloud(case: &Case<'_>, assets: u64) -> Vec<Blocked> {
 /// For a remedy that deletes the iCloud library: nothing may be only there.
 pub(in crate::remedy) fn none_only_in_icloud(case: &Case<'_>) -> Vec<Blocked> {
     let mut blocked = not_taken_in(case);
+    if case.facts.library.assets.is_none() {
+        blocked.push(number_unknown());
+    }
     let assets = case.account.only_in_icloud_not_adopted;
     if assets > 0 {
         let text = format!(
@@ -130,6 +144,13 @@ pub(in crate::remedy) fn none_only_in_icloud(case: &Case<'_>) -> Vec<Blocked> {
         blocked.push(Blocked::known(FindingId::OriginalsOnlyInIcloud, text));
     }
     blocked
+}
+
+fn number_unknown() -> Blocked {
+    Blocked::unknown(
+        FindingId::OriginalsOnlyInIcloud,
+        "How many originals are only in iCloud cannot be told.",
+    )
 }
 
 /// Assets that are in iCloud and that this phone has not even taken into its library yet: they too are only in iCloud.

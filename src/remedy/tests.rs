@@ -1,0 +1,7 @@
+//! Tests of the gate: the cells of its table one by one, and all of it against an oracle that was written apart.
+
+mod articles;
+mod cells;
+mod oracle;
+mod property;
+pub(crate) mod world;
