@@ -223,3 +223,6 @@ fn is_done(remedy: RemedyId, facts: &Facts, proofs: &Proofs<'_>, moment: &Moment
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::facts::text::{bytes, counted, plain};
 use crate::facts::{Facts, Maybe, value};
 
-use super::FindingId;
 use super::rule::{Found, Rule, no, was_read, yes};
 use super::thresholds::{ICLOUD_BACKUP_STALE, LOCAL_BACKUP_STALE};
+use super::{FindingId, Severity};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { id: FindingId::IcloudBackupOff, judge: icloud_off },
@@ -124,7 +124,9 @@ fn photos_not_copied(facts: &Facts) -> Option<Found> {
         None if !was_read(facts) || facts.gap_of("photo_copy.files_not_copied").is_some() => return None,
         None => "The photos of this phone are not copied to this computer yet.".to_owned(),
     };
-    let found = Found::problem_if(only_here != Some(0), title).on(&copy.files_not_copied);
+    // A phone of which there is no backup at all has its photos in one place less.
+    let unprotected = local_missing(facts).is_some_and(|found| found.severity == Severity::Problem);
+    let found = Found::problem_if(only_here != Some(0) || unprotected, title).on(&copy.files_not_copied);
     let found = found.on(&copy.bytes_not_copied).on(&copy.files_copied);
     Some(match only_here {
         Some(number) if number > 0 => found.on_count("originals_only_here", number),

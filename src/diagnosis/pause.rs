@@ -54,6 +54,7 @@ pub(super) fn system_busy(engine: &Engine) -> bool {
 }
 
 /// Every finding that is a reason to pause, in Apple's order; heat stands in it twice.
+#[cfg(test)]
 pub(super) fn reasons() -> impl Iterator<Item = FindingId> {
     PRECEDENCE.iter().map(|pause| pause.id)
 }

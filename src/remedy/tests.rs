@@ -2,6 +2,7 @@
 
 mod articles;
 mod cells;
+pub(crate) mod observed;
 mod oracle;
 mod property;
 pub(crate) mod world;

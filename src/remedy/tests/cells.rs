@@ -8,7 +8,8 @@ use crate::facts::{Place, Reach, Upload};
 use crate::remedy::gate::{Answer, Question, clear, verdict};
 use crate::remedy::{Accept, Proofs, ReasonId, RemedyId};
 
-use super::world::{Cloud, Disk, Held, LibraryRead, Server, Status, Tape, ToDownload, UDID, Walk, World};
+use super::observed::UDID;
+use super::world::{Cloud, Disk, Held, LibraryRead, Server, Status, Tape, ToDownload, Walk, World};
 use Answer::{CannotTell, NotSafe, Safe};
 
 /// Two photos, here and in iCloud, copied; an encrypted backup of this visit; Find My off; charged.

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use crate::remedy::gate::{Answer, Question, clear, verdict};
 use crate::remedy::{ReasonId, RemedyId};
 
+use super::observed::UDID;
 use super::oracle::{Holds, Line, answer, column, only_backed_up, stay_in_icloud};
-use super::world::{Tape, UDID, World};
+use super::world::{Tape, World};
 
 /// What a gated remedy asks of the table: a column, or only the line under it.
 fn is_open(world: &World, remedy: RemedyId) -> bool {
