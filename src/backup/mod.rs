@@ -4,12 +4,15 @@
 //! counts only when it was proven ([`verify`]), and the one proven before it is not touched until then.
 
 pub mod cipher;
+pub mod harmless;
 pub mod keybag;
 pub mod manifest;
 pub mod mbfile;
+pub mod proof_file;
 pub mod read;
 pub mod record;
 mod secret;
+pub mod vault;
 pub mod verify;
 
 pub use secret::Secret;

@@ -77,15 +77,20 @@ enum Line {
 }
 
 /// A digest as hexadecimal text.
-mod digest_text {
+pub(super) mod digest_text {
     use super::Digest;
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::backup) fn serialize<S: Serializer>(
+        digest: &Digest,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(digest))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    pub(in crate::backup) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Digest, D::Error> {
         let text = String::deserialize(deserializer)?;
         let mut digest = Digest::default();
         hex::decode_to_slice(text, &mut digest).map_err(de::Error::custom)?;
@@ -146,6 +151,19 @@ impl Record {
         record.read(dir, RECORD)?;
         record.read(dir, JOURNAL)?;
         Ok(record)
+    }
+
+    /// The journal tells of files that were put in their place: the backup is half the old one and half the new one.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn journal_has_moves(dir: &Dir) -> io::Result<bool> {
+        let file = match dir.open(JOURNAL) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        let mut lines = BufReader::new(file).split(b'\n');
+        lines.try_fold(false, |found, line| Ok(found || line?.starts_with(b"{\"moved\"")))
     }
 
     fn read(&mut self, dir: &Dir, name: &str) -> io::Result<()> {
