@@ -49,8 +49,8 @@ pub enum Error {
     WrongPassword,
 }
 
-fn damaged(file: &'static str, what: impl ToString) -> Error {
-    Error::Damaged { file, what: what.to_string() }
+fn damaged(file: &'static str, what: impl Into<Box<dyn std::error::Error>>) -> Error {
+    Error::Damaged { file, what: what.into().to_string() }
 }
 
 /// Opens a regular file of a backup without following a link.

@@ -3,6 +3,7 @@
 //! A backup here has the iTunes format that other tools read, and beside it our own record of what was received. It
 //! counts only when it was proven ([`verify`]), and the one proven before it is not touched until then.
 
+mod check;
 pub mod cipher;
 pub mod harmless;
 pub mod keybag;

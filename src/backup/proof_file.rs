@@ -137,7 +137,7 @@ impl ProofFile {
         let reader = BufReader::new(dir.open(PROOF).ok()?);
         let mut lines =
             reader.lines().map(|line| line.ok().and_then(|line| serde_json::from_str(&line).ok()));
-        let Some(Line::Header(header)) = lines.next()?.filter(|_| true) else { return None };
+        let Some(Line::Header(header)) = lines.next()? else { return None };
         if header.schema != SCHEMA {
             return None;
         }
@@ -148,7 +148,7 @@ impl ProofFile {
                 _ if ended => return None,
                 Line::Header(_) => return None,
                 Line::File { file, size, mtime_ns } => {
-                    drop(whole.files.insert(file, Stat { size, mtime_ns }))
+                    whole.files.insert(file, Stat { size, mtime_ns });
                 }
                 Line::Media { media, file, size, mtime_s, sha256, whole: is_whole } => {
                     let sha256 = match sha256.map(hex::decode) {

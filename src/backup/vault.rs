@@ -264,7 +264,7 @@ impl Vault {
         let there = current.is_some();
         match (proof(current), proof(staging)) {
             // Proven and not in its place yet.
-            (Some(last), Some(new)) if new.made_at > last.made_at => self.exchange()?,
+            (Some(last), Some(new)) if new.proven_at > last.proven_at => self.exchange()?,
             (None, Some(_)) if !there => self.exchange()?,
             // In its place already; the old one was on its way to history.
             (Some(_), Some(_)) => self.retire(STAGING)?,

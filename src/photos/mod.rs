@@ -18,7 +18,7 @@ mod store;
 mod tests;
 pub mod verify;
 mod walk;
-mod whole;
+pub(crate) mod whole;
 
 pub use manifest::{Entry, Source};
 pub use plan::{Item, Plan};

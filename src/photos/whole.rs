@@ -19,7 +19,7 @@ const CHECKED: [&str; 14] =
     ["jpg", "jpeg", "heic", "heif", "hif", "avif", "mov", "mp4", "m4v", "png", "dng", "gif", "webp", "aae"];
 
 /// True for a file that is whole, also for one of a kind without a check. `name` is only asked for its extension.
-pub(super) fn is_whole(file: &File, name: &str) -> io::Result<bool> {
+pub(crate) fn is_whole(file: &File, name: &str) -> io::Result<bool> {
     let bytes = Bytes { file, size: file.metadata()?.len() };
     let mut head = [0; 12];
     let there = bytes.read_some(&mut head, 0)?;

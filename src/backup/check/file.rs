@@ -1,0 +1,159 @@
+//! One file: its bytes on the disk against what was received, and what is inside it.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::sync::atomic::Ordering;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::super::cipher::{Decrypting, Padding};
+use super::super::keybag::Keys;
+use super::super::manifest::{open_plain, unlinked};
+use super::super::proof_file::Stat;
+use super::super::verify::ProvenMedia;
+use super::{Job, JobRow, Subject, Watch};
+use crate::mobilebackup2::ledger::Digest;
+use crate::photos::whole::is_whole;
+
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// What reading a file gave.
+pub(super) struct Read {
+    pub(super) stat: Stat,
+    pub(super) media: Option<ProvenMedia>,
+    pub(super) damage: Option<String>,
+    pub(super) note: Option<String>,
+}
+
+/// Reads a file again, or trusts an earlier proof where the file stands as it stood then.
+pub(super) fn read(subject: &Subject, keys: Option<&Keys>, job: &Job, watch: &Watch) -> io::Result<Read> {
+    let file = open_plain(&subject.own, &job.stored).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), "it is missing"),
+        _ => error,
+    })?;
+    let stat = Stat::of(&file)?;
+    let read = match proven_before(subject, job, stat) {
+        Some(read) => read,
+        None => read_anew(subject, keys, job, &file, stat, watch)?,
+    };
+    watch.items.fetch_add(1, Ordering::Relaxed);
+    Ok(read)
+}
+
+/// What the earlier proof said of this file, if it still stands as it did.
+fn proven_before(subject: &Subject, job: &Job, stat: Stat) -> Option<Read> {
+    let before = subject.before.as_ref()?;
+    if before.files.get(&job.stored) != Some(&stat) || stat.size != job.known.bytes {
+        return None;
+    }
+    let media = match job.row.as_ref().and_then(|row| row.media.as_ref()) {
+        None => None,
+        Some(path) => Some(before.media.get(path).filter(|(stored, _)| *stored == job.stored)?.1.clone()),
+    };
+    Some(Read { stat, media, damage: None, note: None })
+}
+
+fn read_anew(
+    subject: &Subject,
+    keys: Option<&Keys>,
+    job: &Job,
+    file: &File,
+    stat: Stat,
+    watch: &Watch,
+) -> io::Result<Read> {
+    let mut raw = Hashing { file, sha256: Context::new(&SHA256), bytes: 0, watch };
+    let inside = match (keys, &job.row) {
+        (Some(keys), Some(row)) => Some(decrypt(subject, keys, row, &mut raw)),
+        _ => None,
+    };
+    // Also what decrypting left unread, and the whole of a plain file.
+    let mut piece = vec![0; PIECE_BYTES];
+    while raw.read(&mut piece)? > 0 {}
+    let sha256: Digest = raw.sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+    let mut read = Read { stat, media: None, damage: None, note: None };
+    if raw.bytes != job.known.bytes {
+        read.damage = Some(format!("it has {} bytes, {} were received", raw.bytes, job.known.bytes));
+        return Ok(read);
+    }
+    if sha256 != job.known.sha256 {
+        read.damage = Some("its content is not what was received".into());
+        return Ok(read);
+    }
+    let Some(row) = &job.row else { return Ok(read) };
+    let content = match inside {
+        Some(Ok(content)) => content,
+        Some(Err(error)) => {
+            read.damage = Some(format!("it does not decrypt: {error}"));
+            return Ok(read);
+        }
+        None => Inside { bytes: raw.bytes, sha256, whole: row.media.is_none() || is_whole(file, &row.name)? },
+    };
+    if content.bytes != row.file.size {
+        read.note = Some(format!("the manifest says {} bytes, it has {}", row.file.size, content.bytes));
+    }
+    read.media = row.media.as_ref().map(|_| ProvenMedia {
+        size: content.bytes,
+        mtime_s: row.file.last_modified,
+        sha256: Some(content.sha256),
+        whole: content.whole,
+    });
+    Ok(read)
+}
+
+/// What is inside an encrypted file.
+struct Inside {
+    bytes: u64,
+    sha256: Digest,
+    whole: bool,
+}
+
+fn decrypt(subject: &Subject, keys: &Keys, row: &JobRow, raw: &mut Hashing<'_>) -> io::Result<Inside> {
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut sha256 = Context::new(&SHA256);
+    let mut bytes = 0;
+    // A photo's structure is read from a copy in the clear, which has no name and is gone at once.
+    let mut clear = row.media.as_ref().map(|_| unlinked(&subject.root)).transpose()?;
+    if let Some(wrapped) = &row.file.encryption_key {
+        let key = keys.unwrap(wrapped).map_err(invalid)?;
+        let mut plain = Decrypting::new(raw, &key, Padding::Required)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let read = plain.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            sha256.update(&piece[..read]);
+            bytes += read as u64;
+            if let Some(clear) = &mut clear {
+                clear.write_all(&piece[..read])?;
+            }
+        }
+    } else if raw.file.metadata()?.len() > 0 {
+        return Err(invalid("it has no key"));
+    }
+    let whole = clear.as_ref().map_or(Ok(true), |clear| is_whole(clear, &row.name))?;
+    let sha256 = sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+    Ok(Inside { bytes, sha256, whole })
+}
+
+/// Hashes what is read, counts it, and stops when that is wished.
+struct Hashing<'a> {
+    file: &'a File,
+    sha256: Context,
+    bytes: u64,
+    watch: &'a Watch,
+}
+
+impl io::Read for Hashing<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.watch.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("stopped"));
+        }
+        let mut file = self.file;
+        let read = file.read(out)?;
+        self.sha256.update(&out[..read]);
+        self.bytes += read as u64;
+        self.watch.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
