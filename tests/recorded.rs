@@ -15,7 +15,7 @@ use plist::{Dictionary, Value};
 /// A recorded file, or a printed line that it was not there.
 fn recorded(name: &str) -> Option<Vec<u8>> {
     let Some(fixtures) = std::env::var_os("IDEVICE_FIX_FIXTURES") else {
-        println!("skipped {name}: IDEVICE_FIX_FIXTURES names no folder");
+        eprintln!("skipped {name}: IDEVICE_FIX_FIXTURES names no folder");
         return None;
     };
     let path = PathBuf::from(fixtures).join("wire/appium").join(name);

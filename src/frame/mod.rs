@@ -116,7 +116,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
         Encoding::Binary => Value::from_reader(Cursor::new(bytes)),
         Encoding::Xml => Value::from_reader_xml(Cursor::new(bytes)),
     };
-    parsed.map_err(|error| Error::malformed(error.to_string()))
+    parsed.map_err(|error| Error::malformed(error.to_string().escape_debug().to_string()))
 }
 
 /// As XML, indented with tabs as phones do it.

@@ -1,3 +1,5 @@
+//! What frames must survive: nesting, shared references, damage, cuts, and a guard between them and a careless reader.
+
 use plist::{Dictionary, Value};
 
 use super::*;

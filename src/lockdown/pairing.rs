@@ -159,7 +159,7 @@ pub async fn establish(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Session, NotReached> {
-    let mut wish = Wish { phone, stale: None, candidate: None, connection: None, breaks: 0 };
+    let mut wish = Wish { phone, stale: None, candidate: None, connection: None };
     let mut bell = Bell { observer, began: Instant::now(), wait, rung: None };
     loop {
         let step = tokio::select! {
@@ -224,8 +224,6 @@ struct Wish<'a> {
     candidate: Option<PairRecord>,
     /// The connection over which we ask.
     connection: Option<Connection>,
-    /// How often in a row it broke.
-    breaks: u32,
 }
 
 impl Wish<'_> {
@@ -254,19 +252,14 @@ impl Wish<'_> {
 
     /// A connection that breaks while a person thinks is opened again; one that keeps breaking is an error.
     async fn ask_unless_broken(&mut self, observer: &dyn Observer) -> Result<Attempt, Error> {
-        let asked = self.ask(observer).await;
-        match asked.or_else(|error| Obstacle::of_error(error).map(Attempt::Not)) {
-            Err(error) if error.is_lost_connection() && self.breaks < BREAKS_MAX => {
-                self.breaks += 1;
-                self.connection = None;
-                Ok(Attempt::Not(Obstacle::Pending))
+        for _ in 0..BREAKS_MAX {
+            match self.ask(observer).await {
+                Err(error) if error.is_lost_connection() => self.connection = None,
+                asked => return asked.or_else(|error| Obstacle::of_error(error).map(Attempt::Not)),
             }
-            Err(error) => Err(error),
-            Ok(attempt) => {
-                self.breaks = 0;
-                Ok(attempt)
-            }
+            tokio::time::sleep(POLL).await;
         }
+        self.ask(observer).await.or_else(|error| Obstacle::of_error(error).map(Attempt::Not))
     }
 
     async fn ask(&mut self, observer: &dyn Observer) -> Result<Attempt, Error> {

@@ -1,3 +1,5 @@
+//! Both sides of TLS against each other: the right device, an impostor, a stranger, and records of other hosts.
+
 use rcgen::KeyPair;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;

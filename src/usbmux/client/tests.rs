@@ -1,3 +1,5 @@
+//! The client against our own server, and against answers outside of the protocol.
+
 use tokio::net::UnixListener;
 
 use super::super::server::tests::Served;
