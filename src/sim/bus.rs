@@ -3,7 +3,7 @@
 //! Plugs phones in and out, tells who listens, keeps the host's pair records, and connects ports: lockdown's own, and
 //! those that lockdown opens for a service, each good for one connection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,17 +15,17 @@ use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::config::{Lock, Speed};
 use super::device::{Departure, Device};
+use super::host_records::Records;
 use super::link::Cable;
 use super::lockdownd::Lockdownd;
 use super::pipe::{self, Line};
 use super::service::Service;
 use super::timer;
+use crate::lockdown;
 use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
-use crate::{durable, lockdown};
 
 /// A phone that left comes back after this.
 pub const AWAY: Duration = Duration::from_secs(2);
@@ -40,10 +40,6 @@ const PORT_WAITS: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 512;
 /// A service may go on for so long after its host has left, to take in what was sent.
 const AFTER_HOST_LEFT: Duration = Duration::from_secs(5);
-/// The file with the host's own id, beside the pair records.
-const BUID_FILE: &str = "SystemConfiguration.plist";
-/// The longest pair record that is kept.
-const RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// A muxer with simulated phones. Clones share the bus.
 #[derive(Debug, Clone)]
@@ -89,7 +85,7 @@ impl Bus {
     /// A bus with `devices` plugged in, whose pair records are files in `records`, as usbmuxd keeps them.
     #[must_use]
     pub fn with_records(devices: Vec<Arc<Device>>, records: Dir) -> Self {
-        Self::with(devices, Records { dir: Some(records), ..Records::default() })
+        Self::with(devices, Records::in_folder(records))
     }
 
     fn with(devices: Vec<Arc<Device>>, records: Records) -> Self {
@@ -282,93 +278,6 @@ impl Ports {
         let (since, waiting) = open.remove(&port)?;
         (since.elapsed() < PORT_WAITS).then_some(waiting)
     }
-}
-
-/// The host's pair records: in memory, or files beside each other.
-#[derive(Default)]
-struct Records {
-    dir: Option<Dir>,
-    kept: Mutex<BTreeMap<Udid, Vec<u8>>>,
-    buid: Mutex<Option<String>>,
-}
-
-/// Pair records hold private keys.
-impl std::fmt::Debug for Records {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Records").field("dir", &self.dir).finish_non_exhaustive()
-    }
-}
-
-impl Records {
-    fn buid(&self) -> io::Result<String> {
-        let mut known = self.buid.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buid) = &*known {
-            return Ok(buid.clone());
-        }
-        let fresh = Uuid::new_v4().to_string().to_uppercase();
-        let buid = match &self.dir {
-            None => fresh,
-            Some(dir) => kept_buid(dir, fresh)?,
-        };
-        *known = Some(buid.clone());
-        Ok(buid)
-    }
-
-    fn read(&self, udid: &Udid) -> io::Result<Option<Vec<u8>>> {
-        let Some(dir) = &self.dir else {
-            return Ok(self.kept().get(udid).cloned());
-        };
-        match dir.read(file_name(udid)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some),
-        }
-    }
-
-    fn save(&self, udid: &Udid, record: &[u8]) -> io::Result<()> {
-        if record.len() > RECORD_BYTES_MAX {
-            return Err(io::Error::other("a pair record of more than 64 KiB"));
-        }
-        match &self.dir {
-            Some(dir) => durable::replace_bytes(dir, &file_name(udid), 0o600, record),
-            None => {
-                self.kept().insert(udid.clone(), record.to_vec());
-                Ok(())
-            }
-        }
-    }
-
-    fn delete(&self, udid: &Udid) -> io::Result<()> {
-        let Some(dir) = &self.dir else {
-            self.kept().remove(udid);
-            return Ok(());
-        };
-        match dir.remove_file(file_name(udid)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<Udid, Vec<u8>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn file_name(udid: &Udid) -> String {
-    format!("{udid}.plist")
-}
-
-fn kept_buid(dir: &Dir, fresh: String) -> io::Result<String> {
-    let kept = dir.read(BUID_FILE).ok().and_then(|bytes| plist::from_bytes::<plist::Dictionary>(&bytes).ok());
-    let kept =
-        kept.and_then(|kept| kept.get("SystemBUID").and_then(plist::Value::as_string).map(str::to_owned));
-    if let Some(buid) = kept {
-        return Ok(buid);
-    }
-    let mut dictionary = plist::Dictionary::new();
-    dictionary.insert("SystemBUID".to_owned(), fresh.as_str().into());
-    let bytes = crate::frame::to_xml(&plist::Value::Dictionary(dictionary));
-    durable::replace_bytes(dir, BUID_FILE, 0o600, &bytes)?;
-    Ok(fresh)
 }
 
 fn broken(request: &'static str) -> impl Fn(io::Error) -> Error {

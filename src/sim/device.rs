@@ -14,7 +14,7 @@ use jiff::{Span, Timestamp};
 use plist::{Dictionary, Value};
 use tokio::sync::{broadcast, watch};
 
-use super::config::{At, Config, FaultKind, Lock, Watched};
+use super::config::{At, Config, FaultKind, Lock};
 use super::faults::{Amount, Counters};
 use super::folder::{self, Folder};
 use super::temper::Traits;
@@ -23,15 +23,12 @@ use super::tree::Tree;
 use super::trust::Trusts;
 use super::values::Values;
 use super::version::IosVersion;
+use super::watched::Watched;
 use super::{FolderError, healthy};
 use crate::usbmux::Udid;
 
 /// Notifications that a slow observer may lag behind before it misses some.
 const NOTIFICATIONS_KEPT: usize = 1024;
-/// The file of `state/` with a backup password that was changed over the wire.
-const PASSWORD_FILE: &str = "backup.plist";
-/// The domain that says whether backups are encrypted.
-const BACKUP_DOMAIN: &str = "com.apple.mobile.backup";
 
 /// How a phone leaves the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +49,14 @@ pub struct Device {
     version: IosVersion,
     folder: Folder,
     config: Watched,
-    values: Mutex<Values>,
+    pub(super) values: Mutex<Values>,
     times: Mutex<BTreeMap<String, Times>>,
     withheld: super::afc::Withheld,
     ioregistry: Dictionary,
     profiles: Dictionary,
     apps: Vec<Dictionary>,
     faults: Counters,
-    lock: watch::Sender<Lock>,
+    pub(super) lock: watch::Sender<Lock>,
     /// What `device.toml` said of the lock when it was last applied.
     lock_told: Mutex<Lock>,
     pub(super) unlock_wanted: AtomicBool,
@@ -227,78 +224,6 @@ impl Device {
     /// What writing gave.
     pub fn write_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         folder::write_state(&self.folder.state, name, bytes)
-    }
-
-    // -- lockdown's values --
-
-    /// A lockdown value as a paired host reads it. The null domain is `""`.
-    #[must_use]
-    pub fn value(&self, domain: &str, key: &str) -> Option<Value> {
-        if let Some(value) = self.live_value(domain, key) {
-            return Some(value);
-        }
-        lock(&self.values).value(domain, key).cloned()
-    }
-
-    /// A string of the null domain, such as `ProductType`.
-    #[must_use]
-    pub fn string(&self, key: &str) -> Option<String> {
-        self.value("", key).and_then(Value::into_string)
-    }
-
-    /// A whole lockdown domain as a paired host reads it.
-    #[must_use]
-    pub fn domain(&self, domain: &str) -> Dictionary {
-        let mut values = lock(&self.values).domain(domain);
-        for key in ["TimeIntervalSince1970", "PasswordProtected", "WillEncrypt"] {
-            if let Some(value) = self.live_value(domain, key) {
-                values.insert(key.to_owned(), value);
-            }
-        }
-        values
-    }
-
-    /// Sets a lockdown value or removes it, until the device is closed.
-    pub fn set_value(&self, domain: &str, key: &str, value: Option<Value>) {
-        lock(&self.values).set(domain, key, value);
-    }
-
-    /// Values that follow from the phone's state rather than from a file.
-    fn live_value(&self, domain: &str, key: &str) -> Option<Value> {
-        match (domain, key) {
-            ("", "TimeIntervalSince1970") if !lock(&self.values).states(key) => {
-                Some(Value::Real(self.clock().as_nanosecond() as f64 / 1e9))
-            }
-            ("", "PasswordProtected") if *self.lock.borrow() != Lock::Unlocked => Some(Value::Boolean(true)),
-            (BACKUP_DOMAIN, "WillEncrypt") if self.backup_password().is_some() => Some(Value::Boolean(true)),
-            _ => None,
-        }
-    }
-
-    /// The password that encrypts backups: the one set over the wire, else the one of `device.toml`.
-    #[must_use]
-    pub fn backup_password(&self) -> Option<String> {
-        let changed = self.read_state(PASSWORD_FILE).ok().flatten();
-        let changed = changed.and_then(|bytes| plist::from_bytes::<Dictionary>(&bytes).ok());
-        match changed {
-            Some(state) => state.get("Password").and_then(Value::as_string).map(str::to_owned),
-            None => self.config().backup.password.clone(),
-        }
-    }
-
-    /// Sets or removes the password that encrypts backups.
-    ///
-    /// # Errors
-    /// What remembering it gave.
-    pub fn set_backup_password(&self, password: Option<&str>) -> io::Result<()> {
-        let mut state = Dictionary::new();
-        state.extend(password.map(|password| ("Password".to_owned(), Value::from(password))));
-        let mut bytes = Vec::new();
-        plist::to_writer_binary(&mut bytes, &state).map_err(io::Error::other)?;
-        self.write_state(PASSWORD_FILE, &bytes)?;
-        self.set_value(BACKUP_DOMAIN, "WillEncrypt", Some(Value::Boolean(password.is_some())));
-        self.post_notification("com.apple.mobile.backup.domain_changed");
-        Ok(())
     }
 
     // -- screen, clock, notifications, faults --

@@ -17,6 +17,7 @@ mod diagnostics_relay;
 pub mod faults;
 mod folder;
 mod healthy;
+mod host_records;
 mod mobilebackup2;
 pub mod new;
 mod installation_proxy;
@@ -38,6 +39,7 @@ pub mod tree;
 mod trust;
 mod values;
 pub mod version;
+mod watched;
 
 pub use bus::{AWAY, Bus};
 pub use device::{Departure, Device};

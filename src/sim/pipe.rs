@@ -16,6 +16,8 @@ use super::timer;
 
 /// A task is woken this much before its bytes are due at most, for the time that waking took of late.
 const LEAD_MAX: Duration = Duration::from_micros(200);
+/// So shortly before its bytes are due, a task looks again and again: going to sleep takes longer.
+const NEAR: Duration = Duration::from_micros(60);
 /// Bytes that are due within this are there: the clock is read sooner than they can be used.
 const EARLY: Duration = Duration::from_micros(10);
 
@@ -45,6 +47,8 @@ struct State {
     hung_up: Option<Waker>,
     /// The timer that was set last.
     timer: Option<Set>,
+    /// The writer has bytes and found no room.
+    crowded: bool,
     /// How long after its time a task was seen to run, on average.
     lead: Duration,
 }
@@ -82,6 +86,10 @@ impl State {
         let set = self.timer.as_ref().filter(|set| set.due == due && set.wakes.will_wake(waker));
         let rings = match set {
             // Woken a little too soon.
+            Some(set) if now >= set.rings && due.saturating_duration_since(now) <= NEAR => {
+                waker.wake_by_ref();
+                return;
+            }
             Some(set) if now >= set.rings => due,
             Some(_) => return,
             None => due.checked_sub(self.lead).unwrap_or(due),
@@ -141,16 +149,18 @@ impl Lane {
         }
         let room = Terms::room(terms).saturating_sub(state.bytes.len());
         if room == 0 && !buf.is_empty() {
+            state.crowded = true;
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        let waited = std::mem::take(&mut state.crowded);
         let mut n = room.min(buf.len());
         match terms {
             None if state.coming.is_empty() => state.there += n,
             None => state.coming.push_back((Instant::now(), n)),
             Some(terms) => {
                 n = n.min(TURN);
-                state.coming.push_back((self.cable.send(self.way, terms, n), n));
+                state.coming.push_back((self.cable.send(self.way, terms, n, waited), n));
             }
         }
         state.bytes.extend_from_slice(&buf[..n]);

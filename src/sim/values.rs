@@ -4,16 +4,26 @@
 //! default one whole.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::{MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
 use plist::{Dictionary, Value};
 
+use super::config::Lock;
+use super::device::Device;
 use super::folder::Folder;
 use super::{FolderError, healthy};
+use crate::frame::{self, Limits};
 use crate::usbmux::Udid;
 
 /// The file of the folder.
 pub(super) const FILE: &str = "lockdown.plist";
+
+/// The file of `state/` with a backup password that was changed over the wire.
+const PASSWORD_FILE: &str = "backup.plist";
+/// The domain that says whether backups are encrypted.
+const BACKUP_DOMAIN: &str = "com.apple.mobile.backup";
 
 /// See the module.
 #[derive(Debug)]
@@ -89,6 +99,80 @@ fn udid(null: &Dictionary, seed: [u8; 8]) -> Result<Udid, String> {
     Udid::parse(&text).ok_or_else(|| {
         format!("`UniqueDeviceID` {text:?} is no UDID: want 24 to 40 hexadecimal digits and hyphens")
     })
+}
+
+impl Device {
+    /// A lockdown value as a paired host reads it. The null domain is `""`.
+    #[must_use]
+    pub fn value(&self, domain: &str, key: &str) -> Option<Value> {
+        if let Some(value) = self.live_value(domain, key) {
+            return Some(value);
+        }
+        self.values().value(domain, key).cloned()
+    }
+
+    /// A string of the null domain, such as `ProductType`.
+    #[must_use]
+    pub fn string(&self, key: &str) -> Option<String> {
+        self.value("", key).and_then(Value::into_string)
+    }
+
+    /// A whole lockdown domain as a paired host reads it.
+    #[must_use]
+    pub fn domain(&self, domain: &str) -> Dictionary {
+        let mut values = self.values().domain(domain);
+        for key in ["TimeIntervalSince1970", "PasswordProtected", "WillEncrypt"] {
+            if let Some(value) = self.live_value(domain, key) {
+                values.insert(key.to_owned(), value);
+            }
+        }
+        values
+    }
+
+    /// Sets a lockdown value or removes it, until the device is closed.
+    pub fn set_value(&self, domain: &str, key: &str, value: Option<Value>) {
+        self.values().set(domain, key, value);
+    }
+
+    /// Values that follow from the phone's state rather than from a file.
+    fn live_value(&self, domain: &str, key: &str) -> Option<Value> {
+        match (domain, key) {
+            ("", "TimeIntervalSince1970") if !self.values().states(key) => {
+                Some(Value::Real(self.clock().as_nanosecond() as f64 / 1e9))
+            }
+            ("", "PasswordProtected") if *self.lock.borrow() != Lock::Unlocked => Some(Value::Boolean(true)),
+            (BACKUP_DOMAIN, "WillEncrypt") if self.backup_password().is_some() => Some(Value::Boolean(true)),
+            _ => None,
+        }
+    }
+
+    /// The password that encrypts backups: the one set over the wire, else the one of `device.toml`.
+    #[must_use]
+    pub fn backup_password(&self) -> Option<String> {
+        let changed = self.read_state(PASSWORD_FILE).ok().flatten();
+        let changed = changed.and_then(|bytes| frame::parse(&bytes, &Limits::FILE).ok()?.into_dictionary());
+        match changed {
+            Some(state) => state.get("Password").and_then(Value::as_string).map(str::to_owned),
+            None => self.config().backup.password.clone(),
+        }
+    }
+
+    /// Sets or removes the password that encrypts backups.
+    ///
+    /// # Errors
+    /// What remembering it gave.
+    pub fn set_backup_password(&self, password: Option<&str>) -> io::Result<()> {
+        let mut state = Dictionary::new();
+        state.extend(password.map(|password| ("Password".to_owned(), Value::from(password))));
+        self.write_state(PASSWORD_FILE, &frame::to_binary(&Value::Dictionary(state)))?;
+        self.set_value(BACKUP_DOMAIN, "WillEncrypt", Some(Value::Boolean(password.is_some())));
+        self.post_notification("com.apple.mobile.backup.domain_changed");
+        Ok(())
+    }
+
+    fn values(&self) -> MutexGuard<'_, Values> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
