@@ -1,10 +1,10 @@
 //! Copies what a plan names: many files in flight, each exact, all durable in batches, and a clean end whatever happens.
 //!
 //! What the phone refuses is listed and the rest goes on. When the connection dies, a new one goes on where the old one
-//! ended, asking one thing at a time if several were in flight; a file that ends the connection twice by itself is
-//! listed like a refused one.
+//! ended, asking one thing at a time if several were in flight; a file that by itself ends two connections is listed like
+//! a refused one, provided that the others can be copied.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ const FILES_AT_ONCE: usize = 24;
 
 /// New connections after one has died, in one pull.
 const REDIALS_MAX: usize = 8;
+
+/// Connections one after the other that brought not one file: then the phone is at fault, not a file.
+const FRUITLESS_MAX: usize = 3;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -170,8 +173,10 @@ struct Run<'a> {
     received_files: u64,
     /// Places in the plan that are neither received nor refused.
     remaining: BTreeSet<usize>,
-    /// How often the connection died while only this place was worked on.
-    died_alone: HashMap<usize, u32>,
+    /// Places at which the connection died while nothing else was worked on: tried again when all others are done.
+    deferred: BTreeSet<usize>,
+    /// Places at which it died a second time. Refused, if others can be copied meanwhile.
+    suspects: BTreeMap<usize, String>,
     refused: Vec<Refused>,
     told: (u64, u64),
 }
@@ -198,7 +203,8 @@ impl<'a> Run<'a> {
             until,
             received_files: 0,
             remaining: (0..plan.items.len()).collect(),
-            died_alone: HashMap::new(),
+            deferred: BTreeSet::new(),
+            suspects: BTreeMap::new(),
             refused: Vec::new(),
             told: (0, 0),
         };
@@ -216,26 +222,28 @@ impl<'a> Run<'a> {
         dial: &dyn Dial,
         settings: &Settings,
     ) -> Result<Ended, Option<afc::Error>> {
-        let mut redials = 0;
-        while !self.remaining.is_empty() {
-            let (trusted, left) = (settings.pacing.ceiling(), self.remaining.len());
+        let (mut redials, mut fruitless) = (0, 0);
+        while self.remaining.len() > self.suspects.len() {
+            let (trusted, files) = (settings.pacing.ceiling(), self.received_files);
             let afc = tokio::select! {
                 dialled = Afc::dial(dial, settings.clone()) => dialled.map_err(Some)?,
                 () = self.cancel.cancelled() => return Ok(Ended::Cancelled),
             };
             let error = match self.work(gear, &afc, trusted).await {
+                Stop::Ended(Ended::Complete) => break,
                 Stop::Ended(ended) => return Ok(ended),
                 Stop::Disk => return Err(None),
                 Stop::Broken(error) => error,
             };
-            let learned = settings.pacing.ceiling() < trusted || self.remaining.len() < left;
-            // The first death of a lone file is worth another try; the second lists it, which is progress.
-            let suspicious = trusted == 1 && self.died_alone.values().any(|deaths| *deaths == 1);
-            if redials == REDIALS_MAX || !(learned || suspicious) {
+            fruitless = if self.received_files > files { 0 } else { fruitless + 1 };
+            if redials == REDIALS_MAX || fruitless == FRUITLESS_MAX {
                 return Err(Some(error));
             }
             redials += 1;
             self.observer.event(Event::Note(format!("{error}; trying a new connection")));
+        }
+        for (place, why) in std::mem::take(&mut self.suspects) {
+            self.give_up(place, format!("the connection ends whenever it is read: {why}"));
         }
         Ok(Ended::Complete)
     }
@@ -245,7 +253,7 @@ impl<'a> Run<'a> {
         let at_once = if trusted == 1 { 1 } else { FILES_AT_ONCE };
         let plan = self.plan;
         let fetch = Fetch { afc, sink: &gear.sink, committer: &gear.committer, received: &gear.received };
-        let mut queue: VecDeque<usize> = self.remaining.iter().copied().collect();
+        let mut queue = self.queue();
         let mut tick = tokio::time::interval(TELL_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lanes = FuturesUnordered::new();
@@ -273,25 +281,34 @@ impl<'a> Run<'a> {
                         self.remaining.remove(&place);
                         self.received_files += 1;
                     }
-                    Some((place, Fetched::Refused(why))) => {
-                        self.remaining.remove(&place);
-                        self.refuse(plan.items[place].file.path.clone(), why);
-                    }
+                    Some((place, Fetched::Refused(why))) => self.give_up(place, why),
                 },
             }
         }
     }
 
-    /// A file that ends the connection again and again is listed, so that the others can be copied.
+    /// What is left, in the plan's order; files that ended a connection come last, those that did so twice not at all.
+    fn queue(&self) -> VecDeque<usize> {
+        let first = self.remaining.iter().filter(|place| !self.deferred.contains(place));
+        let last = self
+            .deferred
+            .iter()
+            .filter(|place| self.remaining.contains(place) && !self.suspects.contains_key(place));
+        first.chain(last).copied().collect()
+    }
+
+    /// The connection died while only this place was worked on.
     fn died_alone(&mut self, place: usize, error: &afc::Error) {
-        let deaths = self.died_alone.entry(place).or_default();
-        *deaths += 1;
-        if *deaths > 1 {
-            self.remaining.remove(&place);
+        if !self.deferred.insert(place) {
             let why = error.broken().map_or_else(String::new, ToString::to_string);
-            let path = self.plan.items[place].file.path.clone();
-            self.refuse(path, format!("the connection ends whenever it is read: {why}"));
+            self.suspects.insert(place, why);
         }
+    }
+
+    /// This place is not tried again.
+    fn give_up(&mut self, place: usize, why: String) {
+        self.remaining.remove(&place);
+        self.refuse(self.plan.items[place].file.path.clone(), why);
     }
 
     fn refuse(&mut self, path: String, reason: String) {

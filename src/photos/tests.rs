@@ -38,7 +38,12 @@ fn udid() -> Udid {
 }
 
 fn file(path: &str, size: usize) -> MediaFile {
-    MediaFile { path: path.to_owned(), size: size as u64, mtime_ns: 1_700_000_000_250_000_000, birthtime_ns: 7 }
+    MediaFile {
+        path: path.to_owned(),
+        size: size as u64,
+        mtime_ns: 1_700_000_000_250_000_000,
+        birthtime_ns: 7,
+    }
 }
 
 fn take(store: &Store, path: &str, content: &[u8]) -> Result<Taken, Error> {
@@ -98,11 +103,14 @@ async fn damage_is_named_and_the_next_plan_copies_again() {
     let proven = proof(&store, Depth::Recheck).await;
     let named: Vec<_> = proven.damage.iter().map(|one| (one.path.as_str(), one.what.as_str())).collect();
     let short = format!("it has 5 bytes instead of {}", heic(0).len());
-    assert_eq!(named, [
-        ("DCIM/a.HEIC", "its content has changed"),
-        ("DCIM/b.HEIC", "it is missing"),
-        ("DCIM/c.HEIC", short.as_str()),
-    ]);
+    assert_eq!(
+        named,
+        [
+            ("DCIM/a.HEIC", "its content has changed"),
+            ("DCIM/b.HEIC", "it is missing"),
+            ("DCIM/c.HEIC", short.as_str()),
+        ]
+    );
     assert_eq!(proven.proof.unwrap().files(), 1);
     let size = heic(0).len();
     let files = ["a", "b", "c", "d"].map(|name| file(&format!("DCIM/{name}.HEIC"), size)).to_vec();

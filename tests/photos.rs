@@ -1,0 +1,531 @@
+//! The copy of the photos off a simulated phone: all of it, twice, interrupted, refused, damaged, with hostile names.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cap_std::fs::Dir;
+use idevice_fix::afc::packet::{HEADER_BYTES, Header, data_header, status_reply};
+use idevice_fix::afc::{Afc, Dial, Directory, FileInfo, Kind, Pacing, Request, Settings, Status};
+use idevice_fix::facts::MediaListing;
+use idevice_fix::lockdown::{self, Phone, Session, pairing};
+use idevice_fix::photos::pull::{Cause, pull_with};
+use idevice_fix::photos::verify::{Depth, prove};
+use idevice_fix::photos::{self, Ended, Plan, Pulled, Store};
+use idevice_fix::progress::{CancellationToken, Event, Observer, Silent};
+use idevice_fix::sim::{Bus, Device, Service};
+use idevice_fix::usbmux::{Muxer, Stream, Udid};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A simulated phone, the host's folder for it, and how often the phone was dialled.
+struct Desk {
+    phone: tempfile::TempDir,
+    host: tempfile::TempDir,
+    device: Arc<Device>,
+    dialled: AtomicUsize,
+}
+
+#[async_trait]
+impl Dial for Desk {
+    async fn dial(&self) -> Result<Stream, lockdown::Error> {
+        self.dialled.fetch_add(1, Ordering::Relaxed);
+        let (here, there) = tokio::io::duplex(256 << 10);
+        let device = self.device.clone();
+        tokio::spawn(async move { Service::Afc.serve(Box::new(there), device).await });
+        Ok(Box::new(here))
+    }
+}
+
+/// A picture of about `size` bytes that is structurally whole.
+fn heic(seed: usize, size: usize) -> Vec<u8> {
+    let mut bytes = b"\0\0\0\x10ftypheic\0\0\0\0\0\0\0\x08meta".to_vec();
+    bytes.extend(u32::try_from(size + 8).unwrap().to_be_bytes());
+    bytes.extend(b"mdat");
+    bytes.extend((0..size).map(|n| (n * 31 + seed * 17 + n / 251) as u8));
+    bytes
+}
+
+impl Desk {
+    /// A phone of 40 pictures, one clip of 9 MB, an edit, an asset from iCloud and an empty file.
+    fn with(settings: &str) -> Self {
+        let phone = tempfile::tempdir().unwrap();
+        let put = |path: &str, content: &[u8]| {
+            let path = phone.path().join("media").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        for n in 1..=40 {
+            put(&format!("DCIM/100APPLE/IMG_{n:04}.HEIC"), &heic(n, 20_000 + n * 1000));
+        }
+        put("DCIM/101APPLE/IMG_1001.MOV", &heic(1001, 9_000_000));
+        put("DCIM/101APPLE/empty", b"");
+        put("PhotoData/Mutations/DCIM/100APPLE/IMG_0002/Adjustments/FullSizeRender.heic", &heic(7, 100));
+        put("PhotoData/CPLAssets/group1/AB-CD.HEIC", &heic(8, 100));
+        put("PhotoData/Photos.sqlite", b"not a photo");
+        put("Downloads/x", b"not a photo");
+        std::fs::write(phone.path().join("device.toml"), settings).unwrap();
+        let device = Device::open(phone.path(), false).unwrap();
+        Self { phone, host: tempfile::tempdir().unwrap(), device, dialled: AtomicUsize::new(0) }
+    }
+
+    /// The phone changes its ways.
+    async fn becomes(&self, settings: &str) {
+        // Written beside and renamed, so that the phone never reads half of it.
+        let beside = self.phone.path().join("beside");
+        std::fs::write(&beside, format!("temper = \"kind\"\n{settings}")).unwrap();
+        std::fs::rename(&beside, self.phone.path().join("device.toml")).unwrap();
+        tokio::time::sleep(Duration::from_millis(80)).await;
+    }
+
+    fn store(&self) -> Store {
+        let dir = Dir::open_ambient_dir(self.host.path(), cap_std::ambient_authority()).unwrap();
+        Store::open(dir, Udid::parse("00008101-000000000000001E").unwrap()).unwrap()
+    }
+
+    async fn listing(&self) -> MediaListing {
+        photos::walk_anew(self, &Arc::new(Pacing::default()), &CancellationToken::new()).await.unwrap()
+    }
+
+    async fn plan(&self, store: &Store) -> Plan {
+        store.plan(&self.listing().await, None).unwrap()
+    }
+
+    async fn pull(&self, store: &Store) -> Result<Pulled, photos::pull::Error> {
+        let plan = self.plan(store).await;
+        let settings = Settings { limit: Duration::from_millis(700), ..Settings::default() };
+        pull_with(self, store, &plan, &Silent, &CancellationToken::new(), None, settings).await
+    }
+
+    /// The copy of `path` has the phone's bytes and the phone's date.
+    fn agrees(&self, path: &str) -> bool {
+        let (phone, copy) =
+            (self.phone.path().join("media").join(path), self.host.path().join("photos").join(path));
+        let date = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
+        copy.exists()
+            && std::fs::read(&phone).unwrap() == std::fs::read(&copy).unwrap()
+            && date(&phone) == date(&copy)
+    }
+
+    /// Every file of the listing is in the copy, byte by byte, and proven; nothing half is left.
+    async fn everything_is_copied(&self, store: &Store) {
+        let listing = self.listing().await;
+        for file in &listing.files {
+            assert!(self.agrees(&file.path), "{}", file.path);
+        }
+        let proven = prove(store, Depth::Full, &Silent, &CancellationToken::new()).await.unwrap();
+        let proof = proven.proof.unwrap();
+        assert!(proven.damage.is_empty() && listing.files.iter().all(|file| proof.covers(file)));
+        let partial = std::fs::read_dir(self.host.path().join("photos.partial")).unwrap();
+        assert_eq!(partial.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn everything_is_copied_once_and_a_second_run_transfers_nothing() {
+    let desk = Desk::with("");
+    let store = desk.store();
+    let pulled = desk.pull(&store).await.unwrap();
+    assert_eq!((pulled.ended, pulled.files, pulled.left, pulled.refused.len()), (Ended::Complete, 44, 0, 0));
+    assert_eq!(pulled.bytes, pulled.received_bytes);
+    desk.everything_is_copied(&store).await;
+    assert!(!desk.host.path().join("photos/PhotoData/Photos.sqlite").exists());
+    let again = desk.pull(&store).await.unwrap();
+    assert_eq!((again.files, again.received_bytes), (0, 0));
+    drop(store);
+    let reopened = desk.store();
+    assert!(desk.plan(&reopened).await.is_done());
+}
+
+#[tokio::test]
+async fn a_harsh_phone_gives_everything_but_what_it_refuses() {
+    let desk = Desk::with("temper = \"harsh\"");
+    let store = desk.store();
+    let pulled = desk.pull(&store).await.unwrap();
+    assert_eq!((pulled.ended, pulled.files, pulled.left), (Ended::Complete, 43, 0));
+    let [refused] = &pulled.refused[..] else { panic!("{:?}", pulled.refused) };
+    assert_eq!(refused.path, "DCIM/100APPLE/IMG_0003.HEIC");
+    assert!(refused.reason.contains("2 hard links"), "{}", refused.reason);
+    assert_eq!(desk.dialled.load(Ordering::Relaxed), 2, "nothing on a harsh phone needs a new connection");
+    // What AFC refused comes from elsewhere, and then nothing is left.
+    let plan = desk.plan(&store).await;
+    assert_eq!(plan.items.len(), 1);
+    let mut content = std::fs::File::open(desk.phone.path().join("media").join(&refused.path)).unwrap();
+    store.take_in(&plan.items[0].file, photos::Source::Backup, None, &mut content).unwrap();
+    assert!(desk.plan(&store).await.items.is_empty() && store.refused().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_folder_is_listed_and_the_rest_is_copied() {
+    let desk = Desk::with(
+        "[refuse]\nafc_paths = [\"/PhotoData/CPLAssets/group1\", \"/DCIM/101APPLE/IMG_1001.MOV\"]",
+    );
+    let store = desk.store();
+    let pulled = desk.pull(&store).await.unwrap();
+    let refused: Vec<_> = pulled.refused.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(refused, ["DCIM/101APPLE/IMG_1001.MOV", "PhotoData/CPLAssets/group1"]);
+    assert_eq!(pulled.files, 42);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unplugged_phone_leaves_what_was_copied_and_the_next_run_goes_on() {
+    let desk = Desk::with("");
+    let store = desk.store();
+    let bus: Arc<dyn Muxer> = Arc::new(Bus::new(vec![desk.device.clone()]));
+    let cancel = CancellationToken::new();
+    let plan = desk.plan(&store).await;
+    let session = session(&bus).await;
+    desk.becomes("[[fault]]\nat = \"afc-read\"\nafter_bytes = 900000\nkind = \"unplug\"").await;
+    let error = photos::pull(&session, &store, &plan, &Silent, &cancel, None).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::Device(_)), "{error}");
+    let done = error.pulled.files;
+    assert!(done < 44 && store.size().0 == done && error.pulled.left == 44 - done);
+    let session = self::session(&bus).await;
+    let plan = desk.plan(&store).await;
+    let rest = photos::pull(&session, &store, &plan, &Silent, &cancel, None).await.unwrap();
+    assert_eq!(rest.files + done, 44, "nothing that was durable is copied again");
+    desk.everything_is_copied(&store).await;
+}
+
+/// A session with the phone, as soon as it is on the bus.
+async fn session(bus: &Arc<dyn Muxer>) -> Session {
+    for _ in 0..100 {
+        if let Some(attached) = bus.devices().await.unwrap().pop() {
+            let phone = Phone { muxer: bus.clone(), attached };
+            let wait = Duration::from_secs(20);
+            return pairing::establish(&phone, wait, &Silent, &CancellationToken::new()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the phone did not come back");
+}
+
+#[tokio::test]
+async fn a_phone_that_falls_silent_once_is_asked_one_thing_at_a_time() {
+    let desk = Desk::with("");
+    let store = desk.store();
+    let plan = desk.plan(&store).await;
+    desk.becomes("[[fault]]\nat = \"afc-read\"\nafter_bytes = 4000000\nkind = \"stall\"").await;
+    let settings = Settings { limit: Duration::from_millis(300), ..Settings::default() };
+    let pacing = settings.pacing.clone();
+    let cancel = CancellationToken::new();
+    let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, None, settings).await.unwrap();
+    assert_eq!((pulled.files, pacing.ceiling()), (44, 1));
+    desk.everything_is_copied(&store).await;
+}
+
+#[tokio::test]
+async fn a_phone_that_stays_silent_ends_the_pull_in_time_and_takes_nothing_away() {
+    let desk = Desk::with("");
+    let store = desk.store();
+    let mut some = desk.plan(&store).await;
+    some.items.truncate(10);
+    let cancel = CancellationToken::new();
+    photos::pull(&desk, &store, &some, &Silent, &cancel, None).await.unwrap();
+    let plan = desk.plan(&store).await;
+    desk.becomes("[[fault]]\nat = \"afc-read\"\nafter_messages = 0\nkind = \"stall\"\ntimes = 1000").await;
+    let settings = Settings { limit: Duration::from_millis(200), ..Settings::default() };
+    let deed = pull_with(&desk, &store, &plan, &Silent, &cancel, None, settings);
+    let outcome = tokio::time::timeout(Duration::from_secs(10), deed).await.expect("no hang");
+    let error = outcome.unwrap_err();
+    assert!(error.cause.is_stall(), "{error}");
+    assert_eq!((error.pulled.files, error.pulled.left, store.size().0), (0, 34, 10));
+    assert!(error.pulled.refused.is_empty(), "no file is blamed: {:?}", error.pulled.refused);
+    let proven = prove(&store, Depth::Full, &Silent, &cancel).await.unwrap();
+    assert_eq!(proven.proof.unwrap().files(), 10);
+}
+
+#[tokio::test]
+async fn short_and_damaged_replies_are_read_again() {
+    for kind in ["short", "lie-about-length", "corrupt"] {
+        let desk = Desk::with("");
+        let store = desk.store();
+        let plan = desk.plan(&store).await;
+        // The first bytes of a picture: a change there is a change of its structure.
+        desk.becomes(&format!("[[fault]]\nat = \"afc-read\"\nafter_messages = 40\nkind = \"{kind}\"")).await;
+        let cancel = CancellationToken::new();
+        let settings = Settings { limit: Duration::from_millis(300), ..Settings::default() };
+        let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, None, settings).await.unwrap();
+        assert_eq!(pulled.files + pulled.refused.len() as u64, 44, "{kind}: {:?}", pulled.refused);
+        let rest = desk.pull(&store).await.unwrap();
+        assert_eq!(pulled.files + rest.files, 44, "{kind}");
+        if kind != "corrupt" {
+            desk.everything_is_copied(&store).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_picture_cut_short_on_the_phone_is_copied_as_it_is_and_known_for_it() {
+    let desk = Desk::with("");
+    let path = desk.phone.path().join("media/DCIM/100APPLE/IMG_0005.HEIC");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 1000]).unwrap();
+    let store = desk.store();
+    let pulled = desk.pull(&store).await.unwrap();
+    assert_eq!((pulled.files, pulled.refused.len()), (44, 0));
+    assert!(pulled.received_bytes > pulled.bytes, "it was read twice");
+    assert!(!store.entry("DCIM/100APPLE/IMG_0005.HEIC").unwrap().whole);
+    let proven = prove(&store, Depth::Full, &Silent, &CancellationToken::new()).await.unwrap();
+    let listing = desk.listing().await;
+    let uncovered: Vec<_> =
+        listing.files.iter().filter(|file| !proven.proof.as_ref().unwrap().covers(file)).collect();
+    assert_eq!(uncovered.len(), 1);
+}
+
+#[tokio::test]
+async fn a_pull_stops_when_it_is_asked_to_or_its_time_is_over() {
+    let desk = Desk::with("");
+    let store = desk.store();
+    let plan = desk.plan(&store).await;
+    let none = Some(Duration::ZERO);
+    let pulled = photos::pull(&desk, &store, &plan, &Silent, &CancellationToken::new(), none).await.unwrap();
+    assert_eq!((pulled.ended, pulled.left), (Ended::Budget, 44 - pulled.files));
+    struct StopsAtTheFirstBytes(CancellationToken, Mutex<Vec<Event>>);
+    impl Observer for StopsAtTheFirstBytes {
+        fn event(&self, event: Event) {
+            if matches!(event, Event::Advanced { bytes_done: 1.., .. }) {
+                self.0.cancel();
+            }
+            self.1.lock().unwrap().push(event);
+        }
+    }
+    let plan = desk.plan(&store).await;
+    let stopper = StopsAtTheFirstBytes(CancellationToken::new(), Mutex::default());
+    let pulled = photos::pull(&desk, &store, &plan, &stopper, &stopper.0, None).await.unwrap();
+    assert!(matches!(pulled.ended, Ended::Cancelled | Ended::Complete));
+    let events = stopper.1.into_inner().unwrap();
+    assert!(
+        matches!(events.first(), Some(Event::Began { .. }))
+            && matches!(events.last(), Some(Event::Ended { .. }))
+    );
+    desk.pull(&store).await.unwrap();
+    desk.everything_is_copied(&store).await;
+}
+
+#[tokio::test]
+async fn a_walk_lists_links_and_follows_none() {
+    let desk = Desk::with("");
+    let dcim = desk.phone.path().join("media/DCIM");
+    std::os::unix::fs::symlink("..", dcim.join("loop")).unwrap();
+    std::os::unix::fs::symlink("100APPLE/IMG_0001.HEIC", dcim.join("again.HEIC")).unwrap();
+    let listing = desk.listing().await;
+    assert_eq!(listing.files.len(), 44);
+    let refused: Vec<_> = listing.refused.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(refused, ["DCIM/again.HEIC", "DCIM/loop"]);
+}
+
+/// A phone that answers as it likes: a folder of hostile names, each of which is a file.
+struct Hostile(Vec<Vec<u8>>);
+
+#[async_trait]
+impl Dial for Hostile {
+    async fn dial(&self) -> Result<Stream, lockdown::Error> {
+        let (here, mut there) = tokio::io::duplex(1 << 20);
+        let names = self.0.clone();
+        tokio::spawn(async move {
+            loop {
+                let mut head = [0; HEADER_BYTES];
+                if there.read_exact(&mut head).await.is_err() {
+                    return;
+                }
+                let header = Header::parse(&head).unwrap();
+                let mut body = vec![0; usize::try_from(header.body()).unwrap()];
+                there.read_exact(&mut body).await.unwrap();
+                let reply = hostile_reply(&names, &header, &body);
+                if there.write_all(&reply).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Box::new(here))
+    }
+}
+
+fn hostile_reply(names: &[Vec<u8>], header: &Header, body: &[u8]) -> Vec<u8> {
+    let data = |bytes: Vec<u8>| [&data_header(header.number, bytes.len() as u64)[..], &bytes].concat();
+    let info = |kind, size| FileInfo {
+        kind,
+        size,
+        blocks: 0,
+        links: 1,
+        mtime_ns: 1_000_000_000,
+        birthtime_ns: 0,
+        link_target: None,
+    };
+    match Request::parse(header.operation, body).unwrap() {
+        Request::FileInfo { path } if path == "DCIM" => data(info(Kind::Directory, 0).encode()),
+        Request::FileInfo { path } if path.ends_with("huge") => data(info(Kind::File, 1 << 63).encode()),
+        Request::FileInfo { path } if path.starts_with("DCIM/") => data(info(Kind::File, 3).encode()),
+        Request::ReadDir { .. } => data(Directory::encode(names)),
+        Request::FileOpen { .. } => idevice_fix::afc::packet::number_reply(
+            header.number,
+            idevice_fix::afc::Operation::FileOpenResult,
+            1,
+        )
+        .to_vec(),
+        Request::FileRead { .. } => data(b"abc".to_vec()),
+        Request::FileClose { .. } => status_reply(header.number, Status::Success).to_vec(),
+        _ => status_reply(header.number, Status::NotFound).to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn hostile_names_stay_in_the_folder_or_are_listed() {
+    let names: Vec<Vec<u8>> = [
+        &b"good"[..],
+        b"..",
+        b"../up",
+        b"a/b",
+        b"/etc/x",
+        b"",
+        b"bell\x07",
+        b"\xff\xfe",
+        b"huge",
+        "a\u{202E}gpj.exe".as_bytes(),
+        b"good.partial",
+        b"Good",
+        "e\u{301}".as_bytes(),
+        "é".as_bytes(),
+        &[b'x'; 4096],
+        b"good",
+        b"50%41",
+        b".",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    let phone = Hostile(names);
+    let listing = photos::walk_anew(&phone, &Arc::default(), &CancellationToken::new()).await.unwrap();
+    let seen: Vec<_> = listing.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(
+        seen,
+        [
+            "DCIM/50%41",
+            "DCIM/Good",
+            "DCIM/a\u{202E}gpj.exe",
+            "DCIM/e\u{301}",
+            "DCIM/good",
+            "DCIM/good.partial",
+            "DCIM/huge",
+            "DCIM/é",
+        ]
+    );
+    assert_eq!(listing.refused.len(), 8, "{:?}", listing.refused);
+    let host = tempfile::tempdir().unwrap();
+    let dir = Dir::open_ambient_dir(host.path(), cap_std::ambient_authority()).unwrap();
+    let store = Store::open(dir, Udid::parse("00008101-000000000000001E").unwrap()).unwrap();
+    let plan = store.plan(&listing, None).unwrap();
+    let pulled = photos::pull(&phone, &store, &plan, &Silent, &CancellationToken::new(), None).await.unwrap();
+    assert_eq!((pulled.files, pulled.refused.len()), (7, 9));
+    assert!(
+        pulled
+            .refused
+            .iter()
+            .any(|one| one.path == "DCIM/huge" && one.reason.contains("9223372036854775808"))
+    );
+    let mut local: Vec<_> = std::fs::read_dir(host.path().join("photos/DCIM"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    local.sort();
+    assert_eq!(local, ["50%2541", "Good", "a%E2%80%AEgpj.exe", "e\u{301}", "good", "good.partial", "é"]);
+    assert!(store.plan(&listing, None).unwrap().items.len() == 1);
+}
+
+/// A phone that closes each connection when one file is opened.
+struct Poisoned<'a>(&'a Desk);
+
+#[async_trait]
+impl Dial for Poisoned<'_> {
+    async fn dial(&self) -> Result<Stream, lockdown::Error> {
+        let mut phone = self.0.dial().await?;
+        let (here, mut there) = tokio::io::duplex(256 << 10);
+        tokio::spawn(async move {
+            loop {
+                let mut head = [0; HEADER_BYTES];
+                let header = tokio::select! {
+                    read = there.read_exact(&mut head) => match read {
+                        Ok(_) => Header::parse(&head).unwrap(),
+                        Err(_) => return,
+                    },
+                    reply = phone.read_u8() => {
+                        let Ok(first) = reply else { return };
+                        let mut more = vec![first; 1];
+                        more.reserve(64 << 10);
+                        let _ = tokio::time::timeout(Duration::ZERO, phone.read_buf(&mut more)).await;
+                        if there.write_all(&more).await.is_err() { return }
+                        continue;
+                    }
+                };
+                let mut body = vec![0; usize::try_from(header.body()).unwrap()];
+                there.read_exact(&mut body).await.unwrap();
+                if matches!(Request::parse(header.operation, &body), Ok(Request::FileOpen { path, .. }) if path.ends_with("0007.HEIC"))
+                {
+                    return;
+                }
+                phone.write_all(&[&head[..], &body].concat()).await.unwrap();
+            }
+        });
+        Ok(Box::new(here))
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_ends_every_connection_is_listed_and_the_others_are_copied() {
+    let desk = Desk::with("");
+    let store = desk.store();
+    let plan = desk.plan(&store).await;
+    let cancel = CancellationToken::new();
+    let pulled = photos::pull(&Poisoned(&desk), &store, &plan, &Silent, &cancel, None).await.unwrap();
+    assert_eq!((pulled.files, pulled.left), (43, 0));
+    let [refused] = &pulled.refused[..] else { panic!("{:?}", pulled.refused) };
+    assert_eq!(refused.path, "DCIM/100APPLE/IMG_0007.HEIC");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_of_its_own_and_the_next_run_goes_on() {
+    let desk = Desk::with("");
+    let small = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+        .arg(small.path())
+        .stderr(std::process::Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: no small file system can be mounted here");
+        return;
+    }
+    let udid = Udid::parse("00008101-000000000000001E").unwrap();
+    let open = || Dir::open_ambient_dir(small.path(), cap_std::ambient_authority()).unwrap();
+    let store = Store::open(open(), udid.clone()).unwrap();
+    let error = desk.pull(&store).await.unwrap_err();
+    assert!(error.cause.is_disk_full(), "{error}");
+    assert_eq!(store.size().0, error.pulled.files);
+    let proven = prove(&store, Depth::Full, &Silent, &CancellationToken::new()).await.unwrap();
+    assert!(proven.damage.is_empty());
+    drop(store);
+    let grown =
+        std::process::Command::new("mount").args(["-o", "remount,size=64m"]).arg(small.path()).status();
+    assert!(grown.unwrap().success());
+    let store = Store::open(open(), udid).unwrap();
+    let rest = desk.pull(&store).await.unwrap();
+    assert_eq!(rest.files + error.pulled.files, 44);
+    drop(store);
+    assert!(std::process::Command::new("umount").arg(small.path()).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_the_bus_through_lockdown_the_same_photos_come() {
+    let desk = Desk::with("");
+    let bus: Arc<dyn Muxer> = Arc::new(Bus::new(vec![desk.device.clone()]));
+    let cancel = CancellationToken::new();
+    let session = session(&bus).await;
+    let afc = Afc::open(&session).await.unwrap();
+    let listing = photos::walk(&afc, &cancel).await.unwrap();
+    let store = desk.store();
+    let plan = store.plan(&listing, None).unwrap();
+    let pulled = photos::pull(&session, &store, &plan, &Silent, &cancel, None).await.unwrap();
+    assert_eq!((pulled.files, pulled.refused.len()), (44, 0));
+    desk.everything_is_copied(&store).await;
+}
