@@ -144,12 +144,12 @@ mod tests {
         plist(&[("BackupStateInfo", inner)])
     }
 
-    fn refined(photos: Option<Vec<u8>>, root_backup: Option<Vec<u8>>) -> Facts {
+    fn refined(photos: Option<&[u8]>, root_backup: Option<&[u8]>) -> Facts {
         let mut facts = Facts::default();
         refine(&mut facts, |domain, path| {
             Ok(match (domain, path) {
-                ("HomeDomain", PHOTOS) => photos.clone(),
-                ("RootDomain", BACKUP) => root_backup.clone(),
+                ("HomeDomain", PHOTOS) => photos.map(<[u8]>::to_vec),
+                ("RootDomain", BACKUP) => root_backup.map(<[u8]>::to_vec),
                 _ => None,
             })
         });
@@ -162,8 +162,8 @@ mod tests {
             frame::parse(&plist(&[("domain", "MBErrorDomain".into()), ("code", 303.into())]), &LIMITS);
         let errors = Value::Array(vec![error.unwrap()]);
         let facts = refined(
-            Some(plist(&[("downloadAndKeepOriginals", true.into())])),
-            Some(state(&[("isCloud", true.into()), ("errors", errors)])),
+            Some(&plist(&[("downloadAndKeepOriginals", true.into())])),
+            Some(&state(&[("isCloud", true.into()), ("errors", errors)])),
         );
         assert_eq!(value(&facts.icloud_backup.failure).as_deref(), Some("MBErrorDomain 303"));
         assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(false));
@@ -172,14 +172,14 @@ mod tests {
 
     #[test]
     fn a_backup_that_went_well_has_no_failure() {
-        let facts = refined(Some(plist(&[])), Some(state(&[("isCloud", true.into())])));
+        let facts = refined(Some(&plist(&[])), Some(&state(&[("isCloud", true.into())])));
         assert!(facts.icloud_backup.failure.is_none() && facts.gaps.is_empty());
         assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(true));
     }
 
     #[test]
     fn what_is_not_in_the_backup_stays_a_gap() {
-        let facts = refined(None, Some(b"noise".to_vec()));
+        let facts = refined(None, Some(b"noise"));
         assert!(facts.gap_of("icloud_photos.optimise_storage").is_some());
         assert!(facts.gap_of("icloud_backup.failure").is_some());
     }

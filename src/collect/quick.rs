@@ -66,6 +66,8 @@ async fn root(session: &Session) -> Result<Dictionary, Error> {
 }
 
 type Answer = Result<Dictionary, String>;
+/// Understands a domain.
+type Understand = fn(&Dictionary, &mut Facts);
 
 /// The domains as they came.
 struct Told {
@@ -136,7 +138,7 @@ impl Told {
             }
             Err(reason) => facts.gap("settings.clock_offset_seconds", reason),
         }
-        let parts: [(Answer, fn(&Dictionary, &mut Facts), &[&'static str]); 5] = [
+        let parts: [(Answer, Understand, &[&'static str]); 5] = [
             (
                 self.battery,
                 domains::battery,
