@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idevice_fix::collect;
-use idevice_fix::facts::{Facts, Place, Reach, value};
+use idevice_fix::facts::{Facts, Owner, Place, Reach, value};
 use idevice_fix::lockdown::{Phone, Session, pairing};
 use idevice_fix::progress::{CancellationToken, Silent};
 use idevice_fix::sim::new::{Created, NewOptions, Temper, create};
@@ -74,6 +74,17 @@ fn assert_counts(bench: &Bench, facts: &Facts) {
     assert_eq!(places.iter().map(|count| count.unwrap()).sum::<u64>(), counts.assets.unwrap());
 }
 
+/// What collects may be spawned as a task of its own.
+#[test]
+fn collecting_may_cross_threads() {
+    fn may_cross<T: Send>(_: impl Fn(&'static Session) -> T) {}
+    may_cross(collect::quick);
+    may_cross(|session| async {
+        let (mut facts, cancel) = (Facts::default(), CancellationToken::new());
+        collect::full(session, std::path::Path::new("/"), &mut facts, &Silent, &cancel).await
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_healthy_phone_tells_all_there_is() {
     let bench = Bench::new(&small("healthy", Temper::Kind));
@@ -103,6 +114,7 @@ async fn a_healthy_phone_tells_all_there_is() {
     assert_eq!(value(&facts.settings.recent_panics), Some(0));
     assert_eq!(value(&facts.settings.profiles), Some(Vec::new()));
     assert_eq!(value(&facts.icloud_photos.photo_stream_traces), Some(false));
+    assert_originals_are_seen(&facts);
     assert_eq!(facts.library.counts.uploaded, value(&facts.icloud_photos.server_assets));
 }
 
@@ -161,6 +173,26 @@ async fn a_harsh_phone_tells_the_same() {
     assert_counts(&bench, &facts);
     let engine = facts.icloud_photos.engine.as_ref().unwrap();
     assert_eq!(value(&engine.is_exceeding_quota), Some(true));
+}
+
+/// Every original that the library says is here has its file in the walk, with at least the stated size.
+fn assert_originals_are_seen(facts: &Facts) {
+    let media = facts.media.as_ref().unwrap();
+    let mut seen = 0;
+    for asset in facts.library.assets.iter().flatten().filter(|asset| asset.owner == Owner::Own) {
+        for resource in &asset.resources {
+            if matches!(resource.place, Place::OnlyHere | Place::HereAndInIcloud) {
+                let path = resource
+                    .path
+                    .as_deref()
+                    .unwrap_or_else(|| panic!("no file for {resource:?} of {asset:?}"));
+                let file = media.file(path).unwrap_or_else(|| panic!("{path} was not seen"));
+                assert!(file.size >= resource.stated_bytes.unwrap_or(0), "{path}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} originals");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
+use futures_util::FutureExt;
+
 use super::database::{self, Desk, Failed};
 use super::line::Line;
 use super::quick::{AFC_SERVICE, STORAGE, not_started};
 use super::resolve::resolve;
 use super::{Error, NOT_READ_YET, battery, gaps, is_lost, management, panics, words};
 use crate::afc::{self, DeviceInfo, Status};
-use crate::facts::{Backlog, Fact, Facts, Library, Source};
+use crate::facts::{Backlog, Fact, Facts, Library, MediaListing, Source};
 use crate::lockdown::{self, Session};
+use crate::photos;
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 
 /// Left-overs of Photo Stream lie here.
@@ -73,15 +76,22 @@ struct Files {
     photo_stream: Result<bool, String>,
     library: Result<Library, String>,
     backlog: Result<Option<Backlog>, String>,
+    media: Result<MediaListing, String>,
 }
 
 async fn files(session: &Session, desk: Desk<'_>) -> Result<Files, lockdown::Error> {
     let mut line = Line::new(session);
-    let space = line.twice(async |afc| afc.device_info().await.map_err(|error| words(&error))).await?;
-    let photo_stream = line.twice(async |afc| photo_stream(&afc).await).await?;
-    let library = line.twice(async |afc| database::read_library(&afc, desk).await.map_err(reason)).await?;
-    let backlog = line.twice(async |afc| backlog(&afc, desk).await).await?;
-    Ok(Files { space, photo_stream, library, backlog })
+    let space =
+        line.twice(|afc| async move { afc.device_info().await.map_err(|error| words(&error)) }.boxed());
+    let space = space.await?;
+    let photo_stream = line.twice(|afc| async move { photo_stream(&afc).await }.boxed()).await?;
+    let read = |afc| async move { database::read_library(&afc, desk).await.map_err(reason) }.boxed();
+    let library = line.twice(read).await?;
+    let backlog = line.twice(|afc| async move { backlog(&afc, desk).await }.boxed()).await?;
+    let walk =
+        |afc| async move { photos::walk(&afc, desk.cancel).await.map_err(|error| words(&error)) }.boxed();
+    let media = line.twice(walk).await?;
+    Ok(Files { space, photo_stream, library, backlog, media })
 }
 
 fn reason(failed: Failed) -> String {
@@ -127,6 +137,10 @@ impl Files {
             Err(reason) => facts.gap("icloud_photos.backlog", reason),
         }
         tell_library(facts, self.library);
+        match self.media {
+            Ok(listing) => facts.media = Some(listing),
+            Err(reason) => facts.gap("media", reason),
+        }
         if let Some(listing) = &facts.media {
             resolve(&mut facts.library, listing);
         }

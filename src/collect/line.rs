@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::quick::start_afc;
 use crate::afc::{Afc, Pacing, Settings};
 use crate::lockdown::{self, Session};
@@ -31,7 +33,10 @@ impl<'a> Line<'a> {
     }
 
     /// Does `work`, and once more over a new connection if the first one died of it.
-    pub(super) async fn twice<T>(&mut self, work: impl AsyncFn(Afc) -> T) -> Result<T, lockdown::Error> {
+    pub(super) async fn twice<'b, T>(
+        &mut self,
+        work: impl Fn(Afc) -> BoxFuture<'b, T>,
+    ) -> Result<T, lockdown::Error> {
         let afc = self.afc().await?;
         let done = work(afc.clone()).await;
         if !afc.is_dead() {

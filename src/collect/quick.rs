@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use plist::{Dictionary, Value};
 use tokio::time::{Instant, sleep, timeout};
@@ -176,7 +177,7 @@ impl Told {
 /// The engine's files, and what kept them shut if it was the lock.
 async fn fetch_files(session: &Session) -> (Files, Option<Reach>) {
     let fetched = timeout(FILES_WAIT, async {
-        match Line::new(session).twice(async |afc| Files::fetch(&afc).await).await {
+        match Line::new(session).twice(|afc| async move { Files::fetch(&afc).await }.boxed()).await {
             Ok(files) => (files, None),
             Err(error) => {
                 let locked = error.refusal().and_then(reach::reach_of_refusal);
