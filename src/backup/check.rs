@@ -109,7 +109,7 @@ pub(super) fn check(
     match Status::read(own) {
         Ok(status) if status.finished() => {}
         Ok(status) => {
-            found.damaged("Status.plist", format!("the phone did not finish: it says {:?}", status.state))
+            found.damaged("Status.plist", format!("the phone did not finish: it says {:?}", status.state));
         }
         Err(error) => found.damaged("Status.plist", error.to_string()),
     }

@@ -6,7 +6,9 @@
 mod check;
 pub mod cipher;
 pub mod harmless;
+mod info;
 pub mod keybag;
+pub mod make;
 pub mod manifest;
 pub mod mbfile;
 pub mod proof_file;
