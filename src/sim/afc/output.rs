@@ -134,10 +134,17 @@ impl Output {
             self.stream.write_all(bytes).await?;
             return self.stream.flush().await;
         }
-        // A part of the header, the rest of it with some of the body, the rest.
-        let cuts = [HEADER_BYTES / 2, HEADER_BYTES + 5, bytes.len()].map(|cut| cut.min(bytes.len()));
+        // Header and parameters with a little of the payload, then two more pieces. Header and parameters stay whole:
+        // libimobiledevice reads each in one go, so no phone can have been cutting them.
+        let stated = bytes.get(16..24).and_then(|field| field.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let whole = usize::try_from(stated).unwrap_or(usize::MAX).min(bytes.len());
+        let payload = bytes.len() - whole;
+        let cuts = [whole + payload.min(5), whole + payload / 2, bytes.len()];
         let mut from = 0;
-        for cut in cuts {
+        for cut in cuts.into_iter().map(|cut| cut.min(bytes.len())) {
+            if cut <= from {
+                continue;
+            }
             self.piece(input, &bytes[from..cut]).await?;
             from = cut;
         }
