@@ -20,6 +20,8 @@ const CAMERA_ROLL: &str = "CameraRollDomain";
 /// The row that real phones fail to send, in a backup that is good all the same (pymobiledevice3 #755).
 const UNSENDABLE: (&str, &str) =
     ("HomeDomain", "Library/Application Support/FileProvider/backup/backup_manifest.db");
+/// What hosts lock while they sync; it is in no backup.
+const SYNC_LOCK: &str = "com.apple.itunes.lock_sync";
 /// By how much the `Size` of a live database is off.
 const SIZE_SKEW: u64 = 4096;
 
@@ -108,7 +110,7 @@ fn walk(
     let mut folders = vec![(start.to_owned(), under.prefix.to_owned())];
     while let Some((folder, relative)) = folders.pop() {
         add(items, item(device, tree, under, &folder, &relative, traits)?);
-        for name in names(tree, &folder)? {
+        for name in names(tree, &folder)?.into_iter().filter(|name| name != SYNC_LOCK) {
             let source = if folder == Path::new(".") { PathBuf::from(&name) } else { folder.join(&name) };
             let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
             if tree.symlink_metadata(&source)?.is_dir() {

@@ -1,0 +1,364 @@
+//! A phone's backup, end to end on a simulated phone: full, incremental, interrupted, damaged, on a full disk.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use idevice_fix::backup::make::{self, Error, Made, Options};
+use idevice_fix::backup::read::Backup;
+use idevice_fix::backup::vault::{self, Vault};
+use idevice_fix::backup::verify::{self, Depth, Proven};
+use idevice_fix::lockdown::{Phone, Session, pairing};
+use idevice_fix::mobilebackup2::host::Patience;
+use idevice_fix::progress::{CancellationToken, Event, Observer, Silent, Touch};
+use idevice_fix::sim::{Bus, Device};
+use idevice_fix::usbmux::{Muxer, Udid};
+
+const QUIET: &str = "[lock]\npasscode_for_backup = false\n";
+
+/// A simulated phone and the host's folder for it.
+struct Desk {
+    phone: tempfile::TempDir,
+    host: tempfile::TempDir,
+    device: Arc<Device>,
+    muxer: Arc<dyn Muxer>,
+}
+
+/// Remembers what was told.
+#[derive(Default)]
+struct Told(Mutex<Vec<Event>>);
+
+impl Observer for Told {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// A small JPEG: start, one segment, end.
+fn jpeg(seed: u8, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xDA, 0, 2];
+    bytes.extend(std::iter::repeat_n(seed | 1, size));
+    bytes.extend([0xFF, 0xD9]);
+    bytes
+}
+
+fn put(root: &Path, path: &str, bytes: &[u8]) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+impl Desk {
+    fn with(settings: &str) -> Self {
+        Self::at(settings, tempfile::tempdir().unwrap())
+    }
+
+    fn at(settings: &str, host: tempfile::TempDir) -> Self {
+        let phone = tempfile::tempdir().unwrap();
+        put(phone.path(), "device.toml", settings.as_bytes());
+        for n in 0..30u8 {
+            put(phone.path(), &format!("media/DCIM/100APPLE/IMG_{n:04}.JPG"), &jpeg(n, 40_000));
+        }
+        put(phone.path(), "media/PhotoData/Photos.sqlite", &[7; 8192]);
+        put(phone.path(), "files/HomeDomain/Library/SMS/sms.db", b"messages");
+        put(phone.path(), "files/HomeDomain/Library/empty", b"");
+        let device = Device::open(phone.path(), true).unwrap();
+        let muxer: Arc<dyn Muxer> = Arc::new(Bus::new(vec![device.clone()]));
+        Self { phone, host, device, muxer }
+    }
+
+    async fn session(&self) -> Session {
+        for _ in 0..100 {
+            if let Some(attached) = self.muxer.devices().await.unwrap().pop() {
+                let phone = Phone { muxer: self.muxer.clone(), attached };
+                let cancel = CancellationToken::new();
+                return pairing::establish(&phone, Duration::from_secs(20), &Silent, &cancel).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the phone did not come back");
+    }
+
+    fn folder(&self) -> Dir {
+        Dir::open_ambient_dir(self.host.path(), cap_std::ambient_authority()).unwrap()
+    }
+
+    fn udid(&self) -> Udid {
+        self.device.udid().clone()
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::open(self.folder(), self.udid()).unwrap()
+    }
+
+    async fn back_up_told(&self, options: Options, observer: &dyn Observer) -> Result<Made, Error> {
+        let session = self.session().await;
+        let vault = self.vault();
+        make::make(&session, &vault, options, observer, &CancellationToken::new()).await
+    }
+
+    async fn back_up(&self) -> Result<Made, Error> {
+        let options = Options { reserve_bytes: 0, ..Options::default() };
+        self.back_up_told(options, &Silent).await
+    }
+
+    async fn prove(&self, depth: Depth) -> Proven {
+        let vault = Vault::look(self.folder(), self.udid());
+        verify::prove(&vault, None, depth, &Silent, &CancellationToken::new()).await.unwrap()
+    }
+
+    fn current(&self) -> PathBuf {
+        self.host.path().join("backup").join(self.udid().as_str())
+    }
+
+    /// Every file of the current backup, by domain and path, read as other tools would.
+    fn content(&self) -> BTreeMap<String, Vec<u8>> {
+        let own = self.folder().open_dir("backup").unwrap().open_dir(self.udid().as_str()).unwrap();
+        let backup = Backup::open(own, None, &self.folder()).unwrap();
+        let mut rows = Vec::new();
+        backup
+            .rows(|row| {
+                rows.push(row);
+                true
+            })
+            .unwrap();
+        let mut content = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.is_file()) {
+            let mut bytes = Vec::new();
+            if let Ok(mut file) = backup.open_file(&row.domain, &row.path) {
+                file.read_to_end(&mut bytes).unwrap();
+                content.insert(format!("{}::{}", row.domain, row.path), bytes);
+            }
+        }
+        content
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_made_proven_and_built_upon() {
+    let desk = Desk::with(QUIET);
+    let made = desk.back_up().await.unwrap();
+    assert_eq!(made.proof.media_files(), 31);
+    assert!(made.proof.complete() && made.proof.proven_inside());
+    let photo = made.proof.media("DCIM/100APPLE/IMG_0003.JPG").unwrap();
+    assert!(photo.whole && photo.sha256.is_some());
+    let content = desk.content();
+    assert_eq!(content["CameraRollDomain::Media/DCIM/100APPLE/IMG_0003.JPG"], jpeg(3, 40_000));
+    assert_eq!(content["HomeDomain::Library/empty"], b"");
+    assert!(desk.current().join("Info.plist").exists());
+
+    put(desk.phone.path(), "media/DCIM/100APPLE/IMG_0003.JPG", &jpeg(99, 50_000));
+    put(desk.phone.path(), "media/DCIM/100APPLE/NEW.JPG", &jpeg(5, 60_000));
+    std::fs::remove_file(desk.phone.path().join("media/DCIM/100APPLE/IMG_0004.JPG")).unwrap();
+    let again = desk.back_up().await.unwrap();
+    // Two files and the four records that the phone sends.
+    assert_eq!(again.received.files, 2 + 4);
+    assert!(again.sent_back_bytes > 0);
+    assert_eq!(again.proof.media_files(), 31);
+    let content = desk.content();
+    assert_eq!(content["CameraRollDomain::Media/DCIM/100APPLE/IMG_0003.JPG"], jpeg(99, 50_000));
+    assert!(!content.contains_key("CameraRollDomain::Media/DCIM/100APPLE/IMG_0004.JPG"));
+
+    // The one before is history, whole and unchanged, and at most two are kept.
+    for _ in 0..3 {
+        desk.back_up().await.unwrap();
+    }
+    let history = desk.host.path().join("backup.history");
+    assert_eq!(std::fs::read_dir(&history).unwrap().count(), 2);
+    assert!(!desk.host.path().join("backup.staging").exists());
+    let proven = desk.prove(Depth::Recheck).await;
+    assert!(proven.proof.is_some() && proven.bytes_read == 0);
+    assert!(desk.prove(Depth::Full).await.proof.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_harsh_phone_is_backed_up_and_the_person_is_told() {
+    let desk = Desk::with("temper = \"harsh\"\n[person]\nunlocks_after_ms = 50\n");
+    let told = Told::default();
+    let options = Options { reserve_bytes: 0, ..Options::default() };
+    let made = desk.back_up_told(options, &told).await.unwrap();
+    assert_eq!(made.proof.refused().len(), 1);
+    assert!(made.proof.complete(), "{:?}", made.proof.refused());
+    assert!(made.notes.iter().any(|note| note.contains("Photos.sqlite")), "{:?}", made.notes);
+    let events = told.0.lock().unwrap();
+    let touch = Touch::Passcode;
+    assert!(events.iter().any(|event| matches!(event, Event::PersonNeeded { touch: t, .. } if *t == touch)));
+    assert!(events.contains(&Event::PersonDone { touch }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_unplugged_on_the_way_leaves_the_last_backup_and_the_next_run_finishes() {
+    for (at, after) in [("backup-upload", "after_bytes = 600000"), ("backup-message", "after_messages = 30")]
+    {
+        let desk = Desk::with(QUIET);
+        desk.back_up().await.unwrap();
+        let before = desk.content();
+        for n in 0..30u8 {
+            put(desk.phone.path(), &format!("media/DCIM/100APPLE/IMG_{n:04}.JPG"), &jpeg(n + 100, 70_000));
+        }
+        let fault = format!("{QUIET}[[fault]]\nat = \"{at}\"\n{after}\nkind = \"unplug\"\n");
+        put(desk.phone.path(), "device.toml", fault.as_bytes());
+        let error = desk.back_up().await.unwrap_err();
+        assert!(matches!(error, Error::Talk(_)), "{error}");
+        assert!(desk.prove(Depth::Full).await.proof.is_some(), "{at}");
+        assert!(desk.content() == before, "the last backup is untouched");
+        assert!(desk.host.path().join("backup.staging").exists());
+
+        let made = desk.back_up().await.unwrap();
+        assert!(made.interrupted_bytes.is_some());
+        assert_eq!(made.proof.media_files(), 31);
+        assert!(desk.content()["CameraRollDomain::Media/DCIM/100APPLE/IMG_0007.JPG"] == jpeg(107, 70_000));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_damage_is_named_and_nothing_damaged_is_proven() {
+    let desk = Desk::with(QUIET);
+    desk.back_up().await.unwrap();
+    let own = desk.current();
+    let photo = "CameraRollDomain::Media/DCIM/100APPLE/IMG_0003.JPG";
+    let stored = stored_path(&own, "CameraRollDomain", "Media/DCIM/100APPLE/IMG_0003.JPG");
+    let whole = std::fs::read(&stored).unwrap();
+    let mut flipped = whole.clone();
+    flipped[1000] ^= 1;
+    let changes: [(&str, Option<Vec<u8>>); 4] = [
+        ("bit flip", Some(flipped)),
+        ("cut", Some(whole[..100].to_vec())),
+        ("empty", Some(Vec::new())),
+        ("missing", None),
+    ];
+    for (what, bytes) in changes {
+        rewrite(&stored, bytes.as_deref());
+        for depth in [Depth::Full, Depth::Recheck] {
+            let proven = desk.prove(depth).await;
+            assert!(proven.proof.is_none(), "{what}");
+            assert!(
+                proven.damage.iter().any(|damage| damage.what.contains(photo)),
+                "{what}: {:?}",
+                proven.damage
+            );
+        }
+        rewrite(&stored, Some(&whole));
+    }
+    for name in ["Status.plist", "Manifest.plist", "Manifest.db", "Info.plist"] {
+        let path = own.join(name);
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        for bytes in [&b""[..], &whole[..whole.len() / 2], &flipped] {
+            rewrite(&path, Some(bytes));
+            let proven = desk.prove(Depth::Full).await;
+            assert!(proven.proof.is_none(), "{name}");
+            assert!(proven.damage.iter().any(|damage| damage.path == name), "{name}: {:?}", proven.damage);
+        }
+        rewrite(&path, Some(&whole));
+    }
+    assert!(desk.prove(Depth::Full).await.proof.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_change_on_their_way_are_as_received_but_a_short_photo_is_not_whole() {
+    let fault = format!("{QUIET}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 200000\nkind = \"short\"\n");
+    let made = Desk::with(&fault).back_up().await.unwrap();
+    let media: Vec<_> =
+        (0..30).map(|n| made.proof.media(&format!("DCIM/100APPLE/IMG_{n:04}.JPG")).unwrap()).collect();
+    assert_eq!(media.iter().filter(|photo| !photo.whole).count(), 1);
+    assert!(made.notes.iter().any(|note| note.contains("the manifest says")), "{:?}", made.notes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_that_the_phone_refuses_leaves_the_backup_incomplete() {
+    let fault =
+        format!("{QUIET}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 200000\nkind = \"refuse\"\n");
+    let made = Desk::with(&fault).back_up().await.unwrap();
+    assert_eq!(made.proof.refused().len(), 1);
+    assert!(!made.proof.complete());
+    assert_eq!(made.proof.refused()[0].code, 0x0B);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_records_after_a_crash_need_nobody_to_delete_anything() {
+    let desk = Desk::with(QUIET);
+    // Interrupted before there is any proven backup, and its metadata emptied.
+    let fault =
+        format!("{QUIET}[[fault]]\nat = \"backup-message\"\nafter_messages = 60\nkind = \"unplug\"\n");
+    put(desk.phone.path(), "device.toml", fault.as_bytes());
+    let _ = desk.back_up().await;
+    let staging = desk.host.path().join("backup.staging").join(desk.udid().as_str());
+    for name in ["Manifest.plist", "Manifest.db", "Status.plist"] {
+        rewrite(&staging.join(name), Some(b""));
+    }
+    let made = desk.back_up().await.unwrap();
+    assert_eq!(made.proof.media_files(), 31);
+    // The same beside a proven one.
+    put(desk.phone.path(), "device.toml", format!("{fault}times = 1\n").as_bytes());
+    put(desk.phone.path(), "media/DCIM/100APPLE/IMG_0001.JPG", &jpeg(77, 999));
+    let _ = desk.back_up().await;
+    if staging.exists() {
+        rewrite(&staging.join("Manifest.plist"), Some(b""));
+    }
+    let made = desk.back_up().await.unwrap();
+    assert!(made.proof.media("DCIM/100APPLE/IMG_0001.JPG").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_with_its_own_name_and_the_next_run_finishes() {
+    let host = tempfile::tempdir().unwrap();
+    let mount = |size: &str, remount: &str| {
+        std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("{remount}size={size}"), "tmpfs"])
+            .arg(host.path())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !mount("300k", "") {
+        return;
+    }
+    let path = host.path().to_owned();
+    let desk = Desk::at(QUIET, host);
+    let error = desk.back_up().await.unwrap_err();
+    assert!(error.is_disk_full(), "{error}");
+    let remounted =
+        std::process::Command::new("mount").args(["-o", "remount,size=400m"]).arg(&path).status().unwrap();
+    assert!(remounted.success());
+    let made = desk.back_up().await.unwrap();
+    assert_eq!(made.proof.media_files(), 31);
+    drop(made);
+    let unmounted = std::process::Command::new("umount").arg("-l").arg(&path).status().unwrap();
+    assert!(unmounted.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_phone_and_one_writer_at_a_time() {
+    let fault = format!("{QUIET}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 200000\nkind = \"stall\"\n");
+    let desk = Desk::with(&fault);
+    let patience = Patience { stream: Duration::from_millis(500), ..Patience::default() };
+    let options = Options { reserve_bytes: 0, patience, ..Options::default() };
+    let session = desk.session().await;
+    let vault = desk.vault();
+    assert!(matches!(Vault::open(desk.folder(), desk.udid()), Err(vault::Error::Busy)));
+    let error = make::make(&session, &vault, options, &Silent, &CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("was silent"), "{error}");
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let error = make::make(&session, &vault, Options::default(), &Silent, &cancel).await.unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+}
+
+/// Replaces a file's content, also where it is read-only and shared with history.
+fn rewrite(path: &Path, bytes: Option<&[u8]>) {
+    let _ = std::fs::remove_file(path);
+    if let Some(bytes) = bytes {
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+fn stored_path(own: &Path, domain: &str, path: &str) -> PathBuf {
+    let id = idevice_fix::backup::manifest::file_id(domain, path);
+    own.join(&id[..2]).join(id)
+}
