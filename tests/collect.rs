@@ -7,6 +7,7 @@ use idevice_fix::collect;
 use idevice_fix::facts::{Facts, Owner, Place, Reach, value};
 use idevice_fix::lockdown::{Phone, Session, pairing};
 use idevice_fix::progress::{CancellationToken, Silent};
+use idevice_fix::sim::config::Lock;
 use idevice_fix::sim::new::{Created, NewOptions, Temper, create};
 use idevice_fix::sim::{Bus, Device};
 use idevice_fix::usbmux::Muxer;
@@ -41,6 +42,11 @@ impl Bench {
         let left: Vec<_> =
             std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["phone"], "copies of the library stay behind");
+    }
+
+    /// Adds lines to the phone's `device.toml`.
+    fn configure(&self, lines: &str) {
+        std::fs::write(self.folder.path().join("phone/device.toml"), lines).unwrap();
     }
 
     async fn facts(&self) -> Facts {
@@ -220,4 +226,79 @@ async fn interrupted_reading_ends_at_once_and_leaves_gaps() {
     let read = collect::full(&session, bench.folder.path(), &mut facts, &Silent, &cancel).await;
     assert!(matches!(read, Err(collect::Error::Cancelled)) && began.elapsed() < Duration::from_secs(1));
     assert!(facts.gap_of("library.assets").is_some() && facts.gap_of("battery.cycle_count").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_phone_refuses_is_a_gap_in_its_own_words() {
+    let bench = Bench::new(&NewOptions { photos: Some(20), ..small("healthy", Temper::Kind) });
+    bench.configure(
+        "[refuse]
+         lockdown_domains = [\"com.apple.mobile.backup\", \"com.apple.fmip\"]
+         services = [\"com.apple.mobile.MCInstall\", \"com.apple.crashreportcopymobile\"]
+         afc_paths = [\"PhotoData/Photos.sqlite\", \"PhotoData/CPL/syncstatus.plist\"]",
+    );
+    let facts = bench.facts().await;
+    for (fact, word) in [
+        ("icloud_backup.enabled", "Prohibited"),
+        ("local_backup.will_encrypt", "Prohibited"),
+        ("settings.find_my", "Prohibited"),
+        ("settings.profiles", "MCInstall"),
+        ("settings.recent_panics", "crashreportcopymobile"),
+        ("library", "status 10"),
+        ("icloud_photos.engine", "status 10"),
+    ] {
+        let gap = facts.gap_of(fact).unwrap_or_else(|| panic!("no gap for {fact}"));
+        assert!(gap.reason.contains(word), "{fact}: {}", gap.reason);
+    }
+    assert!(facts.local_backup.will_encrypt.is_none(), "what is refused is not off");
+    assert!(facts.media.is_some() && facts.battery.health_percent.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_stalls_still_gives_a_first_look_within_five_seconds() {
+    let bench = Bench::new(&NewOptions { photos: Some(20), ..small("healthy", Temper::Kind) });
+    let (session, _device) = bench.session().await;
+    bench.configure("[[fault]]\nat = \"afc-read\"\nafter_messages = 1\nkind = \"stall\"\ntimes = 9");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let facts = collect::quick(&session).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(facts.battery.level_percent.is_some());
+    assert!(facts.gap_of("icloud_photos.engine").unwrap().reason.contains("in time"));
+    assert!(facts.icloud_photos.enabled.is_none() && facts.gap_of("icloud_photos.enabled").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_was_not_unlocked_since_it_started_says_so() {
+    let bench = Bench::new(&NewOptions { photos: Some(20), ..small("healthy", Temper::Kind) });
+    let (session, device) = bench.session().await;
+    device.set_lock(Lock::BeforeFirstUnlock);
+    let facts = collect::quick(&session).await.unwrap();
+    assert_eq!(facts.reach, Reach::NotUnlockedSinceBoot);
+    assert!(facts.gap_of("icloud_photos.engine").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_leaves_while_it_is_read_is_lost_and_nothing_is_made_up() {
+    let bench = Bench::new(&NewOptions { photos: Some(40), ..small("healthy", Temper::Kind) });
+    let (session, _device) = bench.session().await;
+    let mut facts = collect::quick(&session).await.unwrap();
+    bench.configure("[[fault]]\nat = \"afc-read\"\nafter_bytes = 200000\nkind = \"unplug\"");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let cancel = CancellationToken::new();
+    let read = collect::full(&session, bench.folder.path(), &mut facts, &Silent, &cancel).await;
+    assert!(matches!(read, Err(collect::Error::Lost(_))), "{read:?}");
+    assert!(facts.library.counts.assets.is_none() && facts.gap_of("library.assets").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_is_told_the_phones_name_and_no_more() {
+    let bench = Bench::new(&NewOptions { photos: Some(20), ..small("healthy", Temper::Kind) });
+    let device = Device::open(&bench.folder.path().join("phone"), false).unwrap();
+    let bus = Arc::new(Bus::new(vec![device]));
+    let attached = bus.devices().await.unwrap().remove(0);
+    let stranger = collect::stranger(&Phone { muxer: bus, attached }).await;
+    assert_eq!(stranger.udid, bench.created.udid);
+    let facts = collect::unreached(Some(stranger), Reach::NotTrusted);
+    assert!(facts.device.unwrap().product_type.is_some());
 }

@@ -21,6 +21,8 @@ use crate::progress::{CancellationToken, Event, Observer, Phase};
 const TRIES: u32 = 4;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(700);
+/// Room that a copy leaves on the disk.
+const ROOM_LEFT_BYTES: u64 = 64 << 20;
 /// One read.
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Reads that are asked ahead.
@@ -138,6 +140,7 @@ impl Trouble {
 /// One copy; an error when the phone changed it meanwhile.
 async fn copy_once(afc: &Afc, desk: Desk<'_>, pair: Pair, to: &Path) -> Result<(), Trouble> {
     let before = stamp(afc, pair).await?;
+    check_room(desk.scratch, before.0.0 + before.1.map_or(0, |(size, _)| size))?;
     let mut copy =
         Copy { afc, desk, done: 0, total: before.0.0 + before.1.map_or(0, |(size, _)| size), told: None };
     let (database, log) =
@@ -158,6 +161,17 @@ async fn copy_once(afc: &Afc, desk: Desk<'_>, pair: Pair, to: &Path) -> Result<(
         (None, Some((size, _))) if size > 0 => Err(Trouble::Moved("a log came while it was copied".into())),
         _ => Ok(()),
     }
+}
+
+/// A phone may claim any size: the copy must leave room on this computer's disk.
+fn check_room(scratch: &Path, wanted: u64) -> Result<(), Trouble> {
+    let disk = rustix::fs::statvfs(scratch).map_err(|error| Trouble::unreadable(&error))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if wanted.saturating_add(ROOM_LEFT_BYTES) > free {
+        let reason = format!("a copy of it needs {wanted} bytes, and {} has {free} free", scratch.display());
+        return Err(Trouble::unreadable(&reason));
+    }
+    Ok(())
 }
 
 async fn stamp(afc: &Afc, pair: Pair) -> Result<Stamp, Trouble> {

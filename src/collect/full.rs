@@ -8,7 +8,7 @@ use super::database::{self, Desk, Failed};
 use super::line::Line;
 use super::quick::{AFC_SERVICE, STORAGE, not_started};
 use super::resolve::resolve;
-use super::{Error, NOT_READ_YET, battery, gaps, is_lost, management, panics, words};
+use super::{Error, LEFT_TO_FULL, battery, gaps, is_lost, management, panics, words};
 use crate::afc::{self, DeviceInfo, Status};
 use crate::facts::{Backlog, Fact, Facts, Library, MediaListing, Source};
 use crate::lockdown::{self, Session};
@@ -35,7 +35,7 @@ pub async fn full(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    facts.gaps.retain(|gap| gap.reason != NOT_READ_YET);
+    forget_gaps(facts);
     observer.event(Event::Began { phase: Phase::Read, bytes_total: None, items_total: None });
     let desk = Desk { scratch, observer, cancel };
     let all = async {
@@ -52,7 +52,7 @@ pub async fn full(
     };
     observer.event(Event::Ended { phase: Phase::Read });
     let Some((registry, answers, panics, files)) = read else {
-        gaps(facts, super::LEFT_TO_FULL, "reading was interrupted");
+        gaps(facts, LEFT_TO_FULL, "reading was interrupted");
         return Err(Error::Cancelled);
     };
     registry.tell(facts);
@@ -68,6 +68,16 @@ pub async fn full(
             if is_lost(&error) { Err(Error::Lost(error)) } else { Ok(()) }
         }
     }
+}
+
+/// Gaps of an earlier look, or of the quick one, are not those of this.
+fn forget_gaps(facts: &mut Facts) {
+    let is_ours = |fact: &str| {
+        LEFT_TO_FULL
+            .iter()
+            .any(|ours| fact.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    };
+    facts.gaps.retain(|gap| !is_ours(&gap.fact));
 }
 
 /// What the file service gave.
