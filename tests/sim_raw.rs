@@ -75,7 +75,8 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // The phone's temporary folder goes with its last connection.
+            runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }
 }

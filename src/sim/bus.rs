@@ -105,6 +105,13 @@ impl Bus {
     }
 }
 
+/// With the bus its connections end, and with them what the phones keep for them.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.state().plugs.iter().flatten().for_each(|plug| plug.gone.cancel());
+    }
+}
+
 /// A phone leaves the bus, and comes back where it does.
 fn depart(bus: &Weak<Inner>, slot: usize, departure: Departure) {
     let Some(inner) = bus.upgrade() else { return };
