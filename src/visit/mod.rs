@@ -1,12 +1,133 @@
-//! A whole visit: collect, answer, protect, judge, act, collect again.
+//! A whole visit: collect, answer, protect, judge, collect again. The only caller of deeds; the command line and the
+//! bench both run one.
+//!
+//! Knows the order of things and what each trouble means for it. It knows no terminal: it hands events to an observer
+//! and its one question to an [`Owner`], and it returns values.
 
-pub mod plan;
+mod backup;
+mod carry;
 pub mod host;
+mod kept;
 mod outcome;
+mod photos;
+pub mod plan;
+mod protect;
 pub mod reach;
+mod read;
 pub mod space;
 mod stop;
 pub mod words;
 
+pub use kept::Kept;
 pub use outcome::{BackupKept, Outcome, PhotosKept, Protection, Skipped, Whereabouts};
+pub use reach::Unreached;
 pub use stop::{Stop, Trouble, exit_status};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::backup::Secret;
+use crate::lockdown::Session;
+use crate::muxd::usb::OnBus;
+use crate::progress::{CancellationToken, Observer};
+use crate::remedy::{Consent, Moment};
+use crate::usbmux::{Attached, Muxer, Udid};
+
+use plan::{Answer, Plan};
+
+/// Who is asked the one question.
+#[async_trait]
+pub trait Owner: Send + Sync {
+    /// Shows the plan and asks.
+    async fn answer(&self, plan: &Plan) -> Answer;
+}
+
+/// What a visit needs to begin.
+#[derive(Clone)]
+pub struct Beginning {
+    /// How phones are reached.
+    pub muxer: Arc<dyn Muxer>,
+    /// What the USB bus shows beside the muxer.
+    pub on_bus: Vec<OnBus>,
+    /// Which phone; `None`: the only one.
+    pub udid: Option<String>,
+    /// Where everything goes.
+    pub dest: PathBuf,
+    /// How long a person is waited for.
+    pub wait: Duration,
+    /// The phone is a simulated one.
+    pub simulated: bool,
+    /// What the owner accepted by name.
+    pub consent: Consent,
+    /// The password of the backups, if it is known.
+    pub password: Option<Arc<Secret>>,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Stops the visit.
+    pub cancel: CancellationToken,
+}
+
+/// A visit of a phone that let us in.
+pub struct Visit {
+    beginning: Beginning,
+    attached: Attached,
+    session: Arc<Session>,
+    began_at: Timestamp,
+    /// Since when the phone has been plugged in without a break, as far as this visit saw it.
+    plugged_in_since: Option<Timestamp>,
+}
+
+impl Visit {
+    /// Finds the phone and gets in, waiting for a person where one is needed.
+    ///
+    /// # Errors
+    /// There is none, there are several, or it does not let us in.
+    pub async fn begin(beginning: Beginning) -> Result<Self, Box<Unreached>> {
+        let began_at = Timestamp::now();
+        let chosen = reach::choose(beginning.muxer.as_ref(), beginning.udid.as_deref(), &beginning.on_bus);
+        let attached = chosen.await?;
+        let session = reach::session(
+            &beginning.muxer,
+            attached.clone(),
+            beginning.wait,
+            beginning.observer.as_ref(),
+            &beginning.cancel,
+        );
+        let session = Arc::new(session.await?);
+        Ok(Self { beginning, attached, session, began_at, plugged_in_since: Some(began_at) })
+    }
+
+    /// Which phone.
+    #[must_use]
+    pub fn udid(&self) -> &Udid {
+        &self.attached.udid
+    }
+
+    /// The session with it.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The phone's folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.beginning.dest.join(self.udid().as_str())
+    }
+
+    fn observer(&self) -> &dyn Observer {
+        self.beginning.observer.as_ref()
+    }
+
+    fn cancel(&self) -> &CancellationToken {
+        &self.beginning.cancel
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: Timestamp::now(), plugged_in_since: self.plugged_in_since }
+    }
+}

@@ -294,7 +294,7 @@ fn gone() -> Stop {
     )
 }
 
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let clean = plain(text);
     let mut chars = clean.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())

@@ -1,0 +1,119 @@
+//! What is kept of this phone on this computer, as far as it is proven now.
+
+use std::io;
+use std::path::Path;
+
+use cap_std::fs::Dir;
+
+use super::stop::{Stop, Trouble};
+use super::{Visit, words};
+use crate::backup::verify::BackupProof;
+use crate::backup::{self, vault::Vault};
+use crate::facts::text::plain;
+use crate::photos::verify::{self, Depth, PhotosProof};
+use crate::photos::{self, Store};
+
+/// The proofs, and what is damaged.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// Of the copy of the photos.
+    pub photos: Option<PhotosProof>,
+    /// Of the newest backup.
+    pub backup: Option<BackupProof>,
+    /// What was found damaged, as sentences.
+    pub damage: Vec<String>,
+}
+
+impl Kept {
+    /// The stop that damage is.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        let first = self.damage.first()?;
+        let more = match self.damage.len() - 1 {
+            0 => String::new(),
+            n => format!(" (and {} more)", words::count(n as u64)),
+        };
+        Some(Stop::new(
+            Trouble::VerificationFailed,
+            format!("What is kept here is not what was received: {first}{more}."),
+            "Run idevice-fix again with the phone plugged in: what is damaged is fetched anew.",
+        ))
+    }
+}
+
+impl Visit {
+    /// Proves again what is kept, as quickly as the records of earlier proofs allow.
+    ///
+    /// # Errors
+    /// Another run holds the folder, or the disk gives no answer.
+    pub async fn kept(&self) -> Result<Kept, Stop> {
+        let Some(folder) = existing(&self.folder())? else { return Ok(Kept::default()) };
+        let mut kept = Kept::default();
+        let again = || folder.try_clone().map_err(|error| folder_stop(&self.folder(), &error));
+        let looked = Store::look(again()?, self.udid().clone());
+        if let Some(store) = looked.map_err(|error| copy_stop(&error))? {
+            self.prove_photos(&store, Depth::Recheck, &mut kept).await?;
+        }
+        self.prove_backup_again(again()?, &mut kept).await?;
+        Ok(kept)
+    }
+
+    /// Proves the copy of the photos.
+    pub(super) async fn prove_photos(
+        &self,
+        store: &Store,
+        depth: Depth,
+        kept: &mut Kept,
+    ) -> Result<(), Stop> {
+        let proven = verify::prove(store, depth, self.observer(), self.cancel()).await.map_err(|error| match error {
+            verify::Error::Cancelled => Stop::interrupted(),
+            verify::Error::Copy(error) => copy_stop(&error),
+        })?;
+        kept.photos = proven.proof;
+        kept.damage.extend(proven.damage.iter().map(|one| format!("{}: {}", plain(&one.path), plain(&one.what))));
+        Ok(())
+    }
+}
+
+/// The folder, if it is there.
+pub(super) fn existing(path: &Path) -> Result<Option<Dir>, Stop> {
+    match Dir::open_ambient_dir(path, cap_std::ambient_authority()) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(folder_stop(path, &error)),
+    }
+}
+
+/// A folder of ours that cannot be used.
+pub(super) fn folder_stop(path: &Path, error: &io::Error) -> Stop {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return disk_full();
+    }
+    Stop::new(
+        Trouble::Failed,
+        format!("{} cannot be used: {error}.", path.display()),
+        "Check that it is yours, or name another folder with --dest.",
+    )
+}
+
+/// The disk is full.
+pub(super) fn disk_full() -> Stop {
+    Stop::new(
+        Trouble::NoSpace,
+        "The disk is full. Everything that was complete is kept.",
+        "Free some space and run the same command again to go on, or name another disk with --dest.",
+    )
+}
+
+/// A trouble with the copy of the photos on this computer.
+pub(super) fn copy_stop(error: &photos::Error) -> Stop {
+    match error {
+        photos::Error::Full(_) => disk_full(),
+        photos::Error::Locked => Stop::new(
+            Trouble::Failed,
+            "Another run of idevice-fix is working on this phone's copy.",
+            "Wait until it has ended.",
+        ),
+        error => Stop::new(Trouble::Failed, format!("The copy of the photos: {}.", plain(&error.to_string())), ""),
+    }
+}

@@ -1,0 +1,163 @@
+//! The originals' part of a visit: what is to be copied, and copying it through breaks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::carry::Failed;
+use super::kept::{copy_stop, disk_full, folder_stop};
+use super::outcome::{PhotosKept, Skipped};
+use super::stop::{Stop, Trouble};
+use super::{Visit, reach};
+use crate::durable;
+use crate::facts::text::plain;
+use crate::facts::{Facts, MediaListing};
+use crate::lockdown::Session;
+use crate::photos::pull::{self, Cause};
+use crate::photos::{Ended, Plan, Pulled, Store};
+use crate::progress::{CancellationToken, Event, Observer};
+
+/// What copying came to, over all breaks.
+#[derive(Debug, Default)]
+pub(super) struct Copying {
+    /// For the report.
+    pub(super) kept: PhotosKept,
+    /// What the phone or this computer refused, by path, with the reason.
+    pub(super) refused: BTreeMap<String, String>,
+    /// Everything in the plan was tried.
+    pub(super) complete: bool,
+}
+
+impl Copying {
+    fn add(&mut self, pulled: &Pulled, took: Duration) {
+        self.kept.copied_files += pulled.files;
+        self.kept.copied_bytes += pulled.bytes;
+        self.kept.seconds += took.as_secs();
+        for refused in &pulled.refused {
+            self.refused.insert(refused.path.clone(), refused.reason.clone());
+        }
+    }
+
+    /// What is still refused, for the report.
+    pub(super) fn skipped(&self) -> Vec<Skipped> {
+        let skipped = |(item, reason): (&String, &String)| Skipped { item: item.clone(), reason: reason.clone() };
+        self.refused.iter().map(skipped).collect()
+    }
+}
+
+/// What is to be copied now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What exists nowhere else, for no longer than this.
+    OnlyHere(Duration),
+    /// Everything.
+    All,
+}
+
+impl Visit {
+    /// Opens the copy for writing.
+    pub(super) fn store(&self) -> Result<Store, Stop> {
+        let folder = self.folder();
+        let dir = durable::open_or_create_private(&folder).map_err(|error| folder_stop(&folder, &error))?;
+        Store::open(dir, self.udid().clone()).map_err(|error| copy_stop(&error))
+    }
+
+    /// Copies, through breaks.
+    pub(super) async fn copy_photos(
+        &mut self,
+        store: &Store,
+        facts: &Facts,
+        wanted: Wanted,
+        copying: &mut Copying,
+    ) -> Result<(), Stop> {
+        let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
+        let deed =
+            async |session| copy_once(session, store, facts, wanted, copying, observer.as_ref(), &cancel).await;
+        self.carry(deed).await
+    }
+}
+
+/// Copies over one session. What an earlier session has stored is not in the plan any more.
+pub(super) async fn copy_once(
+    session: Arc<Session>,
+    store: &Store,
+    facts: &Facts,
+    wanted: Wanted,
+    copying: &mut Copying,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<(), Failed> {
+    let listing = facts.media.as_ref().ok_or_else(|| Failed::Finally(no_listing(facts)))?;
+    let (plan, budget) = plan(store, listing, facts, wanted).map_err(Failed::Finally)?;
+    let began = Instant::now();
+    if plan.items.is_empty() && wanted != Wanted::All {
+        return Ok(());
+    }
+    let pulled = pull::pull(session.as_ref(), store, &plan, observer, cancel, budget).await;
+    match pulled {
+        Ok(pulled) => {
+            copying.add(&pulled, began.elapsed());
+            copying.complete = pulled.ended == Ended::Complete && wanted == Wanted::All;
+            if pulled.ended == Ended::Cancelled { Err(Failed::Finally(Stop::interrupted())) } else { Ok(()) }
+        }
+        Err(error) => {
+            copying.add(&error.pulled, began.elapsed());
+            Err(failed(&error))
+        }
+    }
+}
+
+fn plan(
+    store: &Store,
+    listing: &MediaListing,
+    facts: &Facts,
+    wanted: Wanted,
+) -> Result<(Plan, Option<Duration>), Stop> {
+    let mut plan = store.plan(listing, Some(&facts.library)).map_err(|error| copy_stop(&error))?;
+    let Wanted::OnlyHere(budget) = wanted else { return Ok((plan, None)) };
+    plan.items.retain(|item| item.only_here);
+    plan.bytes = plan.items.iter().map(|item| item.file.size).sum();
+    // What the walk could not see is told once, by the copying of everything.
+    plan.refused.clear();
+    Ok((plan, Some(budget)))
+}
+
+fn no_listing(facts: &Facts) -> Stop {
+    let why = facts.gap_of("media").map_or("the phone's files could not be listed", |gap| gap.reason.as_str());
+    Stop::new(
+        Trouble::Failed,
+        format!("The photos cannot be copied: {}.", plain(why)),
+        "Unlock the phone, plug it in again and run this again.",
+    )
+}
+
+fn failed(error: &pull::Error) -> Failed {
+    match &error.cause {
+        cause if cause.is_disk_full() => Failed::Finally(disk_full()),
+        Cause::Copy(error) => Failed::Finally(copy_stop(error)),
+        cause if cause.is_stall() => Failed::Broke(Stop::new(
+            Trouble::Failed,
+            format!("The phone stopped answering while photos were copied: {}.", plain(&cause.to_string())),
+            "Everything that was complete is kept; unlock the phone, plug it in again and run the same command again to go on.",
+        )),
+        cause => Failed::Broke(Stop::new(
+            Trouble::Failed,
+            format!("{}.", reach::sentence(&cause.to_string())),
+            "Everything that was complete is kept; plug the phone in again and run the same command again to go on.",
+        )),
+    }
+}
+
+/// Tells of a refused file as of one that the backup may still deliver.
+pub(super) struct MayComeFromBackup(pub(super) Arc<dyn Observer>);
+
+impl Observer for MayComeFromBackup {
+    fn event(&self, event: Event) {
+        self.0.event(match event {
+            Event::Skipped { item, reason } => {
+                Event::Note(format!("{item}: {reason}; it is looked for in the backup"))
+            }
+            other => other,
+        });
+    }
+}

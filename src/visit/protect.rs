@@ -1,0 +1,203 @@
+//! Protecting the phone's data, in the order that respects its owner: first, for two minutes at most, the originals
+//! that exist nowhere else; then the backup is requested, so that the passcode is asked for while the person is there;
+//! then photos and backup go on side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backup::{Backing, back_up_once};
+use super::carry::Failed;
+use super::kept::Kept;
+use super::outcome::{Protection, Skipped};
+use super::photos::{Copying, MayComeFromBackup, Wanted, copy_once};
+use super::stop::{Stop, Trouble};
+use super::{Visit, words};
+use crate::facts::Facts;
+use crate::photos::Store;
+use crate::photos::verify::Depth;
+use crate::progress::Event;
+
+/// How long the originals that exist nowhere else go before everything else.
+const ONLY_HERE_FIRST: Duration = Duration::from_secs(120);
+
+/// What is to be protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Copy the photos.
+    pub photos: bool,
+    /// Make a backup.
+    pub backup: bool,
+    /// A full backup even where an earlier one could be built upon.
+    pub full_backup: bool,
+}
+
+/// What protecting came to.
+#[derive(Debug, Default)]
+pub struct Protected {
+    /// For the report.
+    pub protection: Protection,
+    /// What is proven to be kept now.
+    pub kept: Kept,
+    /// What went wrong.
+    pub stops: Vec<Stop>,
+}
+
+/// The two parts while they run.
+struct Parts {
+    copying: Copying,
+    backing: Backing,
+    /// Troubles that end one part and not the other.
+    stops: Vec<Stop>,
+    photos_left: bool,
+    backup_left: bool,
+}
+
+impl Visit {
+    /// Copies, backs up and proves as wished. What was achieved is in the result, also when something went wrong.
+    pub async fn protect(&mut self, facts: &Facts, wish: Wish) -> Protected {
+        let mut protected = Protected::default();
+        protected.protection.folder = self.folder().display().to_string();
+        if let Err(stop) = self.protect_into(facts, wish, &mut protected).await {
+            protected.stops.push(stop);
+        }
+        let skipped = &protected.protection.skipped;
+        if let Some(first) = skipped.first() {
+            protected.stops.push(skipped_stop(first, skipped.len()));
+        }
+        protected.stops.extend(protected.kept.stop());
+        protected
+    }
+
+    async fn protect_into(
+        &mut self,
+        facts: &Facts,
+        wish: Wish,
+        protected: &mut Protected,
+    ) -> Result<(), Stop> {
+        let store = self.store()?;
+        let mut parts = Parts {
+            copying: Copying::default(),
+            backing: Backing::new(self, wish)?,
+            stops: Vec::new(),
+            photos_left: wish.photos,
+            backup_left: wish.backup,
+        };
+        let carried = self.carry_parts(&store, facts, wish, &mut parts).await;
+        protected.stops.append(&mut parts.stops);
+        // Whatever happened, what is here now is proven and told; a visit that was stopped is not held up by that.
+        let over = carried.as_ref().is_err_and(|stop| stop.trouble == Trouble::Interrupted);
+        if wish.photos {
+            protected.protection.photos = Some(parts.copying.kept.clone());
+            protected.protection.skipped = parts.copying.skipped();
+        }
+        if over {
+            return carried;
+        }
+        self.prove_all(&store, facts, wish, &mut parts, protected).await?;
+        carried
+    }
+
+    async fn carry_parts(
+        &mut self,
+        store: &Store,
+        facts: &Facts,
+        wish: Wish,
+        parts: &mut Parts,
+    ) -> Result<(), Stop> {
+        if wish.photos && wish.backup {
+            let first = Wanted::OnlyHere(ONLY_HERE_FIRST);
+            self.copy_photos(store, facts, first, &mut parts.copying).await?;
+        }
+        let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
+        let photos_observer: Arc<dyn crate::progress::Observer> =
+            if wish.backup { Arc::new(MayComeFromBackup(Arc::clone(&observer))) } else { Arc::clone(&observer) };
+        self.carry(async |session| {
+            let Parts { copying, backing, stops, photos_left, backup_left } = &mut *parts;
+            let photos = async {
+                if !*photos_left {
+                    return Ok(());
+                }
+                copy_once(
+                    Arc::clone(&session),
+                    store,
+                    facts,
+                    Wanted::All,
+                    copying,
+                    photos_observer.as_ref(),
+                    &cancel,
+                )
+                .await
+            };
+            let backup = async {
+                if !*backup_left {
+                    return Ok(());
+                }
+                back_up_once(Arc::clone(&session), backing, &observer, &cancel).await
+            };
+            let (photos, backup) = tokio::join!(photos, backup);
+            let photos = settle(photos, photos_left, stops);
+            let backup = settle(backup, backup_left, stops);
+            photos.and(backup)
+        })
+        .await
+    }
+
+    async fn prove_all(
+        &mut self,
+        store: &Store,
+        facts: &Facts,
+        wish: Wish,
+        parts: &mut Parts,
+        protected: &mut Protected,
+    ) -> Result<(), Stop> {
+        self.prove_backup(&mut parts.backing, wish, protected).await?;
+        if wish.photos {
+            self.take_from_backup(store, facts, &mut parts.copying, &parts.backing, &mut protected.kept).await?;
+        }
+        self.prove_photos(store, Depth::Full, &mut protected.kept).await?;
+        if let Some(photos) = &mut protected.protection.photos {
+            *photos = parts.copying.kept.clone();
+            if let Some(proof) = &protected.kept.photos {
+                photos.proven_files = proof.files() as u64;
+                photos.verified_at = Some(proof.proven_at());
+            }
+            protected.protection.skipped.retain(|one| parts.copying.refused.contains_key(&one.item));
+        }
+        Ok(())
+    }
+}
+
+/// What is left of a part after a try: a final trouble ends this part and is kept; a break is handed on, so that both
+/// parts wait for the phone.
+fn settle(tried: Result<(), Failed>, left: &mut bool, stops: &mut Vec<Stop>) -> Result<(), Failed> {
+    match tried {
+        Ok(()) => *left = false,
+        Err(Failed::Finally(stop)) => {
+            *left = false;
+            stops.push(stop);
+        }
+        Err(broke @ Failed::Broke(_)) => return Err(broke),
+    }
+    Ok(())
+}
+
+fn skipped_stop(first: &Skipped, all: usize) -> Stop {
+    Stop::new(
+        Trouble::Skipped,
+        format!(
+            "{} skipped, {} first: {}.",
+            words::counted(all as u64, "file was", "files were"),
+            crate::facts::text::plain(&first.item),
+            crate::facts::text::plain(&first.reason)
+        ),
+        "The report lists each with its reason.",
+    )
+}
+
+/// Says when nothing more has to be tapped.
+pub(super) fn can_leave(left: Duration) -> Event {
+    Event::Note(format!(
+        "Nothing more has to be tapped on the phone. Leave it plugged in for about {}.",
+        words::duration(left)
+    ))
+}

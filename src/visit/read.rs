@@ -1,0 +1,138 @@
+//! Reading the phone: the first sentence within seconds, then everything.
+
+use std::time::{Duration, Instant};
+
+use super::carry::Failed;
+use super::kept::Kept;
+use super::reach;
+use super::stop::{Stop, Trouble};
+use super::{Outcome, Visit};
+use crate::collect;
+use crate::diagnosis::{self, Severity};
+use crate::facts::text::plain;
+use crate::facts::{Device, Facts, Reach};
+use crate::progress::{Event, Touch};
+use crate::remedy::Proofs;
+
+/// Between two looks whether the phone was unlocked.
+const UNLOCK_POLL: Duration = Duration::from_millis(700);
+
+impl Visit {
+    /// Reads everything, saying the first sentence as soon as there is one.
+    ///
+    /// # Errors
+    /// The phone left for good, stays locked, or we were asked to stop.
+    pub async fn read(&mut self) -> Result<Facts, Stop> {
+        let mut facts = self.first_look().await?;
+        self.beginning.observer.event(Event::Note(first_sentence(&facts)));
+        self.read_rest(&mut facts).await?;
+        Ok(facts)
+    }
+
+    /// What is known within seconds; waits for an unlock where files are shut.
+    ///
+    /// # Errors
+    /// As [`Visit::read`].
+    pub async fn first_look(&mut self) -> Result<Facts, Stop> {
+        let mut facts = self.quick().await?;
+        if facts.reach == Reach::Trusted {
+            return Ok(facts);
+        }
+        let within = self.beginning.wait;
+        let began = Instant::now();
+        self.observer().event(Event::PersonNeeded { touch: Touch::Unlock, within });
+        while facts.reach != Reach::Trusted && began.elapsed() < within {
+            tokio::select! {
+                () = self.cancel().cancelled() => return Err(Stop::interrupted()),
+                () = tokio::time::sleep(UNLOCK_POLL) => {}
+            }
+            facts = self.quick().await?;
+        }
+        self.observer().event(Event::PersonDone { touch: Touch::Unlock });
+        Ok(facts)
+    }
+
+    async fn quick(&mut self) -> Result<Facts, Stop> {
+        self.carry(async |session| collect::quick(&session).await.map_err(failed)).await
+    }
+
+    /// Reads what the first look left. A locked phone's files stay gaps.
+    async fn read_rest(&mut self, facts: &mut Facts) -> Result<(), Stop> {
+        let scratch = tempfile::Builder::new().prefix("idevice-fix-").tempdir().map_err(|error| {
+            Stop::new(Trouble::Failed, format!("No temporary folder can be made: {error}."), "Set TMPDIR to a folder with room.")
+        })?;
+        let (observer, cancel) = (std::sync::Arc::clone(&self.beginning.observer), self.cancel().clone());
+        let known = facts.clone();
+        *facts = self
+            .carry(async |session| {
+                let mut facts = known.clone();
+                collect::full(&session, scratch.path(), &mut facts, observer.as_ref(), &cancel)
+                    .await
+                    .map_err(failed)?;
+                Ok(facts)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Judges what was read, with what is proven to be kept here.
+    #[must_use]
+    pub fn judge(&self, mut facts: Facts, kept: &Kept) -> Outcome {
+        collect::kept(&mut facts, kept.photos.as_ref(), kept.backup.as_ref());
+        let proofs = Proofs { photos: kept.photos.as_ref(), backup: kept.backup.as_ref() };
+        let mut outcome = Outcome::judged(facts, &proofs, &self.beginning.consent, &self.moment());
+        outcome.began_at = self.began_at;
+        outcome.simulated = self.beginning.simulated;
+        outcome
+    }
+}
+
+fn failed(error: collect::Error) -> Failed {
+    match error {
+        collect::Error::Cancelled => Failed::Finally(Stop::interrupted()),
+        collect::Error::Lost(error) => Failed::Broke(reach::lockdown_stop(&error)),
+    }
+}
+
+/// The device in a few words: `Anna's iPhone (iPhone 12, iOS 18.4.1)`.
+#[must_use]
+pub fn device_words(device: Option<&Device>) -> String {
+    let Some(device) = device else { return "The phone".to_owned() };
+    let name = plain(device.name.as_deref().unwrap_or("The phone"));
+    let model = device.model.as_ref().or(device.product_type.as_ref()).map(|model| plain(model));
+    let version = device.ios_version.as_ref().map(|version| format!("iOS {}", plain(version)));
+    let about: Vec<String> = model.into_iter().chain(version).collect();
+    if about.is_empty() { name } else { format!("{name} ({})", about.join(", ")) }
+}
+
+/// What can be said before the library is read.
+fn first_sentence(facts: &Facts) -> String {
+    let device = device_words(facts.device.as_ref());
+    let diagnosis = diagnosis::diagnose(facts);
+    match diagnosis.findings.first().filter(|finding| finding.severity != Severity::Notice) {
+        Some(finding) => format!("{device}: {}", finding.title),
+        None => format!("{device}: nothing is wrong at first sight; now its photo library is read."),
+    }
+}
+
+/// The facts and the judgement of a phone that could not be reached, or of none.
+#[must_use]
+pub fn unreached(unreached: &super::Unreached, simulated: bool) -> Outcome {
+    let mut facts = match unreached.reach {
+        Some(reach) => collect::unreached(unreached.device.clone(), reach),
+        None => {
+            let mut facts = Facts::default();
+            for group in ["battery", "storage", "icloud_photos", "icloud_backup", "local_backup", "library", "settings"] {
+                facts.gap(group, unreached.stop.cause.clone());
+            }
+            facts
+        }
+    };
+    facts.observed_at = jiff::Timestamp::now();
+    let moment = crate::remedy::Moment { now: facts.observed_at, plugged_in_since: None };
+    let consent = crate::remedy::Consent::default();
+    let mut outcome = Outcome::judged(facts, &Proofs::default(), &consent, &moment);
+    outcome.simulated = simulated;
+    outcome.stops.push(unreached.stop.clone());
+    outcome
+}
