@@ -4,19 +4,26 @@
 //! in `visit`. Data goes to stdout, talk to stderr.
 
 mod arguments;
+mod backup;
 mod devices;
+mod diagnose;
 mod doctor;
 mod events;
+mod fix;
+mod info;
 mod jobs;
 mod logging;
 mod owner;
 mod phones;
+mod photos;
 mod reports;
+mod restart;
 mod run;
 mod screen;
 mod shell;
 mod sim;
 mod terminal;
+mod visits;
 
 use std::process::ExitCode;
 
@@ -60,13 +67,19 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
     match command.unwrap_or(Command::Fix) {
+        Command::Fix => fix::fix(run).await,
         Command::Devices => devices::devices(run).await,
-        Command::Doctor => doctor::doctor(run).await,
-        Command::Sim(command) => sim::sim(run, &command).await,
+        Command::Info(arguments) => info::info(run, &arguments).await,
+        Command::Diagnose => diagnose::diagnose(run).await,
+        Command::Photos(command) => photos::photos(run, &command).await,
+        Command::Backup(arguments) => backup::backup(run, &arguments).await,
+        Command::Gate(arguments) => diagnose::gate(run, &arguments).await,
+        Command::Restart => restart::restart(run).await,
         Command::Report(arguments) => reports::report(run, &arguments),
         Command::Jobs => jobs::jobs(run),
+        Command::Doctor => doctor::doctor(run).await,
+        Command::Sim(command) => sim::sim(run, &command).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),
-        _ => Err(Stop::new(crate::visit::Trouble::Failed, "Not here yet.", "")),
     }
 }

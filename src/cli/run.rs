@@ -121,7 +121,7 @@ impl Run {
 }
 
 /// Two observers.
-struct Both(Arc<dyn Observer>, Arc<dyn Observer>);
+pub(super) struct Both(pub(super) Arc<dyn Observer>, pub(super) Arc<dyn Observer>);
 
 impl Observer for Both {
     fn event(&self, event: Event) {

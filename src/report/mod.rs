@@ -12,7 +12,7 @@ mod sample;
 mod text;
 
 pub use html::html;
-pub use text::{Style, diagnosis as diagnosis_text, text};
+pub use text::{Style, answer as answer_text, diagnosis as diagnosis_text, photos as photos_text, text};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

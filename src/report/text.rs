@@ -58,6 +58,41 @@ pub fn diagnosis(report: &Report, style: &Style) -> String {
     page.out
 }
 
+/// The answer alone: verdict, why, and where the originals are; shown before anything is copied.
+#[must_use]
+pub fn answer(report: &Report, style: &Style) -> String {
+    let mut page = Page::new(style);
+    head(&mut page, report);
+    why(&mut page, report);
+    whereabouts(&mut page, report);
+    page.out
+}
+
+/// Where the originals are, how far their upload is, and what is in the albums that hide photos.
+#[must_use]
+pub fn photos(report: &Report, style: &Style) -> String {
+    const COUNTS: [(&str, &str); 8] = [
+        ("assets", "photos and videos"),
+        ("uploaded", "uploaded to iCloud"),
+        ("waiting", "waiting for upload"),
+        ("failed", "given up by the phone"),
+        ("never_queued", "never queued for upload"),
+        ("recently_deleted", "in Recently Deleted"),
+        ("hidden", "in the Hidden album"),
+        ("shared_album_only", "only in shared albums"),
+    ];
+    let mut page = Page::new(style);
+    head(&mut page, report);
+    whereabouts(&mut page, report);
+    page.heading("The library");
+    for (name, what) in COUNTS {
+        let n = figures::number(report, &format!("library.{name}"));
+        page.line(2, Ink::None, &format!("{what:<30}{:>10}", n.map_or_else(|| "?".to_owned(), words::count)));
+    }
+    gaps(&mut page, report);
+    page.out
+}
+
 fn head(page: &mut Page<'_>, report: &Report) {
     if let Some(line) = figures::device_line(report) {
         page.line(0, Ink::Bold, &line);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Visit;
 use super::reach::{self, Broken};
 use super::stop::Stop;
-use super::Visit;
 use crate::lockdown::Session;
 
 /// How often a phone may leave during one deed; a loose cable must not keep us for ever.

@@ -6,12 +6,14 @@ use std::path::Path;
 use cap_std::fs::Dir;
 
 use super::stop::{Stop, Trouble};
-use super::{Visit, words};
+use super::{Visit, backup, words};
+use crate::backup::Secret;
 use crate::backup::verify::BackupProof;
-use crate::backup::{self, vault::Vault};
 use crate::facts::text::plain;
 use crate::photos::verify::{self, Depth, PhotosProof};
 use crate::photos::{self, Store};
+use crate::progress::{CancellationToken, Observer};
+use crate::usbmux::Udid;
 
 /// The proofs, and what is damaged.
 #[derive(Debug, Clone, Default)]
@@ -47,32 +49,89 @@ impl Visit {
     /// # Errors
     /// Another run holds the folder, or the disk gives no answer.
     pub async fn kept(&self) -> Result<Kept, Stop> {
-        let Some(folder) = existing(&self.folder())? else { return Ok(Kept::default()) };
-        let mut kept = Kept::default();
-        let again = || folder.try_clone().map_err(|error| folder_stop(&self.folder(), &error));
-        let looked = Store::look(again()?, self.udid().clone());
-        if let Some(store) = looked.map_err(|error| copy_stop(&error))? {
-            self.prove_photos(&store, Depth::Recheck, &mut kept).await?;
-        }
-        self.prove_backup_again(again()?, &mut kept).await?;
-        Ok(kept)
+        let password = self.beginning.password.as_deref();
+        let depth = Depth::Recheck;
+        kept_without_phone(
+            &self.folder(),
+            self.udid(),
+            depth,
+            Part::Both,
+            password,
+            self.observer(),
+            self.cancel(),
+        )
+        .await
     }
+}
 
-    /// Proves the copy of the photos.
-    pub(super) async fn prove_photos(
-        &self,
-        store: &Store,
-        depth: Depth,
-        kept: &mut Kept,
-    ) -> Result<(), Stop> {
-        let proven = verify::prove(store, depth, self.observer(), self.cancel()).await.map_err(|error| match error {
-            verify::Error::Cancelled => Stop::interrupted(),
-            verify::Error::Copy(error) => copy_stop(&error),
-        })?;
-        kept.photos = proven.proof;
-        kept.damage.extend(proven.damage.iter().map(|one| format!("{}: {}", plain(&one.path), plain(&one.what))));
-        Ok(())
+/// What is to be proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The copy of the photos.
+    Photos,
+    /// The newest backup.
+    Backup,
+    /// Both.
+    Both,
+}
+
+/// Proves what is kept in a phone's folder.
+///
+/// # Errors
+/// Another run holds the folder, or the disk gives no answer.
+pub async fn kept_without_phone(
+    path: &Path,
+    udid: &Udid,
+    depth: Depth,
+    part: Part,
+    password: Option<&Secret>,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Kept, Stop> {
+    let mut kept = Kept::default();
+    if part != Part::Backup {
+        let Some(folder) = existing(path)? else { return Ok(kept) };
+        if let Some(store) = Store::look(folder, udid.clone()).map_err(|error| copy_stop(&error))? {
+            prove_photos(&store, depth, &mut kept, observer, cancel).await?;
+        }
     }
+    if part != Part::Photos {
+        let Some(folder) = existing(path)? else { return Ok(kept) };
+        backup::prove_again(folder, udid, depth, password, &mut kept, observer, cancel).await?;
+    }
+    Ok(kept)
+}
+
+/// The phones of which something is kept below `dest`.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn phones_kept(dest: &Path) -> Result<Vec<Udid>, Stop> {
+    let entries = match std::fs::read_dir(dest) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| folder_stop(dest, &error))?,
+    };
+    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut udids: Vec<Udid> = folders.filter_map(|entry| Udid::parse(entry.file_name().to_str()?)).collect();
+    udids.sort();
+    Ok(udids)
+}
+
+/// Proves the copy of the photos.
+pub(super) async fn prove_photos(
+    store: &Store,
+    depth: Depth,
+    kept: &mut Kept,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<(), Stop> {
+    let proven = verify::prove(store, depth, observer, cancel).await.map_err(|error| match error {
+        verify::Error::Cancelled => Stop::interrupted(),
+        verify::Error::Copy(error) => copy_stop(&error),
+    })?;
+    kept.photos = proven.proof;
+    kept.damage.extend(proven.damage.iter().map(|one| format!("{}: {}", plain(&one.path), plain(&one.what))));
+    Ok(())
 }
 
 /// The folder, if it is there.
@@ -114,6 +173,8 @@ pub(super) fn copy_stop(error: &photos::Error) -> Stop {
             "Another run of idevice-fix is working on this phone's copy.",
             "Wait until it has ended.",
         ),
-        error => Stop::new(Trouble::Failed, format!("The copy of the photos: {}.", plain(&error.to_string())), ""),
+        error => {
+            Stop::new(Trouble::Failed, format!("The copy of the photos: {}.", plain(&error.to_string())), "")
+        }
     }
 }

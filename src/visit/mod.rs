@@ -2,11 +2,12 @@
 //! bench both run one.
 //!
 //! Knows the order of things and what each trouble means for it. It knows no terminal: it hands events to an observer
-//! and its one question to an [`Owner`], and it returns values.
+//! and returns values; the one question is asked by who runs it.
 
 mod backup;
 mod carry;
 pub mod host;
+mod figures;
 mod kept;
 mod outcome;
 mod photos;
@@ -18,16 +19,17 @@ pub mod space;
 mod stop;
 pub mod words;
 
-pub use kept::Kept;
+pub use kept::{Kept, Part, kept_without_phone, phones_kept};
 pub use outcome::{BackupKept, Outcome, PhotosKept, Protection, Skipped, Whereabouts};
+pub use protect::{Protected, Wish};
 pub use reach::Unreached;
+pub use read::{device_words, unreached};
 pub use stop::{Stop, Trouble, exit_status};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::backup::Secret;
@@ -36,15 +38,6 @@ use crate::muxd::usb::OnBus;
 use crate::progress::{CancellationToken, Observer};
 use crate::remedy::{Consent, Moment};
 use crate::usbmux::{Attached, Muxer, Udid};
-
-use plan::{Answer, Plan};
-
-/// Who is asked the one question.
-#[async_trait]
-pub trait Owner: Send + Sync {
-    /// Shows the plan and asks.
-    async fn answer(&self, plan: &Plan) -> Answer;
-}
 
 /// What a visit needs to begin.
 #[derive(Clone)]
@@ -111,6 +104,17 @@ impl Visit {
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// Where everything goes.
+    #[must_use]
+    pub fn dest(&self) -> &Path {
+        &self.beginning.dest
+    }
+
+    /// From now on everything goes there.
+    pub fn go_to(&mut self, dest: PathBuf) {
+        self.beginning.dest = dest;
     }
 
     /// The phone's folder.

@@ -40,7 +40,8 @@ impl Copying {
 
     /// What is still refused, for the report.
     pub(super) fn skipped(&self) -> Vec<Skipped> {
-        let skipped = |(item, reason): (&String, &String)| Skipped { item: item.clone(), reason: reason.clone() };
+        let skipped =
+            |(item, reason): (&String, &String)| Skipped { item: item.clone(), reason: reason.clone() };
         self.refused.iter().map(skipped).collect()
     }
 }
@@ -71,8 +72,9 @@ impl Visit {
         copying: &mut Copying,
     ) -> Result<(), Stop> {
         let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
-        let deed =
-            async |session| copy_once(session, store, facts, wanted, copying, observer.as_ref(), &cancel).await;
+        let deed = async |session| {
+            copy_once(session, store, facts, wanted, copying, observer.as_ref(), &cancel).await
+        };
         self.carry(deed).await
     }
 }
@@ -123,7 +125,8 @@ fn plan(
 }
 
 fn no_listing(facts: &Facts) -> Stop {
-    let why = facts.gap_of("media").map_or("the phone's files could not be listed", |gap| gap.reason.as_str());
+    let why =
+        facts.gap_of("media").map_or("the phone's files could not be listed", |gap| gap.reason.as_str());
     Stop::new(
         Trouble::Failed,
         format!("The photos cannot be copied: {}.", plain(why)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::backup::{Backing, back_up_once};
 use super::carry::Failed;
-use super::kept::Kept;
+use super::kept::{Kept, prove_photos};
 use super::outcome::{Protection, Skipped};
 use super::photos::{Copying, MayComeFromBackup, Wanted, copy_once};
 use super::stop::{Stop, Trouble};
@@ -109,8 +109,11 @@ impl Visit {
             self.copy_photos(store, facts, first, &mut parts.copying).await?;
         }
         let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
-        let photos_observer: Arc<dyn crate::progress::Observer> =
-            if wish.backup { Arc::new(MayComeFromBackup(Arc::clone(&observer))) } else { Arc::clone(&observer) };
+        let photos_observer: Arc<dyn crate::progress::Observer> = if wish.backup {
+            Arc::new(MayComeFromBackup(Arc::clone(&observer)))
+        } else {
+            Arc::clone(&observer)
+        };
         self.carry(async |session| {
             let Parts { copying, backing, stops, photos_left, backup_left } = &mut *parts;
             let photos = async {
@@ -152,9 +155,10 @@ impl Visit {
     ) -> Result<(), Stop> {
         self.prove_backup(&mut parts.backing, wish, protected).await?;
         if wish.photos {
-            self.take_from_backup(store, facts, &mut parts.copying, &parts.backing, &mut protected.kept).await?;
+            self.take_from_backup(store, facts, &mut parts.copying, &parts.backing, &mut protected.kept)
+                .await?;
         }
-        self.prove_photos(store, Depth::Full, &mut protected.kept).await?;
+        prove_photos(store, Depth::Full, &mut protected.kept, self.observer(), self.cancel()).await?;
         if let Some(photos) = &mut protected.protection.photos {
             *photos = parts.copying.kept.clone();
             if let Some(proof) = &protected.kept.photos {

@@ -6,7 +6,7 @@ use super::carry::Failed;
 use super::kept::Kept;
 use super::reach;
 use super::stop::{Stop, Trouble};
-use super::{Outcome, Visit};
+use super::{Outcome, Protected, Visit};
 use crate::collect;
 use crate::diagnosis::{self, Severity};
 use crate::facts::text::plain;
@@ -25,7 +25,51 @@ impl Visit {
     pub async fn read(&mut self) -> Result<Facts, Stop> {
         let mut facts = self.first_look().await?;
         self.beginning.observer.event(Event::Note(first_sentence(&facts)));
-        self.read_rest(&mut facts).await?;
+        if facts.reach == Reach::Trusted {
+            self.read_rest(&mut facts).await?;
+        }
+        Ok(facts)
+    }
+
+    /// Reads everything, and judges it with what is kept here.
+    ///
+    /// # Errors
+    /// As [`Visit::read`]. A phone that stays locked is no error: the outcome says so.
+    pub async fn diagnose(&mut self) -> Result<Outcome, Stop> {
+        let facts = self.read().await?;
+        let kept = self.kept().await?;
+        let locked = locked_stop(facts.reach);
+        let mut outcome = self.judge(facts, &kept);
+        outcome.stops.extend(locked);
+        Ok(outcome)
+    }
+
+    /// Reads again after something was done, and judges with what is proven now. If the phone cannot be read again, the
+    /// earlier facts stand.
+    pub async fn conclude(&mut self, earlier: Facts, protected: Protected) -> Outcome {
+        let Protected { protection, kept, mut stops } = protected;
+        let can_read = !stops.iter().any(|stop| stop.trouble.ends_the_visit());
+        let facts = if can_read {
+            let again = self.again().await;
+            again.unwrap_or_else(|stop| {
+                stops.push(stop);
+                earlier
+            })
+        } else {
+            earlier
+        };
+        let mut outcome = self.judge(facts, &kept);
+        outcome.protection = Some(protection);
+        outcome.stops = stops;
+        outcome.ended_at = jiff::Timestamp::now();
+        outcome
+    }
+
+    async fn again(&mut self) -> Result<Facts, Stop> {
+        let mut facts = self.first_look().await?;
+        if facts.reach == Reach::Trusted {
+            self.read_rest(&mut facts).await?;
+        }
         Ok(facts)
     }
 
@@ -59,7 +103,11 @@ impl Visit {
     /// Reads what the first look left. A locked phone's files stay gaps.
     async fn read_rest(&mut self, facts: &mut Facts) -> Result<(), Stop> {
         let scratch = tempfile::Builder::new().prefix("idevice-fix-").tempdir().map_err(|error| {
-            Stop::new(Trouble::Failed, format!("No temporary folder can be made: {error}."), "Set TMPDIR to a folder with room.")
+            Stop::new(
+                Trouble::Failed,
+                format!("No temporary folder can be made: {error}."),
+                "Set TMPDIR to a folder with room.",
+            )
         })?;
         let (observer, cancel) = (std::sync::Arc::clone(&self.beginning.observer), self.cancel().clone());
         let known = facts.clone();
@@ -85,6 +133,18 @@ impl Visit {
         outcome.simulated = self.beginning.simulated;
         outcome
     }
+}
+
+/// The stop that a phone is whose files are shut by its lock.
+fn locked_stop(reach: Reach) -> Option<Stop> {
+    let cause = match reach {
+        Reach::Trusted => return None,
+        Reach::NotUnlockedSinceBoot => {
+            "The phone has not been unlocked since it was started, so its photos cannot be read."
+        }
+        _ => "The phone is locked, so its photos cannot be read.",
+    };
+    Some(Stop::new(Trouble::PersonNeeded, cause, "Unlock it, then run this again."))
 }
 
 fn failed(error: collect::Error) -> Failed {
@@ -122,7 +182,15 @@ pub fn unreached(unreached: &super::Unreached, simulated: bool) -> Outcome {
         Some(reach) => collect::unreached(unreached.device.clone(), reach),
         None => {
             let mut facts = Facts::default();
-            for group in ["battery", "storage", "icloud_photos", "icloud_backup", "local_backup", "library", "settings"] {
+            for group in [
+                "battery",
+                "storage",
+                "icloud_photos",
+                "icloud_backup",
+                "local_backup",
+                "library",
+                "settings",
+            ] {
                 facts.gap(group, unreached.stop.cause.clone());
             }
             facts

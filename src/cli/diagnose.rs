@@ -1,0 +1,85 @@
+//! `diagnose` and `gate`: what is the case, and whether a step is safe. Nothing is copied but what must be read.
+
+use serde_json::json;
+
+use super::arguments::{Gate, GateStep};
+use super::phones::Phones;
+use super::run::Run;
+use super::terminal;
+use super::visits::{begin, consent, ended};
+use crate::facts::text::plain;
+use crate::remedy::Consent;
+use crate::remedy::gate::{Answer, Question};
+use crate::report::{self, Report};
+use crate::visit::{Outcome, Stop, Trouble, unreached};
+
+/// Facts, findings, ladder and verdict.
+pub(super) async fn diagnose(run: &Run) -> Result<(), Stop> {
+    let phones = Phones::open(run).map_err(|stop| run.explain("diagnosis", stop))?;
+    let outcome =
+        read(run, &phones, Consent::default()).await.map_err(|stop| run.explain("diagnosis", stop))?;
+    let report = Report::of(&outcome);
+    if run.global.json {
+        terminal::print_json(&serde_json::to_value(&report.diagnosis).expect("a diagnosis is plain data"));
+    } else if outcome.facts.device.is_some() {
+        terminal::print(&report::diagnosis_text(&report, &terminal::stdout_style()));
+    }
+    ended(&outcome)
+}
+
+/// Reads a phone and judges it; one that cannot be reached is judged by what is known.
+async fn read(run: &Run, phones: &Phones, consent: Consent) -> Result<Outcome, Stop> {
+    match begin(run, phones, consent, run.watch_query()).await {
+        Ok(mut visit) => visit.diagnose().await,
+        Err(why) if why.stop.trouble == Trouble::Interrupted => Err(why.stop),
+        Err(why) => Ok(unreached(&why, phones.simulated)),
+    }
+}
+
+/// Exit status 0 only while the step is safe.
+pub(super) async fn gate(run: &Run, arguments: &Gate) -> Result<(), Stop> {
+    judged(run, arguments).await.map_err(|stop| match stop.trouble {
+        Trouble::GateClosed => stop,
+        _ => run.explain("gate", stop),
+    })
+}
+
+async fn judged(run: &Run, arguments: &Gate) -> Result<(), Stop> {
+    let consent = consent(&arguments.accept)?;
+    let phones = Phones::open(run)?;
+    let outcome = read(run, &phones, consent).await?;
+    // Only a phone that was read now can be judged: whatever kept us from it is the answer.
+    ended(&outcome)?;
+    let (question, name, words) = match arguments.step {
+        GateStep::Erase => (Question::Erase, "erase", "Erasing the phone"),
+        GateStep::DeleteIcloudLibrary => {
+            (Question::DeleteIcloudLibrary, "delete-icloud-library", "Deleting the photo library in iCloud")
+        }
+        GateStep::ToggleIcloudPhotos => {
+            (Question::ToggleIcloudPhotos, "toggle-icloud-photos", "Turning iCloud Photos off and on")
+        }
+    };
+    let answer = outcome.verdict.answer(question);
+    let reasons: Vec<_> = outcome.verdict.reasons_for(question).collect();
+    let accepted: Vec<&String> = arguments.accept.iter().collect();
+    if run.global.json {
+        terminal::print_json(&json!({
+            "schema": "idevice-fix/gate/1", "step": name, "verdict": answer.as_str(), "accepted": accepted,
+            "reasons": reasons.iter().map(|reason| json!({"id": reason.id, "text": reason.text})).collect::<Vec<_>>(),
+            "device": outcome.facts.device, "confirmed_on_real_device": outcome.verdict.confirmed_on_real_device,
+        }));
+    } else {
+        terminal::print(&format!("{words}: {}\n", answer.shout()));
+        for reason in &reasons {
+            terminal::print(&format!("  - {}\n", plain(&reason.text)));
+        }
+        for told in outcome.verdict.told.iter().filter(|told| told.question == question) {
+            terminal::print(&format!("  ! {}\n", plain(&told.text)));
+        }
+    }
+    if answer == Answer::Safe {
+        return Ok(());
+    }
+    let cause = format!("{words} is not proven to be safe.");
+    Err(Stop::new(Trouble::GateClosed, cause, "idevice-fix leads there: it copies, backs up and proves."))
+}
