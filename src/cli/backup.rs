@@ -1,5 +1,7 @@
 //! `backup`, `backup list`, `backup verify`.
 
+use std::time::Duration;
+
 use super::arguments::{Backup, BackupCommand};
 use super::fix;
 use super::photos::verify;
@@ -10,7 +12,8 @@ use crate::visit::{Part, Stop, Wish};
 pub(super) async fn backup(run: &Run, arguments: &Backup) -> Result<(), Stop> {
     match &arguments.command {
         None => {
-            let wish = Wish { photos: false, backup: true, full_backup: arguments.full };
+            let wish =
+                Wish { photos: false, backup: true, full_backup: arguments.full, expected: Duration::ZERO };
             fix::protect_as_told(run, wish, "backup").await
         }
         Some(BackupCommand::Verify) => verify(run, Part::Backup, "backup-verify").await,

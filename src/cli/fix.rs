@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::owner;
 use super::phones::Phones;
@@ -16,7 +17,7 @@ use crate::visit::{Outcome, Stop, Trouble, Visit, Wish, unreached};
 
 /// The whole visit.
 pub(super) async fn fix(run: &Run) -> Result<(), Stop> {
-    let wish = Wish { photos: true, backup: true, full_backup: false };
+    let wish = Wish { photos: true, backup: true, full_backup: false, expected: Duration::ZERO };
     visit(run, wish, Question::Ask, "fix").await.map_err(|failed| failed.told(run, "fix"))
 }
 
@@ -91,6 +92,7 @@ async fn agreed(
 ) -> Result<Wish, Stop> {
     loop {
         let plan = visit.plan(&before.facts, wish).await?;
+        wish.expected = plan.time();
         run.screen.say(&format!("\n{}", plan.text()));
         if question == Question::Answered {
             return plan.obstacle().map_or(Ok(wish), Err);

@@ -1,5 +1,7 @@
 //! `photos status`, `photos pull`, `photos verify`.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use serde_json::json;
@@ -22,7 +24,7 @@ pub(super) async fn photos(run: &Run, command: &Photos) -> Result<(), Stop> {
     match command {
         Photos::Status => status(run).await.map_err(|stop| run.explain("photos-status", stop)),
         Photos::Pull => {
-            let wish = Wish { photos: true, backup: false, full_backup: false };
+            let wish = Wish { photos: true, backup: false, full_backup: false, expected: Duration::ZERO };
             fix::protect_as_told(run, wish, "photos-pull").await
         }
         Photos::Verify => verify(run, Part::Photos, "photos-verify").await,

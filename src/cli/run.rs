@@ -63,7 +63,9 @@ impl Run {
     /// DEST.
     pub(super) fn dest(&self) -> Result<PathBuf, Stop> {
         if let Some(dest) = &self.global.dest {
-            return Ok(dest.clone());
+            return std::path::absolute(dest).map_err(|error| {
+                Stop::new(Trouble::Usage, format!("{} is no folder: {error}.", dest.display()), "")
+            });
         }
         std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(DEST_NAME)).ok_or_else(
             || {

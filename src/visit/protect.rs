@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backup::{Backing, back_up_once};
+use super::backup::{Backing, back_up_once, disagreements};
 use super::carry::Failed;
-use super::kept::{Kept, prove_photos};
+use super::kept::{Kept, Part, kept_without_phone, prove_photos};
 use super::outcome::{Protection, Skipped};
 use super::photos::{Copying, MayComeFromBackup, Wanted, copy_once};
 use super::stop::{Stop, Trouble};
@@ -29,6 +29,8 @@ pub struct Wish {
     pub backup: bool,
     /// A full backup even where an earlier one could be built upon.
     pub full_backup: bool,
+    /// About how long it takes, as the plan says.
+    pub expected: Duration,
 }
 
 /// What protecting came to.
@@ -74,7 +76,7 @@ impl Visit {
         wish: Wish,
         protected: &mut Protected,
     ) -> Result<(), Stop> {
-        let store = self.store()?;
+        let store = if wish.photos { Some(self.store()?) } else { None };
         let mut parts = Parts {
             copying: Copying::default(),
             backing: Backing::new(self, wish)?,
@@ -82,31 +84,38 @@ impl Visit {
             photos_left: wish.photos,
             backup_left: wish.backup,
         };
-        let carried = self.carry_parts(&store, facts, wish, &mut parts).await;
+        let carried = self.carry_parts(store.as_ref(), facts, wish, &mut parts).await;
         protected.stops.append(&mut parts.stops);
-        // Whatever happened, what is here now is proven and told; a visit that was stopped is not held up by that.
-        let over = carried.as_ref().is_err_and(|stop| stop.trouble == Trouble::Interrupted);
         if wish.photos {
             protected.protection.photos = Some(parts.copying.kept.clone());
             protected.protection.skipped = parts.copying.skipped();
         }
-        if over {
-            return carried;
+        // What is here now is proven and told whatever happened; only a visit that was stopped ends at once.
+        if self.cancel().is_cancelled() {
+            return carried.and(Err(Stop::interrupted()));
         }
-        self.prove_all(&store, facts, wish, &mut parts, protected).await?;
-        carried
+        let proven = self.prove_all(store.as_ref(), facts, &mut parts, protected).await;
+        carried.and(proven)
     }
 
     async fn carry_parts(
         &mut self,
-        store: &Store,
+        store: Option<&Store>,
         facts: &Facts,
         wish: Wish,
         parts: &mut Parts,
     ) -> Result<(), Stop> {
-        if wish.photos && wish.backup {
+        if let (Some(store), true) = (store, wish.backup) {
             let first = Wanted::OnlyHere(ONLY_HERE_FIRST);
-            self.copy_photos(store, facts, first, &mut parts.copying).await?;
+            match self.copy_photos(store, facts, first, &mut parts.copying).await {
+                Err(stop) if stop.trouble != Trouble::Failed => return Err(stop),
+                Err(stop) => {
+                    // Photos that cannot be copied are no reason to make no backup.
+                    parts.photos_left = false;
+                    parts.stops.push(stop);
+                }
+                Ok(()) => {}
+            }
         }
         let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
         let photos_observer: Arc<dyn crate::progress::Observer> = if wish.backup {
@@ -117,9 +126,7 @@ impl Visit {
         self.carry(async |session| {
             let Parts { copying, backing, stops, photos_left, backup_left } = &mut *parts;
             let photos = async {
-                if !*photos_left {
-                    return Ok(());
-                }
+                let Some(store) = store.filter(|_| *photos_left) else { return Ok(()) };
                 copy_once(
                     Arc::clone(&session),
                     store,
@@ -147,26 +154,45 @@ impl Visit {
 
     async fn prove_all(
         &mut self,
-        store: &Store,
+        store: Option<&Store>,
         facts: &Facts,
-        wish: Wish,
         parts: &mut Parts,
         protected: &mut Protected,
     ) -> Result<(), Stop> {
-        self.prove_backup(&mut parts.backing, wish, protected).await?;
-        if wish.photos {
-            self.take_from_backup(store, facts, &mut parts.copying, &parts.backing, &mut protected.kept)
-                .await?;
+        let kept = &mut protected.kept;
+        protected.protection.backup = parts.backing.kept();
+        match parts.backing.made.take() {
+            Some((made, _)) => kept.backup = Some(made.proof),
+            None => self.prove_kept(Part::Backup, kept).await?,
         }
-        prove_photos(store, Depth::Full, &mut protected.kept, self.observer(), self.cancel()).await?;
-        if let Some(photos) = &mut protected.protection.photos {
-            *photos = parts.copying.kept.clone();
-            if let Some(proof) = &protected.kept.photos {
-                photos.proven_files = proof.files() as u64;
-                photos.verified_at = Some(proof.proven_at());
-            }
-            protected.protection.skipped.retain(|one| parts.copying.refused.contains_key(&one.item));
+        let Some(store) = store else {
+            return self.prove_kept(Part::Photos, kept).await;
+        };
+        let taken = self.take_from_backup(store, facts, &mut parts.copying, kept).await;
+        protected.protection.skipped = parts.copying.skipped();
+        taken?;
+        prove_photos(store, Depth::Full, kept, self.observer(), self.cancel()).await?;
+        let mut photos = parts.copying.kept.clone();
+        if let Some(proof) = &kept.photos {
+            photos.proven_files = proof.files() as u64;
+            photos.verified_at = Some(proof.proven_at());
         }
+        protected.protection.photos = Some(photos);
+        kept.damage.extend(disagreements(facts, kept));
+        Ok(())
+    }
+
+    /// Proves what this visit did not touch, as quickly as earlier proofs allow.
+    async fn prove_kept(&self, part: Part, kept: &mut Kept) -> Result<(), Stop> {
+        let password = self.beginning.password.as_deref();
+        let depth = Depth::Recheck;
+        let folder = self.folder();
+        let proven =
+            kept_without_phone(&folder, self.udid(), depth, part, password, self.observer(), self.cancel());
+        let Kept { photos, backup, damage } = proven.await?;
+        kept.photos = kept.photos.take().or(photos);
+        kept.backup = kept.backup.take().or(backup);
+        kept.damage.extend(damage);
         Ok(())
     }
 }

@@ -38,6 +38,8 @@ impl Visit {
     pub async fn diagnose(&mut self) -> Result<Outcome, Stop> {
         let facts = self.read().await?;
         let kept = self.kept().await?;
+        let mut facts = facts;
+        self.refine(&mut facts, &kept).await;
         let locked = locked_stop(facts.reach);
         let mut outcome = self.judge(facts, &kept);
         outcome.stops.extend(locked);
@@ -58,6 +60,8 @@ impl Visit {
         } else {
             earlier
         };
+        let mut facts = facts;
+        self.refine(&mut facts, &kept).await;
         let mut outcome = self.judge(facts, &kept);
         outcome.protection = Some(protection);
         outcome.stops = stops;
