@@ -96,7 +96,18 @@ pub(super) async fn look_at_usb() -> Vec<OnBus> {
     tokio::task::spawn_blocking(usb::list).await.unwrap_or_default()
 }
 
-/// A folder that is no simulated phone.
+/// A folder that is no simulated phone. A parser's picture of the place in the file is left out: it names line and
+/// column in words too.
 pub(super) fn folder_stop(error: &FolderError) -> Stop {
-    Stop::new(Trouble::Usage, format!("{error}."), "A whole one is made by: idevice-fix sim new DIR.")
+    let said = error.to_string();
+    let words: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|'))
+        .collect();
+    let cause = words.join(": ");
+    Stop::new(
+        Trouble::Usage,
+        format!("{}.", cause.trim_end_matches('.')),
+        "A whole one is made by: idevice-fix sim new DIR.",
+    )
 }

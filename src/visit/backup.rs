@@ -1,12 +1,14 @@
 //! The backup's part of a visit: making it through breaks, proving it again, and giving the copy of the photos what the
 //! phone's file service refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::carry::Failed;
 use super::kept::{Kept, copy_stop, existing, folder_stop};
@@ -17,6 +19,7 @@ use super::stop::{Stop, Trouble};
 use super::{Visit, Wish, reach, words};
 use crate::backup::Secret;
 use crate::backup::make::{self, Made, Options};
+use crate::backup::proof_file::ProofFile;
 use crate::backup::read::Backup;
 use crate::backup::record::Record;
 use crate::backup::vault::{self, Vault};
@@ -214,6 +217,52 @@ pub(super) async fn prove_again(
     kept.backup = proven.proof;
     kept.damage.extend(proven.damage.iter().map(|one| format!("{}: {}", plain(&one.path), plain(&one.what))));
     Ok(())
+}
+
+/// A backup that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptBackup {
+    /// Whose.
+    pub udid: String,
+    /// Where.
+    pub folder: PathBuf,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it was proven last.
+    pub verified_at: Timestamp,
+    /// It is encrypted.
+    pub encrypted: bool,
+    /// Its content was proven too, not only its outside.
+    pub proven_inside: bool,
+}
+
+/// The folder of a phone's newest backup, and of those before it.
+const BACKUP: &str = "backup";
+const HISTORY: &str = "backup.history";
+
+/// The proven backups of a phone below `dest`, newest first, by what their proofs say.
+#[must_use]
+pub fn kept_backups(dest: &Path, udid: &Udid) -> Vec<KeptBackup> {
+    let own = dest.join(udid.as_str());
+    let earlier =
+        std::fs::read_dir(own.join(HISTORY)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders = std::iter::once(own.join(BACKUP)).chain(earlier);
+    let mut kept: Vec<KeptBackup> = folders.filter_map(kept_backup).collect();
+    kept.sort_by_key(|backup| std::cmp::Reverse(backup.made_at));
+    kept
+}
+
+fn kept_backup(folder: PathBuf) -> Option<KeptBackup> {
+    let dir = existing(&folder).ok()??;
+    let header = ProofFile::header(&dir)?;
+    Some(KeptBackup {
+        udid: header.udid,
+        made_at: header.made_at,
+        verified_at: header.proven_at,
+        encrypted: header.encrypted,
+        proven_inside: !header.encrypted || header.password_known,
+        folder,
+    })
 }
 
 impl Visit {

@@ -19,6 +19,7 @@ pub mod space;
 mod stop;
 pub mod words;
 
+pub use backup::{KeptBackup, kept_backups};
 pub use kept::{Kept, Part, kept_without_phone, phones_kept};
 pub use outcome::{BackupKept, Outcome, PhotosKept, Protection, Skipped, Whereabouts};
 pub use protect::{Protected, Wish};

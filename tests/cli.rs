@@ -1,0 +1,370 @@
+//! The built program on simulated phones: what it says and how it ends when something is in the way.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idevice_fix::progress::CancellationToken;
+use idevice_fix::sim::{Bus, Device};
+use idevice_fix::usbmux::server::{Listener, serve};
+use serde_json::Value;
+
+/// Kind, and its person does nothing unless a test says so: then a wait is the program's own.
+const KIND: &str = "temper = \"kind\"\n";
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_idevice-fix"));
+    command.env_remove("IDEVICE_FIX_UDID").env_remove("USBMUXD_SOCKET_ADDRESS").env_remove("BACKUP_PASSWORD");
+    command.env_remove("DBUS_SESSION_BUS_ADDRESS").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("the program writes UTF-8")
+}
+
+/// Runs to the end and gives status, stdout and stderr.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    (status.code().expect("it ends by itself"), text(&stdout), text(&stderr))
+}
+
+/// A scratch folder with a small phone in it.
+struct Scratch {
+    temp: tempfile::TempDir,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self { temp: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// A scratch folder with a phone of `scenario` and `settings` as its `device.toml`.
+    fn with(scenario: &str, settings: &str) -> Self {
+        let scratch = Self::new();
+        scratch.phone("phone", scenario, 1, settings);
+        scratch
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    fn phone(&self, name: &str, scenario: &str, seed: u64, settings: &str) -> PathBuf {
+        let dir = self.path(name);
+        let seed = seed.to_string();
+        let media = ["--photos", "12", "--media-bytes", "3000000"];
+        let made = run(program()
+            .args(["sim", "new", "--scenario", scenario, "--seed", &seed])
+            .args(media)
+            .arg(&dir));
+        assert_eq!(made.0, 0, "{}", made.2);
+        std::fs::write(dir.join("device.toml"), settings).expect("the phone's folder is ours");
+        dir
+    }
+
+    /// The program on this phone, copying into this scratch folder.
+    fn on_phone(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.arg("--device").arg(self.path("phone")).arg("--dest").arg(self.path("dest")).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        run(&mut self.on_phone(arguments))
+    }
+}
+
+/// Phones behind a socket, as usbmuxd has them.
+struct Socket {
+    path: PathBuf,
+    stop: CancellationToken,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Socket {
+    fn serve(path: &Path, mode: u32, phones: &[PathBuf]) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let stop = CancellationToken::new();
+        let _inside = runtime.enter();
+        let devices = phones.iter().map(|dir| Device::open(dir, false).expect("a whole phone")).collect();
+        let listener = Listener::unix(path, mode).expect("a socket");
+        runtime.spawn(serve(Arc::new(Bus::new(devices)), listener, stop.clone()));
+        Self { path: path.to_owned(), stop, _runtime: runtime }
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        run(program().env("USBMUXD_SOCKET_ADDRESS", &self.path).args(arguments))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// One plain sentence of cause on stderr's last line, which names what is asked for.
+#[track_caller]
+fn assert_says(stderr: &str, words: &[&str]) {
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("idevice-fix: "), "{stderr}");
+    for word in words {
+        assert!(last.contains(word), "{word:?} is not in {last:?}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+fn json(stdout: &str) -> Value {
+    serde_json::from_str(stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+}
+
+fn result(stdout: &str) -> Value {
+    let last = stdout.lines().last().expect("a result");
+    let result = json(last);
+    assert_eq!(result["event"], "result", "{last}");
+    result
+}
+
+#[test]
+fn no_device_is_three_with_a_sentence_and_an_object() {
+    let scratch = Scratch::new();
+    let socket = Socket::serve(&scratch.path("mux"), 0o600, &[]);
+    let (status, stdout, stderr) = socket.run(&["diagnose", "--json"]);
+    assert_eq!(status, 3, "{stderr}");
+    let diagnosis = json(&stdout);
+    assert_eq!(diagnosis["device"], Value::Null);
+    assert_eq!(diagnosis["schema"], "idevice-fix/diagnosis/1");
+    assert_ne!(diagnosis["verdict"]["photos"], "safe");
+    let (status, stdout, stderr) = socket.run(&["devices", "--json"]);
+    assert_eq!((status, json(&stdout)["devices"].as_array().map(Vec::len)), (3, Some(0)), "{stderr}");
+}
+
+#[test]
+fn two_devices_and_none_named_is_nine_with_their_ids() {
+    let scratch = Scratch::new();
+    let phones = [scratch.phone("a", "healthy", 1, KIND), scratch.phone("b", "healthy", 2, KIND)];
+    let socket = Socket::serve(&scratch.path("mux"), 0o600, &phones);
+    let (status, stdout, stderr) = socket.run(&["devices", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    let ids: Vec<String> = json(&stdout)["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| d["udid"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.len(), 2);
+    let (status, _, stderr) = socket.run(&["info"]);
+    assert_eq!(status, 9, "{stderr}");
+    assert_says(&stderr, &[&ids[0], &ids[1], "--udid"]);
+    let (status, _, stderr) = socket.run(&["info", "--udid", &ids[1]]);
+    assert_eq!(status, 0, "{stderr}");
+}
+
+#[test]
+fn a_missing_usbmuxd_is_three_and_says_what_to_install() {
+    let mut command = program();
+    command.env("USBMUXD_SOCKET_ADDRESS", "/nonexistent/usbmuxd").args(["diagnose", "--json"]);
+    let (status, stdout, stderr) = run(&mut command);
+    assert_eq!(status, 3, "{stderr}");
+    assert_eq!(json(&stdout)["device"], Value::Null);
+    assert_says(&stderr, &["/nonexistent/usbmuxd", "usbmuxd"]);
+}
+
+#[test]
+fn a_socket_that_is_not_ours_is_three_and_is_named() {
+    let scratch = Scratch::new();
+    let path = scratch.path("mux");
+    let _socket = Socket::serve(&path, 0o000, &[]);
+    let mut command = program();
+    command.env("USBMUXD_SOCKET_ADDRESS", &path).env("HOME", scratch.temp.path()).args(["devices"]);
+    if rustix::process::geteuid().is_root() {
+        use std::os::unix::fs::PermissionsExt;
+        // Root may open anything, so somebody else tries, who has to be able to start the program and reach the folder.
+        let reachable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(scratch.temp.path(), reachable.clone()).unwrap();
+        let copy = scratch.path("idevice-fix");
+        std::fs::copy(env!("CARGO_BIN_EXE_idevice-fix"), &copy).unwrap();
+        std::fs::set_permissions(&copy, reachable).unwrap();
+        let mut other = Command::new(&copy);
+        other.env("USBMUXD_SOCKET_ADDRESS", &path).env("HOME", scratch.temp.path()).arg("devices");
+        other.uid(65_534).gid(65_534).current_dir("/");
+        command = other;
+    }
+    let (status, _, stderr) = run(&mut command);
+    assert_eq!(status, 3, "{stderr}");
+    assert_says(&stderr, &["permission", "mux"]);
+}
+
+#[test]
+fn a_phone_that_nobody_trusts_is_four() {
+    let settings = format!("{KIND}[person]\ntrusts_after_ms = 0\n");
+    let scratch = Scratch::with("healthy", &settings);
+    let (status, stdout, stderr) = scratch.run(&["diagnose", "--json"]);
+    assert_eq!(status, 4, "{stderr}");
+    let diagnosis = json(&stdout);
+    assert_eq!(diagnosis["findings"][0]["id"], "trust-pending", "{stdout}");
+    assert!(diagnosis["device"]["udid"].is_string());
+    assert_says(&stderr, &["trust", "Trust"]);
+}
+
+#[test]
+fn a_denied_trust_is_four_at_once() {
+    let scratch = Scratch::with("healthy", &format!("{KIND}[trust]\nstate = \"denied\"\n"));
+    let began = Instant::now();
+    let (status, stdout, stderr) = scratch.run(&["diagnose", "--json"]);
+    assert_eq!(status, 4, "{stderr}");
+    assert!(began.elapsed() < Duration::from_secs(8), "waiting does not help here");
+    assert_eq!(json(&stdout)["findings"][0]["id"], "trust-denied");
+}
+
+#[test]
+fn a_locked_phone_is_four() {
+    for (state, id) in [("locked", "device-locked"), ("before-first-unlock", "not-unlocked-since-boot")] {
+        let settings = format!("{KIND}[lock]\nstate = \"{state}\"\n[person]\nunlocks_after_ms = 0\n");
+        let scratch = Scratch::with("healthy", &settings);
+        let (status, stdout, stderr) = scratch.run(&["diagnose", "--json"]);
+        assert_eq!(status, 4, "{state}: {stderr}");
+        let ids: Vec<Value> =
+            json(&stdout)["findings"].as_array().unwrap().iter().map(|f| f["id"].clone()).collect();
+        assert!(
+            ids.contains(&Value::from(id)) || ids.contains(&Value::from("device-locked")),
+            "{state}: {ids:?}"
+        );
+        assert_says(&stderr, &["lock"]);
+    }
+}
+
+#[test]
+fn damaged_folders_and_wrong_keys_are_two_and_named_exactly() {
+    let scratch = Scratch::with("healthy", "temper = \"kind\"\n[lokc]\nstate = \"locked\"\n");
+    let (status, _, stderr) = scratch.run(&["info"]);
+    assert_eq!(status, 2, "{stderr}");
+    assert_says(&stderr, &["device.toml", "lokc"]);
+
+    std::fs::write(scratch.path("phone/device.toml"), KIND).unwrap();
+    std::fs::write(scratch.path("phone/lockdown.plist"), b"<plist><dict><key>").unwrap();
+    let (status, _, stderr) = scratch.run(&["info"]);
+    assert_eq!(status, 2, "{stderr}");
+    assert_says(&stderr, &["lockdown.plist"]);
+
+    let (status, _, stderr) = run(program().args(["--device", "/nonexistent/phone", "info"]));
+    assert_eq!(status, 2, "{stderr}");
+    assert_says(&stderr, &["/nonexistent/phone"]);
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_is_copied() {
+    let scratch = Scratch::with("icloud-full", KIND);
+    let (status, _, stderr) = scratch.run(&["fix"]);
+    assert_eq!(status, 4, "{stderr}");
+    assert!(stderr.contains("The plan"), "{stderr}");
+    assert_says(&stderr, &["-y"]);
+    let copied = walk(&scratch.path("dest")).into_iter().filter(|p| p.to_string_lossy().contains("DCIM"));
+    assert_eq!(copied.count(), 0);
+}
+
+#[test]
+fn the_whole_visit_protects_and_the_second_copies_nothing() {
+    let scratch = Scratch::with("icloud-full", KIND);
+    let (status, stdout, stderr) = scratch.run(&["fix", "-y", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    let first = result(&stdout);
+    assert_eq!(first["diagnosis"]["verdict"]["photos"], "safe", "{first:#}");
+    assert!(first["protection"]["photos"]["copied_files"].as_u64().unwrap() > 10);
+    assert!(first["protection"]["backup"]["verified_at"].is_string());
+    consistent(&first["diagnosis"]);
+
+    let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(result(&stdout)["protection"]["photos"]["copied_files"], 0);
+    let (status, stdout, _) = scratch.run(&["report", "--html"]);
+    assert!(status == 0 && stdout.starts_with("<!doctype html>"));
+    let (status, stdout, _) = scratch.run(&["jobs", "--json"]);
+    assert!(status == 0 && json(&stdout)["jobs"][0]["job"].is_string(), "{stdout}");
+}
+
+/// The numbers of a diagnosis agree with each other.
+fn consistent(diagnosis: &Value) {
+    let library = &diagnosis["facts"]["library"];
+    let n = |name: &str| library[name].as_u64().unwrap_or_else(|| panic!("{name}: {library:#}"));
+    let places = [
+        "originals_here_and_in_icloud",
+        "originals_only_here",
+        "originals_only_in_icloud",
+        "originals_in_neither",
+        "originals_place_unknown",
+    ];
+    assert_eq!(places.iter().map(|name| n(name)).sum::<u64>(), n("assets"));
+    assert_eq!(n("uploaded") + n("waiting") + n("failed") + n("never_queued"), n("assets"));
+    let ids: Vec<&str> =
+        diagnosis["findings"].as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
+    if let Some(pause) = diagnosis["facts"]["icloud_photos"]["pause_reason"].as_str() {
+        assert!(ids.contains(&pause), "{pause} is no finding: {ids:?}");
+    }
+    for (at, rung) in diagnosis["ladder"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(rung["rung"], at + 1);
+        for because in rung["because"].as_array().unwrap() {
+            assert!(ids.contains(&because.as_str().unwrap()), "{rung}");
+        }
+    }
+}
+
+#[test]
+fn a_phone_that_leaves_and_returns_costs_nothing() {
+    let settings = format!("{KIND}[[fault]]\nat = \"afc-read\"\nafter_bytes = 2000000\nkind = \"unplug\"\n");
+    let scratch = Scratch::with("healthy", &settings);
+    let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(result(&stdout)["protection"]["photos"]["verified_at"].is_string());
+}
+
+#[test]
+fn ctrl_c_is_130_and_the_next_run_goes_on() {
+    let settings = format!("{KIND}[link]\nbytes_per_second = 600000\n");
+    let scratch = Scratch::with("healthy", &settings);
+    let mut child = scratch
+        .on_phone(&["photos", "pull", "-y", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for(&scratch.path("dest"), "DCIM");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let status = child.wait().unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_says(&stderr, &["again"]);
+
+    std::fs::write(scratch.path("phone/device.toml"), KIND).unwrap();
+    let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    let photos = &result(&stdout)["protection"]["photos"];
+    assert!(photos["copied_files"].as_u64() < photos["proven_files"].as_u64(), "it went on: {photos}");
+}
+
+/// Every path below `dir`.
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        paths.push(entry.path());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            paths.extend(walk(&entry.path()));
+        }
+    }
+    paths
+}
+
+/// Waits until a file with `part` in its path is in the copy.
+fn wait_for(dir: &Path, part: &str) {
+    let began = Instant::now();
+    while !walk(dir).iter().any(|path| path.is_file() && path.to_string_lossy().contains(part)) {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing was copied");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
