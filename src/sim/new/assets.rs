@@ -3,65 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::kind::Kind;
 use super::phone::{Mix, Phone};
 use super::random::Random;
 use crate::facts::{Counts, Owner, Place, Upload};
-
-/// What an asset is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Jpeg,
-    Heic,
-    Live,
-    /// A JPEG with its RAW.
-    RawPair,
-    Screenshot,
-    Panorama,
-    Video,
-    SlowMotion,
-    ScreenRecording,
-}
-
-impl Kind {
-    /// `ZKIND`: 1 for what moves.
-    pub(super) fn is_video(self) -> bool {
-        matches!(self, Self::Video | Self::SlowMotion | Self::ScreenRecording)
-    }
-
-    /// `ZKINDSUBTYPE`.
-    pub(super) fn subtype(self) -> i64 {
-        match self {
-            Self::Jpeg | Self::Heic | Self::RawPair | Self::Video => 0,
-            Self::Panorama => 1,
-            Self::Live => 2,
-            Self::Screenshot => 10,
-            Self::SlowMotion => 101,
-            Self::ScreenRecording => 103,
-        }
-    }
-
-    /// The original's extension.
-    pub(super) fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg | Self::RawPair | Self::Panorama => "JPG",
-            Self::Heic | Self::Live => "HEIC",
-            Self::Screenshot => "PNG",
-            Self::Video | Self::SlowMotion => "MOV",
-            Self::ScreenRecording => "MP4",
-        }
-    }
-
-    /// The original's uniform type.
-    pub(super) fn uniform_type(self) -> &'static str {
-        match self.extension() {
-            "JPG" => "public.jpeg",
-            "HEIC" => "public.heic",
-            "PNG" => "public.png",
-            "MP4" => "public.mpeg-4",
-            _ => "com.apple.quicktime-movie",
-        }
-    }
-}
 
 /// One frame of a burst.
 #[derive(Debug, Clone)]
@@ -302,6 +247,7 @@ impl<'a> Planner<'a> {
         for at in next.by_ref().take(mix.unpicked as usize * 5 / 4) {
             self.make_burst_frame(at);
         }
+        let mut next = self.shuffled(next.collect()).into_iter();
         for at in next.by_ref().take(mix.hidden as usize) {
             self.assets[at].hidden = true;
         }
@@ -317,6 +263,14 @@ impl<'a> Planner<'a> {
         for at in next.take(mix.favourites as usize) {
             self.assets[at].favourite = true;
         }
+    }
+
+    fn shuffled(&mut self, mut places: Vec<usize>) -> Vec<usize> {
+        for end in (1..places.len()).rev() {
+            let other = self.random.below(end as u64 + 1);
+            places.swap(end, usize::try_from(other).unwrap_or(end));
+        }
+        places
     }
 
     /// Frames of bursts stand in groups of five, of which the third is picked.

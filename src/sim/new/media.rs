@@ -6,8 +6,9 @@ use jiff::SignedDuration;
 use plist::{Dictionary, Value};
 
 use super::Error;
-use super::assets::{Asset, Kind};
+use super::assets::Asset;
 use super::folder::{Folder, Times};
+use super::kind::Kind;
 use super::phone::Phone;
 use super::pictures::Studio;
 use super::random::Random;

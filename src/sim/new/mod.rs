@@ -28,6 +28,7 @@ mod cpl;
 mod device;
 mod domains;
 mod folder;
+mod kind;
 mod library;
 mod media;
 mod phone;

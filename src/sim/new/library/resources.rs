@@ -3,7 +3,8 @@
 use rusqlite::types::Value;
 
 use crate::facts::{Owner, Place, Upload};
-use crate::sim::new::assets::{Asset, Kind};
+use crate::sim::new::assets::Asset;
+use crate::sim::new::kind::Kind;
 use crate::sim::new::schema::Rows;
 
 /// One resource, as far as it differs from its neighbours.

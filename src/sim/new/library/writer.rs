@@ -6,8 +6,9 @@ use rusqlite::types::Value;
 
 use super::resources;
 use crate::facts::{Owner, Upload};
-use crate::sim::new::assets::{Asset, Kind};
+use crate::sim::new::assets::Asset;
 use crate::sim::new::folder::binary;
+use crate::sim::new::kind::Kind;
 use crate::sim::new::phone::{Phone, ZONE, ZONE_OFFSET_S, cocoa, local};
 use crate::sim::new::random::Random;
 use crate::sim::new::schema::{Keys, Rows, Schema};
