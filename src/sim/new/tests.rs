@@ -1,3 +1,5 @@
+//! Tests of made phones: what is written is what was asked for, and other readers take it.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
