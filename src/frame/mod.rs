@@ -14,6 +14,8 @@ mod xml;
 
 use std::io::Cursor;
 
+use std::time::{Duration, SystemTime};
+
 use plist::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -119,12 +121,30 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
     parsed.map_err(|error| Error::malformed(error.to_string().escape_debug().to_string()))
 }
 
-/// As XML, indented with tabs as phones do it.
+/// As XML, indented with tabs as phones do it. Dates are cut to whole seconds: Apple's XML form has no fractions, and
+/// other readers refuse them.
 #[must_use]
 pub fn to_xml(value: &Value) -> Vec<u8> {
+    let mut whole = value.clone();
+    cut_dates_to_seconds(&mut whole);
     let mut bytes = Vec::new();
-    value.to_writer_xml(&mut bytes).expect("a value in memory can be written to memory");
+    whole.to_writer_xml(&mut bytes).expect("a value in memory can be written to memory");
     bytes
+}
+
+/// Recursion is safe here: a value is our own, or its depth was bounded when it was parsed.
+fn cut_dates_to_seconds(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(cut_dates_to_seconds),
+        Value::Dictionary(entries) => entries.values_mut().for_each(cut_dates_to_seconds),
+        Value::Date(date) => {
+            let time: SystemTime = (*date).into();
+            if let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) {
+                *date = (SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())).into();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// In the binary form.

@@ -236,3 +236,12 @@ fn typed_looks_take_only_what_fits() {
     assert_eq!(dict.string("missing"), None);
     assert_eq!(dict.date("when").unwrap().to_string(), "2026-11-20T21:17:09Z");
 }
+
+#[test]
+fn dates_in_xml_have_whole_seconds() {
+    let date = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_000_750);
+    let mut entries = plist::Dictionary::new();
+    entries.insert("Last Backup Date".into(), Value::Array(vec![Value::Date(date.into())]));
+    let text = String::from_utf8(to_xml(&Value::Dictionary(entries))).unwrap();
+    assert!(text.contains("<date>2023-11-14T22:13:20Z</date>"), "{text}");
+}
