@@ -21,6 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("stale-pairing", "stale-pairing", &[], "the phone forgot this computer", |phone| {
         phone.toml.push(("trust", "state = \"stale\"".into()));
+        phone.toml.push(("person", "trusts_after_ms = 0".into()));
     }),
     scenario("locked", "device-locked", &[], "the screen is locked and nobody unlocks it", |phone| {
         phone.toml.push(("lock", "state = \"locked\"".into()));
