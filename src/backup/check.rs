@@ -311,7 +311,7 @@ fn job_of(subject: &Subject, row: &Row, named: &mut HashSet<String>, found: &mut
         return None;
     };
     let media = row.path.strip_prefix(MEDIA_PREFIX).filter(|_| row.domain == "CameraRollDomain");
-    let media = media.filter(|_| code == 0).map(str::to_owned);
+    let media = media.filter(|_| refused.is_none()).map(str::to_owned);
     Some(Job { stored, known, row: Some(JobRow { name, media, file }) })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The keys are those of libimobiledevice's `idevicebackup2.c`.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plist::{Dictionary, Value};
 
@@ -67,7 +67,10 @@ pub(super) fn info_plist(sources: &Sources, udid: &Udid, now: SystemTime) -> Vec
     }
     let fresh = || uuid::Uuid::new_v4().simple().to_string().to_uppercase();
     info.insert("GUID".into(), sources.guid.clone().unwrap_or_else(fresh).into());
-    info.insert("Last Backup Date".into(), Value::Date(now.into()));
+    // Whole seconds: other readers know no parts of one.
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let date = UNIX_EPOCH + Duration::from_secs(seconds);
+    info.insert("Last Backup Date".into(), Value::Date(date.into()));
     info.insert("Target Identifier".into(), udid.as_str().into());
     info.insert("Target Type".into(), "Device".into());
     info.insert("Unique Identifier".into(), udid.as_str().to_uppercase().into());
@@ -98,8 +101,9 @@ mod tests {
         app.insert("iTunesMetadata".into(), Value::Data(vec![2]));
         let mut sources = Sources { apps: vec![app], guid: Some("ABC".into()), ..Sources::default() };
         sources.lockdown.insert("ProductVersion".into(), "18.4.1".into());
-        let bytes = info_plist(&sources, &udid, SystemTime::UNIX_EPOCH);
+        let bytes = info_plist(&sources, &udid, UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
         assert!(bytes.starts_with(b"<?xml"));
+        assert!(String::from_utf8_lossy(&bytes).contains("<date>2023-11-14T22:13:20Z</date>"));
         let info = frame::parse(&bytes, &Limits::FILE).unwrap().into_dictionary().unwrap();
         assert_eq!(info.string("Unique Identifier"), Some("00008101-000000000000001E"));
         assert_eq!(info.string("Target Identifier"), Some("00008101-000000000000001e"));

@@ -300,17 +300,26 @@ impl Writer {
         let target = self.folder.place_inside(to).map_err(|denied| Failure::new(to, &denied))?;
         let entry = Entry::Moved { from: source.relative(), to: target.relative() };
         match self.folder.rename(&source, &target) {
-            // Other hosts have an empty file where the phone refused one; it may be moved like any other.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && self.absent.remove(&source.relative()) =>
             {
-                self.absent.insert(target.relative());
+                self.stand_in(&target).map_err(|error| Failure::new(to, &error.into()))?;
             }
             Err(error) => return Err(Failure::new(from, &error.into())),
             Ok(()) => {}
         }
         self.batch.push(entry);
         Ok(())
+    }
+
+    /// Puts an empty file where the phone wants one to be that it refused to send, as other hosts do: a row without any
+    /// file is more than readers of backups expect. What stands there already is better and stays.
+    fn stand_in(&mut self, target: &Place) -> io::Result<()> {
+        if self.folder.stands(target) {
+            return Ok(());
+        }
+        let empty = self.folder.begin()?;
+        self.folder.place_file(empty, target)
     }
 
     fn remove(&mut self, path: &str) -> Result<(), Failure> {

@@ -338,6 +338,12 @@ impl Folder {
         placed
     }
 
+    /// Something is at this place.
+    #[must_use]
+    pub fn stands(&self, place: &Place) -> bool {
+        self.parent(place).is_ok_and(|(dir, name)| dir.symlink_metadata(name).is_ok())
+    }
+
     /// Removes a file that came in and is not wanted.
     pub fn drop_file(&self, incoming: Incoming) {
         drop(incoming.file);

@@ -212,16 +212,24 @@ async fn a_refused_file_never_replaces_one_that_stands() {
             // Other hosts have an empty file there, so that a phone may move it.
             let items = vec![(manifest, format!("{UDID}/elsewhere"))];
             assert_eq!(phone.ask(DeviceMessage::MoveItems { items, progress: 1.0 }).await.code, 0);
+            // One that never stood anywhere gets an empty file; one that did stays.
+            let (new, old) = (format!("{UDID}/new"), format!("{UDID}/partly"));
+            phone
+                .upload(&[(&new, b"", BLOCK_REMOTE_ERROR), (&format!("{new}2"), b"", BLOCK_REMOTE_ERROR)])
+                .await;
+            let items = vec![(new.clone(), format!("{new}-moved")), (format!("{new}2"), old)];
+            assert_eq!(phone.ask(DeviceMessage::MoveItems { items, progress: 1.0 }).await.code, 0);
             phone.done(104).await;
         })
         .await;
     assert!(matches!(report.outcome, Outcome::DeviceError { code: 104, .. }));
+    assert_eq!(std::fs::read(bench.own().join("new-moved")).unwrap(), b"");
     assert_eq!(std::fs::read(bench.own().join("elsewhere")).unwrap(), b"good and old");
     assert_eq!(std::fs::read(bench.own().join("partly")).unwrap(), b"part");
     let kept = bench.kept.0.lock().unwrap();
     let codes: Vec<u8> =
         kept.iter().filter_map(|e| if let Entry::Received(r) = e { Some(r.code) } else { None }).collect();
-    assert_eq!(codes, [0x0B, 0x0B]);
+    assert_eq!(codes, [0x0B; 4]);
 }
 
 #[tokio::test]

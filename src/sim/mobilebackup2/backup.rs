@@ -305,8 +305,8 @@ impl<'a> Run<'a> {
 
     /// Moves what was sent into its place, says finished, and removes what is not wanted any more.
     async fn put_in_place(&mut self) -> Result<(), Stop> {
-        let sent: Vec<&Item> =
-            self.wanted.iter().map(|id| &self.items[id]).filter(|i| !i.unsendable()).collect();
+        // Also what could not be sent: hosts have an empty file in its place.
+        let sent: Vec<&Item> = self.wanted.iter().map(|id| &self.items[id]).collect();
         let prefixes: BTreeSet<&str> = sent.iter().map(|item| &item.id[..2]).collect();
         let folders: Vec<String> = prefixes.into_iter().map(|prefix| self.path(prefix)).collect();
         let place = |name: &str| (format!("{}/Snapshot/{name}", self.root), format!("{}/{name}", self.root));
