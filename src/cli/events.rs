@@ -34,10 +34,10 @@ impl Events {
 
 impl Observer for Events {
     fn event(&self, event: Event) {
-        if let Event::Advanced { phase, .. } = event {
-            if !self.is_due(phase) {
-                return;
-            }
+        if let Event::Advanced { phase, .. } = event
+            && !self.is_due(phase)
+        {
+            return;
         }
         terminal::print_json(&object(&event));
     }

@@ -1,6 +1,6 @@
 //! `fix`, the whole visit, and the parts of it that have commands of their own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,8 @@ async fn visit(run: &Run, wish: Wish, question: Question, name: &str) -> Result<
     };
     let before = visit.diagnose().await?;
     if !run.global.json {
-        terminal::print(&report::answer_text(&Report::of(&before), &terminal::stdout_style()));
+        let answer = report::answer_text(&Report::of(&before), &terminal::stdout_style());
+        terminal::print(&format!("\n{answer}"));
     }
     ended(&before)?;
     let wish = agreed(run, &mut visit, &before, wish, question).await?;
@@ -78,6 +79,7 @@ async fn visit(run: &Run, wish: Wish, question: Question, name: &str) -> Result<
     let mut outcome = visit.conclude(before.facts, protected).await;
     let report = recorded.end(&mut outcome)?;
     show(run, &report, name, true);
+    run.screen.say(&format!("\n{}", outcome.verdict.sentence()));
     say_where(run, &phones, &recorded.path().join("report.html"));
     ended(&outcome).map_err(Failure::Told)
 }
@@ -104,7 +106,7 @@ async fn agreed(
             run.screen.say(&stop.to_string());
         }
         match answer(run, &plan).await? {
-            Answer::OtherFolder(folder) => visit.go_to(absolute(folder)?),
+            Answer::OtherFolder(folder) => visit.go_to(absolute(&folder)?),
             Answer::PhotosOnly => {
                 wish.backup = false;
                 return visit.plan(&before.facts, wish).await?.obstacle().map_or(Ok(wish), Err);
@@ -133,8 +135,8 @@ async fn answer(run: &Run, plan: &Plan) -> Result<Answer, Stop> {
     }
 }
 
-fn absolute(folder: PathBuf) -> Result<PathBuf, Stop> {
-    std::path::absolute(&folder).map_err(|error| {
+fn absolute(folder: &Path) -> Result<PathBuf, Stop> {
+    std::path::absolute(folder).map_err(|error| {
         Stop::new(Trouble::Usage, format!("{} is no folder: {error}.", folder.display()), "")
     })
 }
@@ -148,7 +150,7 @@ fn show(run: &Run, report: &Report, name: &str, whole: bool) {
 }
 
 fn say_where(run: &Run, phones: &Phones, report: &std::path::Path) {
-    run.screen.say(&format!("\nReport: {}", report.display()));
+    run.screen.say(&format!("The report: {}", report.display()));
     if let Some(demo) = &phones.demo {
         run.screen
             .say(&format!("This was a demo. Everything it made is in {} and stays there.", demo.display()));

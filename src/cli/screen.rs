@@ -163,7 +163,7 @@ impl Screen {
         drop(state);
         if took >= Duration::from_secs(30) && self.talk == Talk::All {
             if terminal::stderr_is_terminal() {
-                self.bars.suspend(|| eprint_bell());
+                self.bars.suspend(ring_bell);
             }
             notify("The visit is over.");
         }
@@ -174,7 +174,7 @@ impl Screen {
     }
 }
 
-fn eprint_bell() {
+fn ring_bell() {
     use std::io::Write;
     let _ = std::io::stderr().write_all(b"\x07");
 }

@@ -1,6 +1,6 @@
 //! What the commands that visit a phone share: beginning, the record, the result.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -79,12 +79,7 @@ pub(super) struct Recorded {
 
 impl Recorded {
     /// Begins the record under `dest`.
-    pub(super) fn begin(
-        dest: &PathBuf,
-        visit: &Visit,
-        before: &Outcome,
-        command: &str,
-    ) -> Result<Self, Stop> {
+    pub(super) fn begin(dest: &Path, visit: &Visit, before: &Outcome, command: &str) -> Result<Self, Stop> {
         let jobs = Jobs::open(dest).map_err(|error| record_stop(&error))?;
         let device = before.facts.device.clone().unwrap_or_default();
         let job = jobs
@@ -94,7 +89,7 @@ impl Recorded {
     }
 
     /// Its folder.
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         self.job.path()
     }
 

@@ -77,7 +77,7 @@ pub(super) trait FromRow: Sized {
 pub(super) fn rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
         .prepare("SELECT * FROM jobs ORDER BY began_at DESC, job DESC")?
-        .query_map([], |row| Row::from_row(row))?
+        .query_map([], Row::from_row)?
         .collect()
 }
 

@@ -27,6 +27,7 @@ pub fn html(report: &Report, zone: &TimeZone) -> String {
     risky(&mut page, report);
     ladder(&mut page, report);
     findings(&mut page, report);
+    notes(&mut page, report);
     gaps(&mut page, report);
     page.push_str("</main>");
     foot(&mut page, report);
@@ -342,6 +343,18 @@ fn gaps(page: &mut String, report: &Report) {
         );
     }
     page.push_str("</tbody></table></section>");
+}
+
+fn notes(page: &mut String, report: &Report) {
+    let notes = report.protection.as_ref().map_or(&[][..], |protection| &protection.notes);
+    if notes.is_empty() {
+        return;
+    }
+    page.push_str("<section><h2>Notes on the backup</h2><p class=\"soft small\">Seen and judged harmless.</p><ul class=\"small soft\">");
+    for note in notes {
+        put!(page, "<li>{}</li>", escaped(note));
+    }
+    page.push_str("</ul></section>");
 }
 
 fn foot(page: &mut String, report: &Report) {

@@ -63,7 +63,14 @@ pub fn diagnosis(report: &Report, style: &Style) -> String {
 pub fn answer(report: &Report, style: &Style) -> String {
     let mut page = Page::new(style);
     head(&mut page, report);
-    why(&mut page, report);
+    if let Some(finding) = figures::answer(report) {
+        page.heading("Why");
+        page.line(2, Ink::Bold, &plain(&finding.title));
+        let rest = report.diagnosis.findings.iter().skip(1).filter(|finding| finding.severity != "notice");
+        for finding in rest.take(LISTED_MAX) {
+            page.item(2, Ink::None, "- ", &plain(&finding.title));
+        }
+    }
     whereabouts(&mut page, report);
     page.out
 }
@@ -212,7 +219,9 @@ fn ladder(page: &mut Page<'_>, report: &Report) {
         };
         page.rung(rung.rung, ink, state, &format!("{}{risk}", plain(&rung.title)));
         if rung.state == "blocked" && !rung.blocked_by.is_empty() {
-            page.item(14, Ink::Dim, "because ", &figures::blocked_by(report, rung).join("; "));
+            for by in figures::blocked_by(report, rung) {
+                page.item(14, Ink::Dim, "- ", &by);
+            }
         }
         if matches!(rung.state.as_str(), "do" | "ask") && shown < RUNGS_WITH_STEPS {
             shown += 1;

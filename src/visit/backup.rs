@@ -103,9 +103,6 @@ pub(super) async fn back_up_once(
         let told = TellsWhenToLeave { observer: Arc::clone(observer), expected: backing.expected };
         match make::make(&session, vault, backing.options.clone(), &told, cancel).await {
             Ok(made) => {
-                for note in &made.notes {
-                    observer.event(Event::Note(note.clone()));
-                }
                 backing.made = Some((made, began.elapsed()));
                 return Ok(());
             }

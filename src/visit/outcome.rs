@@ -99,6 +99,9 @@ pub struct Protection {
     pub backup: Option<BackupKept>,
     /// What was skipped, each with its reason.
     pub skipped: Vec<Skipped>,
+    /// What is worth knowing and neither damage nor skipped. Text from the phone is in it.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The copy of the photos.

@@ -52,6 +52,8 @@ struct Parts {
     stops: Vec<Stop>,
     photos_left: bool,
     backup_left: bool,
+    /// Rows that matter and that the phone did not put into the backup.
+    refused_by_backup: Vec<Skipped>,
 }
 
 impl Visit {
@@ -83,6 +85,7 @@ impl Visit {
             stops: Vec::new(),
             photos_left: wish.photos,
             backup_left: wish.backup,
+            refused_by_backup: Vec::new(),
         };
         let carried = self.carry_parts(store.as_ref(), facts, wish, &mut parts).await;
         protected.stops.append(&mut parts.stops);
@@ -124,7 +127,7 @@ impl Visit {
             Arc::clone(&observer)
         };
         self.carry(async |session| {
-            let Parts { copying, backing, stops, photos_left, backup_left } = &mut *parts;
+            let Parts { copying, backing, stops, photos_left, backup_left, .. } = &mut *parts;
             let photos = async {
                 let Some(store) = store.filter(|_| *photos_left) else { return Ok(()) };
                 copy_once(
@@ -162,14 +165,25 @@ impl Visit {
         let kept = &mut protected.kept;
         protected.protection.backup = parts.backing.kept();
         match parts.backing.made.take() {
-            Some((made, _)) => kept.backup = Some(made.proof),
+            Some((made, _)) => {
+                protected.protection.notes = made.notes;
+                let refused = made.proof.refused().iter().filter(|row| !row.harmless);
+                let skipped = refused.map(|row| Skipped {
+                    item: format!("{}: {}", row.domain, row.path),
+                    reason: format!("the phone refused to put it into the backup (code {:#04x})", row.code),
+                });
+                parts.refused_by_backup = skipped.collect();
+                kept.backup = Some(made.proof);
+            }
             None => self.prove_kept(Part::Backup, kept).await?,
         }
+        protected.protection.skipped.extend(parts.refused_by_backup.iter().cloned());
         let Some(store) = store else {
             return self.prove_kept(Part::Photos, kept).await;
         };
         let taken = self.take_from_backup(store, facts, &mut parts.copying, kept).await;
         protected.protection.skipped = parts.copying.skipped();
+        protected.protection.skipped.extend(parts.refused_by_backup.iter().cloned());
         taken?;
         prove_photos(store, Depth::Full, kept, self.observer(), self.cancel()).await?;
         let mut photos = parts.copying.kept.clone();

@@ -40,7 +40,6 @@ pub fn at(path: &Path) -> io::Result<Space> {
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     let volume = rustix::fs::statvfs(there)?;
     let kind = rustix::fs::statfs(there)?.f_type;
-    #[expect(clippy::unnecessary_cast, reason = "the type differs between architectures")]
     let fat = kind as u64 == FAT_MAGIC;
     Ok(Space { free_bytes: volume.f_bavail.saturating_mul(volume.f_frsize), fat })
 }
