@@ -33,7 +33,7 @@ use crate::facts::text::plain;
 use crate::{lockdown, usbmux};
 
 /// The reason of a gap that [`full()`] is still going to fill.
-const NOT_READ_YET: &str = "not read yet";
+pub const NOT_READ_YET: &str = "not read yet";
 
 /// What [`quick()`] leaves to [`full()`], by fact or group.
 const LEFT_TO_FULL: &[&str] = &[

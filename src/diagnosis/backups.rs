@@ -7,6 +7,7 @@ use crate::facts::{Facts, Maybe, value};
 
 use super::rule::{Found, Rule, no, was_read, yes};
 use super::thresholds::{ICLOUD_BACKUP_STALE, LOCAL_BACKUP_STALE};
+use super::uploads::number_waiting_in_order;
 use super::{FindingId, Severity};
 
 pub(super) const RULES: &[Rule] = &[
@@ -126,7 +127,8 @@ fn photos_not_copied(facts: &Facts) -> Option<Found> {
     };
     // A phone of which there is no backup at all has its photos in one place less.
     let unprotected = local_missing(facts).is_some_and(|found| found.severity == Severity::Problem);
-    let found = Found::problem_if(only_here != Some(0) || unprotected, title).on(&copy.files_not_copied);
+    let endangered = only_here.is_none_or(|number| number > number_waiting_in_order(facts));
+    let found = Found::problem_if(endangered || unprotected, title).on(&copy.files_not_copied);
     let found = found.on(&copy.bytes_not_copied).on(&copy.files_copied);
     Some(match only_here {
         Some(number) if number > 0 => found.on_count("originals_only_here", number),

@@ -1,5 +1,6 @@
 //! Rules about iCloud Photos itself: on or off, paused, and what became of its library.
 
+use crate::collect::NOT_READ_YET;
 use crate::facts::text::{counted, grouped, plain};
 use crate::facts::{Facts, Switching, value};
 
@@ -98,7 +99,7 @@ fn first_sync(facts: &Facts) -> Option<Found> {
         && engine.initial_sync_date.is_none()
         && photos.markers.initial_sync.is_none()
         && facts.gap_of("icloud_photos.engine.initial_sync_date").is_none()
-        && facts.gap_of("icloud_photos.markers").is_none();
+        && facts.gap_of("icloud_photos.markers.initial_sync").is_none();
     if !unfinished {
         return None;
     }
@@ -172,7 +173,8 @@ fn sync_status_unreadable(facts: &Facts) -> Option<Found> {
 }
 
 fn library_unreadable(facts: &Facts) -> Option<Found> {
-    let gap = facts.gap_of("library").filter(|_| was_read(facts))?;
+    // What nobody has tried to read yet is not unreadable.
+    let gap = facts.gap_of("library").filter(|gap| was_read(facts) && gap.reason != NOT_READ_YET)?;
     let title = format!("The photo library could not be read ({}).", plain(&gap.reason));
     Some(Found::problem(title).with(Evidence::new("afc:/PhotoData/Photos.sqlite", "", gap.reason.clone())))
 }
@@ -272,7 +274,10 @@ pub(super) const CASES: &[super::rule::Case] = {
         Case {
             id: FindingId::LibraryUnreadable,
             fires: |f| f.gap("library", "status 10"),
-            silent: |f| f.gap("library.hidden", "no such column"),
+            silent: |f| {
+                f.gap("library.hidden", "no such column");
+                f.gap("library", NOT_READ_YET);
+            },
         },
     ]
 };

@@ -71,9 +71,9 @@ pub(super) const WORST_FIRST: &[FindingId] = &[
     FindingId::BackupPasswordUnknown,
     FindingId::RestartingByItself,
     FindingId::NotCharging,
-    FindingId::PhotosNotCopied,
     FindingId::LocalBackupMissing,
     FindingId::LocalBackupStale,
+    FindingId::PhotosNotCopied,
     // What explains why a photo looks missing.
     FindingId::RecentlyDeleted,
     FindingId::HiddenPhotos,

@@ -101,7 +101,7 @@ fn what_is_unknown_is_not_taken_for_no() {
 
 #[test]
 fn a_phone_that_was_read_wants_to_be_copied_and_backed_up() {
-    assert_eq!(ids(&read_phone()), [FindingId::PhotosNotCopied, FindingId::LocalBackupMissing]);
+    assert_eq!(ids(&read_phone()), [FindingId::LocalBackupMissing, FindingId::PhotosNotCopied]);
 }
 
 #[test]

@@ -51,6 +51,12 @@ fn number_stuck(facts: &Facts) -> u64 {
     live(facts).filter(on_its_way).filter(long_ago).count() as u64
 }
 
+/// How many wait in the ordinary way: added lately, and nothing keeps them. They need nothing but time.
+pub(super) fn number_waiting_in_order(facts: &Facts) -> u64 {
+    let kept = pause::reason(facts, |id| fires(id, facts)).is_some() || !yes(&facts.icloud_photos.enabled);
+    if kept { 0 } else { to_upload(facts).unwrap_or(0).saturating_sub(number_stuck(facts)) }
+}
+
 fn waiting(facts: &Facts) -> Option<Found> {
     if !yes(&facts.icloud_photos.enabled) {
         return None;

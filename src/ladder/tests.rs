@@ -21,7 +21,10 @@ fn unprotected() -> Observed {
     world.has_photos_proof = false;
     world.backup = None;
     world.remembers_backup = false;
-    world.observe()
+    let mut observed = world.observe();
+    observed.facts.icloud_backup.last_backup = fact(observed.moment.now);
+    observed.facts.library.counts.originals_only_here = Some(37);
+    observed
 }
 
 fn climb(observed: &Observed) -> Ladder {
