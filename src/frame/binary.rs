@@ -8,6 +8,8 @@ use super::{Error, Limits};
 
 const TRAILER: usize = 32;
 const MAGIC: usize = 8;
+/// The years 0 to 9999, in seconds since 2001.
+const DATES: std::ops::Range<f64> = -63_145_526_400.0..252_423_993_600.0;
 
 pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
     let list = List::open(bytes, limits)?;
@@ -89,8 +91,9 @@ impl<'a> List<'a> {
         let fixed = |length: usize| self.leaf(offset + 1, length);
         match kind {
             0x0 => fixed(0),
+            0x3 => self.date(offset),
             // 2^low bytes; what the parser refuses, it refuses without taking memory.
-            0x1..=0x3 if low <= 4 => fixed(1 << low),
+            0x1 | 0x2 if low <= 4 => fixed(1 << low),
             0x8 => fixed(low + 1),
             0x4 | 0x5 => self.counted(offset, low).and_then(|(at, n)| self.leaf(at, n)),
             0x6 => {
@@ -103,6 +106,16 @@ impl<'a> List<'a> {
             0xd => self.container(offset, low, 2),
             _ => Err(broken()),
         }
+    }
+
+    /// The parser takes dates of the years before 0 as well, and can then neither write nor show them.
+    fn date(&self, offset: usize) -> Result<Object, Error> {
+        let bytes = self.bytes.get(offset..).and_then(<[u8]>::first_chunk::<9>).ok_or_else(broken)?;
+        let &[0x33, ref seconds @ ..] = bytes else { return Err(broken()) };
+        if !DATES.contains(&f64::from_be_bytes(*seconds)) {
+            return Err(Error::malformed("a date outside of the years 0 to 9999"));
+        }
+        self.leaf(offset + 1, 8)
     }
 
     fn leaf(&self, at: usize, length: usize) -> Result<Object, Error> {

@@ -122,26 +122,31 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
 }
 
 /// As XML, indented with tabs as phones do it. Dates are cut to whole seconds: Apple's XML form has no fractions, and
-/// other readers refuse them.
+/// other readers refuse them. The references of archives, which XML does not have, become dictionaries with a
+/// `CF$UID`, as Apple's software writes them.
 #[must_use]
 pub fn to_xml(value: &Value) -> Vec<u8> {
-    let mut whole = value.clone();
-    cut_dates_to_seconds(&mut whole);
+    let mut held = value.clone();
+    bring_to_xml(&mut held);
     let mut bytes = Vec::new();
-    whole.to_writer_xml(&mut bytes).expect("a value in memory can be written to memory");
+    held.to_writer_xml(&mut bytes).expect("a value in memory without references can be written to memory");
     bytes
 }
 
 /// Recursion is safe here: a value is our own, or its depth was bounded when it was parsed.
-fn cut_dates_to_seconds(value: &mut Value) {
+fn bring_to_xml(value: &mut Value) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(cut_dates_to_seconds),
-        Value::Dictionary(entries) => entries.values_mut().for_each(cut_dates_to_seconds),
+        Value::Array(items) => items.iter_mut().for_each(bring_to_xml),
+        Value::Dictionary(entries) => entries.values_mut().for_each(bring_to_xml),
         Value::Date(date) => {
             let time: SystemTime = (*date).into();
             if let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) {
                 *date = (SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())).into();
             }
+        }
+        Value::Uid(uid) => {
+            let number = Value::from(uid.get());
+            *value = Value::Dictionary([("CF$UID".to_owned(), number)].into_iter().collect());
         }
         _ => {}
     }

@@ -245,3 +245,41 @@ fn dates_in_xml_have_whole_seconds() {
     let text = String::from_utf8(to_xml(&Value::Dictionary(entries))).unwrap();
     assert!(text.contains("<date>2023-11-14T22:13:20Z</date>"), "{text}");
 }
+
+#[test]
+fn a_date_that_no_calendar_holds_is_refused_and_not_a_panic() {
+    for date in [
+        "9999-12-31T23:59:59-01:00",
+        "0000-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59<!-- -->-01:00",
+        "9999-12-31T23:59:59&#45;01:00",
+    ] {
+        let text = format!("<plist version=\"1.0\"><date>{date}</date></plist>");
+        assert!(matches!(parse(text.as_bytes(), &SMALL), Err(Error::Malformed(_))), "{date}");
+    }
+    for seconds in [-1e11, 1e12, f64::NAN, f64::INFINITY] {
+        let bytes = binary(&[[&[0x33][..], &f64::to_be_bytes(seconds)].concat()]);
+        assert!(matches!(parse(&bytes, &SMALL), Err(Error::Malformed(_))), "{seconds}");
+    }
+}
+
+#[test]
+fn every_date_that_is_read_can_be_written_again() {
+    for text in
+        ["0001-01-01T00:00:00Z", "4001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2024-02-29T12:00:00Z"]
+    {
+        let list = format!("<plist version=\"1.0\"><date>{text}</date></plist>");
+        let value = parse(list.as_bytes(), &SMALL).unwrap();
+        assert_eq!(parse(&to_binary(&value), &SMALL).unwrap(), value);
+        assert_eq!(parse(&to_xml(&value), &SMALL).unwrap(), value);
+    }
+}
+
+/// An archive's reference has no form of its own in XML.
+#[test]
+fn a_reference_of_an_archive_is_written_as_apple_writes_it() {
+    let value = parse(&binary(&[vec![0xa1, 1], vec![0x80, 7]]), &SMALL).unwrap();
+    let again = parse(&to_xml(&value), &SMALL).unwrap();
+    let uid = again.as_array().unwrap()[0].as_dictionary().unwrap();
+    assert_eq!(uid.uint("CF$UID"), Some(7));
+}

@@ -20,7 +20,10 @@ pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
         let (markup, after) = markup(&rest[at..])?;
         match markup {
             Markup::Aside => {}
-            Markup::Start { empty } => {
+            Markup::Start { empty, date } => {
+                if date && !empty && !is_date_in_utc(after) {
+                    return Err(Error::malformed("a date that is not in UTC"));
+                }
                 nodes += 1;
                 if nodes > limits.nodes {
                     return Err(Error::TooMany(limits.nodes));
@@ -45,6 +48,7 @@ enum Markup {
     Aside,
     Start {
         empty: bool,
+        date: bool,
     },
     End,
 }
@@ -77,7 +81,16 @@ fn markup(text: &str) -> Result<(Markup, &str), Error> {
     if !quotes_balance(inside) {
         return Err(Error::malformed("'>' inside quotes"));
     }
-    Ok((Markup::Start { empty: inside.ends_with('/') }, after))
+    let name = inside.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
+    let date = name.rsplit(':').next() == Some("date");
+    Ok((Markup::Start { empty: inside.ends_with('/'), date }, after))
+}
+
+/// Whether the date that `text` begins with is one as Apple's software writes it, and nothing else. The parser brings
+/// one with another offset to UTC, and ends the process where that leaves the calendar.
+fn is_date_in_utc(text: &str) -> bool {
+    let Some((date, _)) = text.split_once("</") else { return false };
+    date.ends_with(['Z', 'z']) && !date.contains(['<', '&'])
 }
 
 fn after_comment(comment: &str) -> Result<&str, Error> {
