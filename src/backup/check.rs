@@ -295,8 +295,8 @@ fn job_of(subject: &Subject, row: &Row, named: &mut HashSet<String>, found: &mut
     named.insert(stored.clone());
     let known = subject.record.file(&stored).copied();
     let code = known.map_or(0, |known| known.code);
-    let refused =
-        if code != 0 { Some(code) } else { subject.record.refused(&row.id).filter(|_| known.is_none()) };
+    // What came later has taken a refusal out of the record: one that is there is the last word, and what stands is older.
+    let refused = if code != 0 { Some(code) } else { subject.record.refused(&row.id) };
     if let Some(code) = refused {
         let (domain, path) = (row.domain.clone(), row.path.clone());
         let harmless = is_harmless(&domain, &path);
@@ -335,4 +335,36 @@ fn unnamed(own: &Dir, named: &HashSet<String>, found: &mut Found) -> io::Result<
         found.note(format!("{count} files in the backup's folder are named by no row of its manifest."));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::record::Journal;
+    use crate::mobilebackup2::ledger::{Entry, Ledger, Received};
+
+    #[test]
+    fn a_file_that_the_phone_refused_anew_is_told_although_an_older_one_stands() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        root.create_dir("own").unwrap();
+        let (domain, path) = ("HomeDomain".to_owned(), "Library/SMS/sms.db".to_owned());
+        let id = manifest::file_id(&domain, &path);
+        let row = Row { id: id.clone(), domain, path, flags: 1, archive: Vec::new() };
+        let stored = row.stored().unwrap();
+        let received = |path: String, bytes, code| {
+            Entry::Received(Received { path, device_path: String::new(), bytes, sha256: [0; 32], code })
+        };
+        let anew = format!("Snapshot/{stored}");
+        let mut journal = Journal::open(&root).unwrap();
+        let older = received(stored.clone(), 3, 0);
+        let moved = Entry::Moved { from: anew.clone(), to: stored };
+        journal.keep(&[older, received(anew, 0, 0x0B), moved]).unwrap();
+        let (own, record) = (root.open_dir("own").unwrap(), Record::load(&root).unwrap());
+        let subject = Subject { root, own, record, before: None };
+        let mut found = Found::default();
+        job_of(&subject, &row, &mut HashSet::new(), &mut found);
+        let [refused] = &found.refused[..] else { panic!("{:?}", found.refused) };
+        assert_eq!((refused.code, refused.harmless), (0x0B, false));
+    }
 }
