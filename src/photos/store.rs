@@ -12,6 +12,7 @@ use super::commit::{self, BATCH_BYTES, BATCH_TIME, Durable, Ready};
 use super::manifest::{Entry, Manifest, Note, Source, Unusable};
 use super::stage::{Staged, Staging};
 use crate::facts::MediaFile;
+use crate::facts::path::is_clean_relative;
 use crate::progress::CancellationToken;
 use crate::usbmux::Udid;
 
@@ -282,6 +283,10 @@ impl Intake<'_> {
         asset: Option<String>,
         reader: &mut dyn io::Read,
     ) -> Result<(), Error> {
+        if !is_clean_relative(&file.path) {
+            self.durable.refused.push((file.path.clone(), "its path is no path".to_owned()));
+            return Ok(());
+        }
         let staged = receive(self.store, file, reader)?;
         let entry = Entry {
             size: staged.size,

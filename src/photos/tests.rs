@@ -257,3 +257,16 @@ fn what_exists_nowhere_else_comes_first_and_newest_first() {
     assert_eq!((plan.bytes, plan.assets, plan.assets_only_here), (60, Some(4), Some(2)));
     assert_eq!(store.plan(&listing, None).unwrap().assets, None);
 }
+
+#[test]
+fn a_path_that_leads_elsewhere_is_refused_and_the_others_are_taken_in() {
+    let desk = Desk::new();
+    let store = desk.open();
+    let mut intake = store.intake();
+    for path in ["", "..", "../x", "/etc/x", "DCIM/../../x", "DCIM//x", "DCIM/", "DCIM/a\nb"] {
+        intake.take(&file(path, 1), Source::Backup, None, &mut &b"x"[..]).unwrap();
+    }
+    intake.take(&file("DCIM/100APPLE/A.TXT", 1), Source::Backup, None, &mut &b"x"[..]).unwrap();
+    let taken = intake.finish().unwrap();
+    assert_eq!((taken.files, taken.refused.len()), (1, 8));
+}
