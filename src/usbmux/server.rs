@@ -27,6 +27,8 @@ const CLIENTS_MAX: usize = 1024;
 const REQUEST_WAIT: Duration = Duration::from_secs(30);
 /// The pause after a client could not be accepted, out of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Characters of a listener's name that are kept: all listeners are told in one reply.
+const NAME_CHARS_MAX: usize = 128;
 /// Bytes moved at a time in each direction of a connection.
 const SPLICE_BYTES: usize = 256 << 10;
 const LIMITS: Limits = Limits { bytes: REQUEST_BYTES_MAX, depth: 8, nodes: 1_000 };
@@ -142,7 +144,10 @@ impl Listeners {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guard.0 += 1;
         let number = guard.0;
-        let text = |key: &str| said.string(key).unwrap_or_default().to_owned();
+        let text = |key: &str| -> String {
+            let said = said.string(key).unwrap_or_default();
+            said.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
+        };
         let mut entry = Dictionary::new();
         entry.insert("Blacklisted".into(), false.into());
         entry.insert("BundleID".into(), text("BundleID").into());

@@ -345,3 +345,14 @@ async fn tcp_serves_as_well() {
     stop.cancel();
     task.await.unwrap();
 }
+
+#[test]
+fn a_listener_with_an_endless_name_does_not_fill_the_list() {
+    let listeners = Arc::new(Listeners::default());
+    let mut said = Dictionary::new();
+    said.insert("ProgName".into(), format!("a\u{1}b{}", "x".repeat(60_000)).into());
+    said.insert("BundleID".into(), "y".repeat(60_000).into());
+    let _entered = listeners.enter(&said);
+    let list = frame::to_xml(&listeners.list());
+    assert!(list.len() < 2048 && !list.contains(&1), "{} bytes", list.len());
+}
