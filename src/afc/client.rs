@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Error;
-use super::flight::{Asked, Flight, Handle, Pacing, Reply, Wants};
+use super::flight::{Asked, Flight, Handle, Reply};
 use super::info::{DeviceInfo, Directory, FileInfo};
+use super::pacing::Pacing;
 use super::packet::{Operation, READ_BYTES_MAX, Status};
+use super::reply::Wants;
 use super::request::{Lock, OpenMode, Request, Whence};
 use crate::lockdown::{self, Session};
 use crate::usbmux::Stream;

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,58 +15,20 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Cause, Error};
-use super::packet::{HEADER_BYTES, Header, Operation, READ_BYTES_MAX, Status, u64_at};
+use super::pacing::Pacing;
+use super::packet::{HEADER_BYTES, Header, Operation, READ_BYTES_MAX, Status};
+use super::reply::{Said, Wants, bound, understand};
 use super::request::Request;
 use crate::usbmux::Stream;
 
-/// The most requests in flight on one connection.
-const IN_FLIGHT_MAX: usize = 64;
-
 /// The most bytes of replies that may be on their way at once, in KiB.
 const REPLY_KIB_MAX: u32 = 8 << 10;
-
-/// What a reply without data may have as its body: eight bytes are right, a few more are borne.
-const NUMBER_BODY_MAX: u64 = 64;
 
 /// The slowest rate at which a reply's body may trickle in before the device counts as stalled.
 const TRICKLE_BYTES_PER_SECOND: u64 = 32 << 10;
 
 /// Small replies are read from the stream in pieces of this size.
 const READ_BUFFER_BYTES: usize = 64 << 10;
-
-/// How deep requests may be kept in flight with one phone. Outlives a connection: what one connection learned the hard
-/// way, the next one knows.
-#[derive(Debug)]
-pub struct Pacing(AtomicUsize);
-
-impl Default for Pacing {
-    fn default() -> Self {
-        Self(AtomicUsize::new(IN_FLIGHT_MAX))
-    }
-}
-
-impl Pacing {
-    /// The most requests in flight that this phone is trusted with.
-    #[must_use]
-    pub fn ceiling(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// One request at a time from now on.
-    pub fn fall_back(&self) {
-        self.0.store(1, Ordering::Relaxed);
-    }
-}
-
-/// What a request wants back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wants {
-    Status,
-    /// At most so many bytes.
-    Data(u64),
-    Handle,
-    Position,
-}
 
 /// A good answer.
 #[derive(Debug)]
@@ -476,43 +437,6 @@ impl Asked {
     /// Success.
     pub(super) async fn done(self) -> Result<(), Error> {
         self.reply().await.map(drop)
-    }
-}
-
-/// The most bytes that a reply of this operation may have, or `None` if it is no answer to what was wanted.
-fn bound(operation: u64, wants: Wants) -> Option<u64> {
-    match (Operation::from_raw(operation)?, wants) {
-        (Operation::Status, _)
-        | (Operation::FileOpenResult, Wants::Handle)
-        | (Operation::FileTellResult, Wants::Position) => Some(NUMBER_BODY_MAX),
-        (Operation::Data, Wants::Data(most)) => Some(most),
-        _ => None,
-    }
-}
-
-/// What a reply says, before anybody holds it.
-enum Said {
-    Done,
-    No(Status),
-    Data(Vec<u8>),
-    Handle(u64),
-    Position(u64),
-}
-
-/// `None`: it is no answer to what was wanted.
-fn understand(operation: u64, wants: Wants, body: Vec<u8>) -> Option<Said> {
-    let number = (body.len() >= 8).then(|| u64_at(&body, 0));
-    match (Operation::from_raw(operation)?, wants) {
-        // A status without its number: libimobiledevice calls it an input/output error, too.
-        (Operation::Status, _) => match (number.map_or(Status::Io, Status::from_code), wants) {
-            (Status::Success, Wants::Status) => Some(Said::Done),
-            (Status::Success, _) => None,
-            (status, _) => Some(Said::No(status)),
-        },
-        (Operation::Data, Wants::Data(_)) => Some(Said::Data(body)),
-        (Operation::FileTellResult, Wants::Position) => number.map(Said::Position),
-        (Operation::FileOpenResult, Wants::Handle) => number.filter(|handle| *handle != 0).map(Said::Handle),
-        _ => None,
     }
 }
 

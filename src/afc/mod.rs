@@ -7,14 +7,16 @@ pub mod client;
 mod error;
 mod flight;
 pub mod info;
+mod pacing;
 pub mod packet;
+mod reply;
 pub mod request;
 #[cfg(test)]
 mod tests;
 
 pub use client::{Afc, Dial, File, Piece, SERVICE, Settings};
 pub use error::{Cause, Error};
-pub use flight::Pacing;
 pub use info::{DeviceInfo, Directory, FileInfo, Kind};
+pub use pacing::Pacing;
 pub use packet::{Operation, Status};
 pub use request::{Lock, OpenMode, Request, Whence};
