@@ -350,7 +350,7 @@ mod tests {
         root.create_dir("own").unwrap();
         let (domain, path) = ("HomeDomain".to_owned(), "Library/SMS/sms.db".to_owned());
         let id = manifest::file_id(&domain, &path);
-        let row = Row { id: id.clone(), domain, path, flags: 1, archive: Vec::new() };
+        let row = Row { id, domain, path, flags: 1, archive: Vec::new() };
         let stored = row.stored().unwrap();
         let received = |path: String, bytes, code| {
             Entry::Received(Received { path, device_path: String::new(), bytes, sha256: [0; 32], code })

@@ -12,7 +12,7 @@ use crate::usbmux::client::Usbmuxd;
 use crate::visit::{Stop, Trouble, reach};
 
 /// The demo's phone: iCloud storage is full, photos wait, some failed.
-const DEMO_SCENARIO: &str = "icloud-full";
+const DEMO_SCENARIO: &str = "demo";
 /// The folder of the demo's phone below its temporary folder.
 const DEMO_PHONE: &str = "phone";
 /// The folder of the demo's copies below its temporary folder.
