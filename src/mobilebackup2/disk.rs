@@ -78,6 +78,8 @@ pub(super) struct Failure {
     pub text: String,
     /// Nothing went wrong here: the phone named a path that it may not name.
     pub hostile: bool,
+    /// This computer's disk could not do it; the phone asked for nothing wrong.
+    pub disk: bool,
 }
 
 impl Failure {
@@ -88,6 +90,7 @@ impl Failure {
             code: denied.code(),
             text: denied.to_string(),
             hostile,
+            disk: !hostile && matches!(denied.code(), codes::GENERIC | codes::INPUT_OUTPUT | codes::NO_SPACE),
         }
     }
 }
@@ -358,6 +361,7 @@ fn first_failure(results: impl Iterator<Item = Result<(), Failure>>) -> Result<A
     let Some(mut first) = failures.next() else { return Ok(Answer::Done) };
     let others = failures.fold(0, |count, failure| {
         first.hostile |= failure.hostile;
+        first.disk |= failure.disk;
         count + 1
     });
     if others > 0 {

@@ -324,13 +324,20 @@ impl<'a> Run<'a> {
     }
 
     async fn answer(&mut self, ask: Ask) -> Status {
+        let changes = matches!(ask, Ask::Move(_) | Ask::Remove(_) | Ask::Copy(..) | Ask::CreateDirectory(_));
         match self.disk.ask(ask).await {
             Some(Ok(Answer::Bytes(bytes))) => Status::with(StatusValue::Bytes(bytes)),
             Some(Ok(Answer::Listing(listing))) => Status::with(StatusValue::Listing(listing)),
             Some(Ok(_)) => Status::with(StatusValue::Listing(plist::Dictionary::new())),
             Some(Err(failure)) => {
                 self.note(failure.text.clone());
-                Status::refused(failure.code, failure.text)
+                let status = Status::refused(failure.code, failure.text.clone());
+                // A phone may go on after a change that this disk could not make, and call the end a success: an older
+                // file would then stand where the newer one belongs.
+                if changes && failure.disk && self.host_failure.is_none() {
+                    self.host_failure = Some(failure);
+                }
+                status
             }
             None => Status::refused(codes::INPUT_OUTPUT, "the disk failed"),
         }

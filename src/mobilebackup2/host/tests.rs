@@ -233,6 +233,23 @@ async fn a_refused_file_never_replaces_one_that_stands() {
 }
 
 #[tokio::test]
+async fn a_move_that_this_disk_cannot_make_is_no_success_whatever_the_phone_says() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.own()).unwrap();
+    let report = bench
+        .run(Patience::default(), |mut phone| async move {
+            let (from, status) = (format!("{UDID}/new"), format!("{UDID}/Status.plist"));
+            phone.upload(&[(&from, b"new", 0), (&status, &status_plist("finished"), 0)]).await;
+            // Longer than a file system's names may be.
+            let items = vec![(from, format!("{UDID}/{}", "n".repeat(300)))];
+            assert!(phone.ask(DeviceMessage::MoveItems { items, progress: 1.0 }).await.code < 0);
+            phone.done(0).await;
+        })
+        .await;
+    assert!(matches!(report.outcome, Outcome::HostError(_)), "{:?}", report.outcome);
+}
+
+#[tokio::test]
 async fn hostile_paths_are_refused_in_every_message_and_nothing_happens_outside() {
     let bench = Bench::new();
     let other = bench.temp.path().join("00008101-00000000000000FF");
