@@ -93,6 +93,14 @@ impl Recorded {
         self.job.path()
     }
 
+    /// Keeps what the owner accepted by name, with the text of it.
+    pub(super) fn accepted(&self, consent: &Consent) -> Result<(), Stop> {
+        for accept in &consent.accepted {
+            self.job.accepted(accept.as_str(), accept.statement()).map_err(|error| record_stop(&error))?;
+        }
+        Ok(())
+    }
+
     /// Writes facts, diagnosis and report, and ends the record.
     pub(super) fn end(&self, outcome: &mut Outcome) -> Result<Report, Stop> {
         outcome.job = Some(self.job.id().to_owned());
