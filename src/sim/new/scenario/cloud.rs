@@ -114,8 +114,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "uploads-waiting",
-        "photos-not-copied",
-        &["uploads-waiting"],
+        "uploads-waiting",
+        &["photos-not-copied"],
         "a few photos of the last hour wait for their turn",
         |phone| {
             phone.mix.move_from_uploaded(6, |mix| &mut mix.waiting);
@@ -248,8 +248,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "never-backed-up",
-        "photos-not-copied",
-        &["local-backup-missing"],
+        "local-backup-missing",
+        &["photos-not-copied"],
         "no computer has a backup",
         |phone| {
             phone.no_value(BACKUP, "LastiTunesBackupDate");
@@ -258,8 +258,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "local-backup-stale",
-        "photos-not-copied",
-        &["local-backup-stale"],
+        "local-backup-stale",
+        &["photos-not-copied"],
         "the last local backup is a year old",
         |phone| {
             phone.value(BACKUP, "LastiTunesBackupDate", cocoa_seconds(phone.days_ago(370)));
