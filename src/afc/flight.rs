@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Cause, Error};
@@ -122,7 +122,6 @@ pub(super) struct Flight {
 pub(super) struct Asked {
     operation: Operation,
     path: Arc<str>,
-    sent_at: Instant,
     answer: oneshot::Receiver<Answer>,
     flight: Arc<Flight>,
 }
@@ -170,6 +169,7 @@ impl Flight {
                     Ok(Err(error)) => broken(error),
                     _ => Cause::GivenUp,
                 },
+                cause = self.stalled() => cause,
                 () = self.ended.cancelled() => Cause::GivenUp,
             };
             writer.abort();
@@ -200,7 +200,7 @@ impl Flight {
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| dead())?;
         match self.push(request, payload, wants, (Some(slot), Some(bytes), handle)) {
             Ok(answer) => {
-                Ok(Asked { operation, path, sent_at: Instant::now(), answer, flight: Arc::clone(self) })
+                Ok(Asked { operation, path, answer, flight: Arc::clone(self) })
             }
             Err(NotSent::Dead) => Err(dead()),
             Err(NotSent::Path) => Err(Error::UnsendablePath { path }),
@@ -274,9 +274,22 @@ impl Flight {
         self.ended.cancel();
     }
 
-    /// When, as things are now, a request sent at `sent_at` counts as stalled.
-    fn stalls_at(&self, sent_at: Instant) -> Instant {
-        self.wire().moved_at.max(sent_at) + self.limit
+    /// Ends once the device owes an answer and not a byte of it came within the limit.
+    ///
+    /// The connection watches itself: whoever asks may be waiting for a turn, and then nobody waits for an answer.
+    async fn stalled(&self) -> Cause {
+        loop {
+            let deadline = {
+                let wire = self.wire();
+                // With nothing owed the next request begins the wait anew, so no stall can come sooner than this.
+                let since = if wire.pending.is_empty() { Instant::now() } else { wire.moved_at };
+                since + self.limit
+            };
+            if deadline <= Instant::now() {
+                return Cause::Timeout(self.limit);
+            }
+            sleep_until(deadline).await;
+        }
     }
 
     async fn read_replies(self: &Arc<Self>, input: ReadHalf<Stream>) -> Cause {
@@ -399,17 +412,9 @@ enum NotSent {
 impl Asked {
     /// The answer, in time.
     pub(super) async fn reply(mut self) -> Result<Reply, Error> {
-        loop {
-            let deadline = self.flight.stalls_at(self.sent_at);
-            match timeout_at(deadline, &mut self.answer).await {
-                Ok(Ok(answer)) => return answer.map_err(|failure| self.named(failure)),
-                Ok(Err(_)) => return Err(self.flight.broken(self.operation, &self.path)),
-                // Others' answers may have come meanwhile: then there is new time to wait.
-                Err(_) if self.flight.stalls_at(self.sent_at) <= Instant::now() => {
-                    self.flight.die(Cause::Timeout(self.flight.limit));
-                }
-                Err(_) => {}
-            }
+        match (&mut self.answer).await {
+            Ok(answer) => answer.map_err(|failure| self.named(failure)),
+            Err(_) => Err(self.flight.broken(self.operation, &self.path)),
         }
     }
 

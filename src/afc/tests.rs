@@ -167,6 +167,21 @@ async fn silence_ends_the_connection_in_time() {
 }
 
 #[tokio::test]
+async fn silence_ends_also_what_waits_for_its_turn() {
+    // One request at a time, and a file is asked for ahead: whoever reads it waits for a turn, and not for an answer.
+    let settings = settings(50);
+    settings.pacing.fall_back();
+    let stream = phone(vec![9; 3 << 20], |_, request, reply| match request {
+        Request::FileRead { .. } => Vec::new(),
+        _ => reply,
+    });
+    let afc = Afc::over_with(Box::new(stream), settings);
+    let read = tokio::time::timeout(Duration::from_secs(20), afc.read_file("a", u64::MAX));
+    let error = read.await.expect("it ends by itself").unwrap_err();
+    assert!(matches!(cause(&error), Cause::Timeout(_)));
+}
+
+#[tokio::test]
 async fn a_phone_that_leaves_is_closed_at_every_length_of_a_reply() {
     let whole = data(1, &info(1));
     for cut in 0..whole.len() {

@@ -37,10 +37,6 @@ impl<'a> Line<'a> {
             return Ok(afc.clone());
         }
         let stream = start_afc(self.session).await?;
-        if self.deaths > 0 {
-            // What was learned on a connection that died is not trusted, and its requests must hold nobody up.
-            self.pacing = Arc::default();
-        }
         let mut settings = Settings { pacing: Arc::clone(&self.pacing), ..Settings::default() };
         if self.deaths >= DEATHS_MAX {
             settings.limit = settings.limit.min(STUCK_WAIT);
