@@ -199,9 +199,7 @@ impl Flight {
         let bytes = Arc::clone(&self.reply_kib).acquire_many_owned(kib).await.map_err(|_| dead())?;
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| dead())?;
         match self.push(request, payload, wants, (Some(slot), Some(bytes), handle)) {
-            Ok(answer) => {
-                Ok(Asked { operation, path, answer, flight: Arc::clone(self) })
-            }
+            Ok(answer) => Ok(Asked { operation, path, answer, flight: Arc::clone(self) }),
             Err(NotSent::Dead) => Err(dead()),
             Err(NotSent::Path) => Err(Error::UnsendablePath { path }),
         }
