@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
 
+use super::Secret;
 use super::harmless::is_harmless;
 use super::keybag::Keys;
 use super::manifest::{self, Database, Manifest, Row, Status};
 use super::mbfile::MbFile;
 use super::proof_file::{ProofFile, Stat};
 use super::record::{Known, Record};
-use super::secret::Secret;
 use super::verify::{Damage, ProvenMedia, Refused};
 
 mod file;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use aws_lc_rs::cipher::{AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 
-use super::secret::Secret;
+use super::Secret;
 
 const BLOCK: usize = 16;
 /// Decrypted at once.

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap};
 use aws_lc_rs::pbkdf2;
 
-use super::secret::Secret;
+use super::Secret;
 
 /// Most iterations of the two derivations together; real bags have 10,000,000 and 10,000.
 const ITERATIONS_MAX: u32 = 50_000_000;

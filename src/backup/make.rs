@@ -13,10 +13,10 @@ use cap_std::fs::Dir;
 use plist::{Dictionary, Value};
 use tokio::sync::mpsc;
 
+use super::Secret;
 use super::info::{self, Sources};
 use super::manifest;
 use super::record::{Journal, Record};
-use super::secret::Secret;
 use super::vault::{self, Begun, Vault};
 use super::verify::{self, BackupProof, Damage, Depth};
 use crate::afc::{self, Afc};

@@ -15,9 +15,9 @@ use plist::Dictionary;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
+use super::Secret;
 use super::cipher::{Decrypting, Padding};
 use super::keybag::{self, Keybag, Keys};
-use super::secret::Secret;
 use crate::frame::{self, DictExt, Limits};
 
 /// Longest property list of a backup that is read.

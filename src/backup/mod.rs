@@ -14,8 +14,7 @@ pub mod mbfile;
 pub mod proof_file;
 pub mod read;
 pub mod record;
-mod secret;
 pub mod vault;
 pub mod verify;
 
-pub use secret::Secret;
+pub use crate::mobilebackup2::Secret;

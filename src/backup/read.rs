@@ -5,11 +5,11 @@ use std::io::{self, Read};
 
 use cap_std::fs::Dir;
 
+use super::Secret;
 use super::cipher::{Decrypting, Padding};
 use super::keybag::Keys;
 use super::manifest::{Database, Error, Manifest, Row, open_plain};
 use super::mbfile::MbFile;
-use super::secret::Secret;
 
 /// A backup that is open for reading.
 #[derive(Debug)]

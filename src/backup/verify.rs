@@ -15,11 +15,11 @@ use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 
+use super::Secret;
 use super::check::{self, Found, Stopped, Subject, Watch};
 use super::manifest::open_plain;
 use super::proof_file::{Header, ProofFile, Stat};
 use super::record::Record;
-use super::secret::Secret;
 use super::vault::{self, Vault};
 use crate::facts::MediaFile;
 pub use crate::photos::verify::Depth;

@@ -16,4 +16,7 @@ pub mod host;
 pub mod ledger;
 pub mod message;
 pub mod request;
+mod secret;
 pub mod stream;
+
+pub use secret::Secret;

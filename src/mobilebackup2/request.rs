@@ -2,6 +2,7 @@
 
 use plist::{Dictionary, Value};
 
+use super::Secret;
 use super::message::{Malformed, signed, split};
 
 /// The text that stands for "nothing" in a status answer.
@@ -39,6 +40,15 @@ pub enum Request {
         source: Option<String>,
         /// Send everything, whatever the host has.
         force_full: bool,
+    },
+    /// Set, change or remove the password of backups. Passwords are text.
+    ChangePassword {
+        /// The device's UDID.
+        target: String,
+        /// The password that is set; absent: none is.
+        old: Option<Secret>,
+        /// The one to be set; absent: backups are not encrypted any more.
+        new: Option<Secret>,
     },
     /// A request this side does not speak; what it holds (maybe passwords) is dropped.
     Other {
@@ -142,6 +152,12 @@ impl HostMessage {
                     .and_then(Value::as_boolean)
                     .unwrap_or(false),
             }),
+            "ChangePassword" => Self::Request(Request::ChangePassword {
+                target: text("TargetIdentifier")
+                    .ok_or_else(|| Malformed { message: name.clone(), what: "no TargetIdentifier" })?,
+                old: text("OldPassword").map(Secret::new),
+                new: text("NewPassword").map(Secret::new),
+            }),
             _ => Self::Request(Request::Other { name }),
         })
     }
@@ -178,23 +194,42 @@ impl Request {
     pub fn name(&self) -> &str {
         match self {
             Self::Backup { .. } => "Backup",
+            Self::ChangePassword { .. } => "ChangePassword",
             Self::Other { name } => name,
         }
+    }
+
+    /// True if a password is in it: then every copy of it is overwritten after use.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self, Self::ChangePassword { .. })
     }
 
     fn body(&self) -> Dictionary {
         let mut body = Dictionary::new();
         body.insert("MessageName".into(), self.name().into());
-        if let Self::Backup { target, source, force_full } = self {
-            body.insert("TargetIdentifier".into(), target.as_str().into());
-            if let Some(source) = source {
-                body.insert("SourceIdentifier".into(), source.as_str().into());
+        match self {
+            Self::Backup { target, source, force_full } => {
+                body.insert("TargetIdentifier".into(), target.as_str().into());
+                if let Some(source) = source {
+                    body.insert("SourceIdentifier".into(), source.as_str().into());
+                }
+                if *force_full {
+                    let mut options = Dictionary::new();
+                    options.insert("ForceFullBackup".into(), true.into());
+                    body.insert("Options".into(), Value::Dictionary(options));
+                }
             }
-            if *force_full {
-                let mut options = Dictionary::new();
-                options.insert("ForceFullBackup".into(), true.into());
-                body.insert("Options".into(), Value::Dictionary(options));
+            Self::ChangePassword { target, old, new } => {
+                body.insert("TargetIdentifier".into(), target.as_str().into());
+                for (key, password) in [("OldPassword", old), ("NewPassword", new)] {
+                    if let Some(password) = password {
+                        let text =
+                            password.text().expect("whoever makes the request has seen that it is text");
+                        body.insert(key.into(), text.into());
+                    }
+                }
             }
+            Self::Other { .. } => {}
         }
         body
     }
@@ -226,6 +261,11 @@ fn process(body: Dictionary) -> Vec<Value> {
 mod tests {
     use super::*;
 
+    fn change(old: Option<&str>, new: Option<&str>) -> HostMessage {
+        let (old, new) = (old.map(Secret::new), new.map(Secret::new));
+        HostMessage::Request(Request::ChangePassword { target: "U".into(), old, new })
+    }
+
     #[test]
     fn what_a_host_says_survives_the_wire() {
         let mut listing = Dictionary::new();
@@ -236,6 +276,9 @@ mod tests {
             HostMessage::Hello { versions: vec![2.0, 2.1] },
             HostMessage::Request(backup),
             HostMessage::Request(Request::Backup { target: "U".into(), source: None, force_full: false }),
+            change(Some("old"), Some("new")),
+            change(None, Some("new")),
+            change(Some("old"), None),
             HostMessage::Status(Status::ok()),
             HostMessage::Status(Status::refused(-13, "Multi status")),
             HostMessage::Status(Status::with(StatusValue::Bytes(1 << 50))),
@@ -257,11 +300,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_with_a_password_keeps_none() {
+    fn a_password_is_never_printed_and_one_of_an_unknown_request_not_even_kept() {
+        assert!(!format!("{:?}", change(Some("hunter2"), Some("hunter2"))).contains("hunter2"));
         let mut body = Dictionary::new();
-        body.insert("MessageName".into(), "ChangePassword".into());
-        body.insert("NewPassword".into(), "secret".into());
+        body.insert("MessageName".into(), "Unheard".into());
+        body.insert("Password".into(), "hunter2".into());
         let message = HostMessage::from_value(Value::Array(process(body))).unwrap();
-        assert!(!format!("{message:?}").contains("secret"));
+        assert_eq!(message, HostMessage::Request(Request::Other { name: "Unheard".into() }));
     }
 }

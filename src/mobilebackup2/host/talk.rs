@@ -10,6 +10,7 @@ use crate::frame::{self, Limits};
 use crate::mobilebackup2::disk::{Disk, Work};
 use crate::mobilebackup2::message::DeviceMessage;
 use crate::mobilebackup2::request::HostMessage;
+use crate::mobilebackup2::secret;
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 use crate::usbmux::Stream;
 
@@ -72,13 +73,18 @@ impl<'a> Talk<'a> {
     /// Sends a message.
     pub(super) async fn send(&mut self, message: &HostMessage) -> Result<(), Error> {
         let value = message.to_value();
+        let mut bytes = frame::encode(&value, ENCODING);
         let sending = async {
-            frame::write(self.stream, &value, ENCODING).await?;
+            self.stream.write_all(&bytes).await?;
             self.stream.flush().await.map_err(frame::Error::Io)
         };
         let at = "an answer to the phone";
-        let sent = within(self.cancel, self.patience.stream, at, sending).await?;
-        sent.map_err(|source| Error::Broken { at: at.to_owned(), source })
+        let sent = within(self.cancel, self.patience.stream, at, sending).await;
+        if matches!(message, HostMessage::Request(request) if request.is_secret()) {
+            secret::wipe(&mut bytes);
+            secret::wipe_texts(value);
+        }
+        sent?.map_err(|source| Error::Broken { at: at.to_owned(), source })
     }
 
     /// Says good-bye; nobody waits for what becomes of it.

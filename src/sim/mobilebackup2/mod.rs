@@ -86,6 +86,9 @@ async fn talk(link: &mut Link, device: &Arc<Device>) -> Result<(), Stop> {
             Request::Backup { target, force_full, .. } => {
                 backup::run(link, device, &target, force_full).await
             }
+            Request::ChangePassword { .. } => {
+                Err(Stop::refuse(UNSUPPORTED, "ChangePassword is not supported"))
+            }
             Request::Other { name } => Err(Stop::refuse(UNSUPPORTED, format!("{name} is not supported"))),
         };
         let response = match answered {
