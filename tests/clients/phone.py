@@ -1,11 +1,16 @@
 """A simulated iPhone for the real clients: its folder, and the running simulator that serves it."""
 
 import hashlib
+import json
 import os
 import pathlib
+import plistlib
 import socket
 import subprocess
 import time
+import tomllib
+
+START_S = 20
 
 
 class Failed(Exception):
@@ -40,41 +45,82 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Phone:
-    """A device folder made by `sim new`."""
+def toml(value):
+    """A value of `device.toml`, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
 
-    def __init__(self, program, folder, *options):
+
+class Phone:
+    """A device folder."""
+
+    def __init__(self, program, folder):
         self.program = str(program)
         self.folder = pathlib.Path(folder)
-        subprocess.run([self.program, "sim", "new", str(folder), *options], check=True, stdout=subprocess.DEVNULL)
         self.media = self.folder / "media"
+
+    @classmethod
+    def made(cls, program, folder, *options):
+        """A folder made by `sim new`."""
+        command = [str(program), "sim", "new", str(folder), *options]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise Failed(f"sim new: {done.stdout.strip()}")
+        return cls(program, folder)
+
+    @property
+    def udid(self):
+        return plistlib.loads((self.folder / "lockdown.plist").read_bytes())[""]["UniqueDeviceID"]
+
+    def tell(self, **sections):
+        """Lays values over those in `device.toml`, also of a running phone: `tell(lock={"state": "locked"})`."""
+        path = self.folder / "device.toml"
+        now = tomllib.loads(path.read_text())
+        for name, value in sections.items():
+            now[name] = {**now.get(name, {}), **value} if isinstance(value, dict) else value
+        beside = path.with_suffix(".new")
+        beside.write_text("".join(f"{name} = {toml(value)}\n" for name, value in now.items()))
+        beside.replace(path)
 
 
 class Running:
     """`sim run` over device folders, on TCP (the one form that every client understands) and on a unix socket."""
 
-    def __init__(self, phones, home):
+    def __init__(self, phones, home, keep=False):
         self.phones = phones
         self.home = pathlib.Path(home)
         self.home.mkdir(parents=True, exist_ok=True)
         self.unix = self.home / "usbmuxd"
-        self.port = free_port()
         self.log = self.home / "simulator.log"
+        self.keep = keep
 
     def __enter__(self):
-        program = self.phones[0].program
+        deadline = time.monotonic() + START_S
+        while not self.started(deadline):
+            # Somebody else took the port in the meantime.
+            if "cannot be listened on" not in self.log.read_text():
+                raise Failed(f"the simulator ended: {self.log.read_text()[-400:]}")
+        return self
+
+    def started(self, deadline):
+        """Whether it listens; False: it ended instead."""
+        self.port = free_port()
         folders = [str(phone.folder) for phone in self.phones]
-        command = [program, "sim", "run", *folders, "--tcp", f"127.0.0.1:{self.port}", "--unix", str(self.unix)]
-        self.process = subprocess.Popen(command, stdout=open(self.log, "w"), stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 20
+        options = ["--keep"] if self.keep else []
+        command = [self.phones[0].program, "sim", "run", *folders, "--tcp", f"127.0.0.1:{self.port}", "--unix", str(self.unix)]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen([*command, *options], stdout=log, stderr=subprocess.STDOUT)
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise Failed(f"the simulator ended: {self.log.read_text()[-400:]}")
+                return False
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return self
+                return True
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.02)
         raise Failed("the simulator did not begin to listen")
 
     def __exit__(self, *_):
