@@ -18,5 +18,6 @@ pub mod message;
 pub mod request;
 mod secret;
 pub mod stream;
+pub mod wish;
 
 pub use secret::Secret;

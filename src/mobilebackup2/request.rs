@@ -4,6 +4,7 @@ use plist::{Dictionary, Value};
 
 use super::Secret;
 use super::message::{Malformed, signed, split};
+use super::wish::{Inspection, Restore, Subject};
 
 /// The text that stands for "nothing" in a status answer.
 pub const EMPTY_MARKER: &str = "___EmptyParameterString___";
@@ -49,6 +50,27 @@ pub enum Request {
         old: Option<Secret>,
         /// The one to be set; absent: backups are not encrypted any more.
         new: Option<Secret>,
+    },
+    /// Bring a backup back onto the device.
+    Restore(Restore),
+    /// Tell of a backup, or take files out of it.
+    Inspect {
+        /// Which.
+        subject: Subject,
+        /// What.
+        what: Inspection,
+    },
+    /// Turn iCloud Backup on or off.
+    EnableCloudBackup {
+        /// The device's UDID.
+        target: String,
+        /// On.
+        enabled: bool,
+    },
+    /// Erase all content and settings.
+    EraseDevice {
+        /// The device's UDID.
+        target: String,
     },
     /// A request this side does not speak; what it holds (maybe passwords) is dropped.
     Other {
@@ -158,7 +180,23 @@ impl HostMessage {
                 old: text("OldPassword").map(Secret::new),
                 new: text("NewPassword").map(Secret::new),
             }),
-            _ => Self::Request(Request::Other { name }),
+            "Restore" => Self::Request(Request::Restore(Restore::read(body)?)),
+            "EnableCloudBackup" => {
+                let told = body.get("CloudBackupState").or_else(|| options?.get("CloudBackupState"));
+                let enabled = told.and_then(|told| told.as_boolean().or_else(|| Some(signed(told)? != 0)));
+                let want = || Malformed { message: name.clone(), what: "no CloudBackupState" };
+                let target = Subject::read(&name, body)?.target;
+                Self::Request(Request::EnableCloudBackup { target, enabled: enabled.ok_or_else(want)? })
+            }
+            "EraseDevice" => {
+                Self::Request(Request::EraseDevice { target: Subject::read(&name, body)?.target })
+            }
+            _ => match Inspection::read(&name, body)? {
+                Some(what) => {
+                    Self::Request(Request::Inspect { subject: Subject::read(&name, body)?, what })
+                }
+                None => Self::Request(Request::Other { name }),
+            },
         })
     }
 
@@ -195,13 +233,22 @@ impl Request {
         match self {
             Self::Backup { .. } => "Backup",
             Self::ChangePassword { .. } => "ChangePassword",
+            Self::Restore(_) => "Restore",
+            Self::Inspect { what, .. } => what.name(),
+            Self::EnableCloudBackup { .. } => "EnableCloudBackup",
+            Self::EraseDevice { .. } => "EraseDevice",
             Self::Other { name } => name,
         }
     }
 
     /// True if a password is in it: then every copy of it is overwritten after use.
     pub(super) fn is_secret(&self) -> bool {
-        matches!(self, Self::ChangePassword { .. })
+        match self {
+            Self::ChangePassword { .. } => true,
+            Self::Restore(restore) => restore.password.is_some(),
+            Self::Inspect { what, .. } => what.has_password(),
+            _ => false,
+        }
     }
 
     fn body(&self) -> Dictionary {
@@ -228,6 +275,18 @@ impl Request {
                         body.insert(key.into(), text.into());
                     }
                 }
+            }
+            Self::Restore(restore) => restore.write(&mut body),
+            Self::Inspect { subject, what } => {
+                subject.write(&mut body);
+                what.write(&mut body);
+            }
+            Self::EnableCloudBackup { target, enabled } => {
+                body.insert("TargetIdentifier".into(), target.as_str().into());
+                body.insert("CloudBackupState".into(), (*enabled).into());
+            }
+            Self::EraseDevice { target } => {
+                body.insert("TargetIdentifier".into(), target.as_str().into());
             }
             Self::Other { .. } => {}
         }
@@ -260,10 +319,29 @@ fn process(body: Dictionary) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mobilebackup2::wish::RestoreOptions;
 
     fn change(old: Option<&str>, new: Option<&str>) -> HostMessage {
         let (old, new) = (old.map(Secret::new), new.map(Secret::new));
         HostMessage::Request(Request::ChangePassword { target: "U".into(), old, new })
+    }
+
+    fn inspect(what: Inspection) -> HostMessage {
+        let subject = Subject { target: "U".into(), source: "V".into() };
+        HostMessage::Request(Request::Inspect { subject, what })
+    }
+
+    #[test]
+    fn options_that_are_not_sent_have_the_phones_own_values() {
+        let mut body = Dictionary::new();
+        body.insert("MessageName".into(), "Restore".into());
+        body.insert("TargetIdentifier".into(), "U".into());
+        let message = HostMessage::from_value(Value::Array(process(body.clone()))).unwrap();
+        let (options, password) = (RestoreOptions::default(), None);
+        let restore = Restore { subject: Subject::own("U"), options, password };
+        assert_eq!(message, HostMessage::Request(Request::Restore(restore)));
+        body.remove("TargetIdentifier");
+        assert!(HostMessage::from_value(Value::Array(process(body))).is_err());
     }
 
     #[test]
@@ -279,6 +357,17 @@ mod tests {
             change(Some("old"), Some("new")),
             change(None, Some("new")),
             change(Some("old"), None),
+            HostMessage::Request(Request::Restore(Restore {
+                subject: Subject::own("U"),
+                options: RestoreOptions { reboot: false, system_files: true, ..RestoreOptions::default() },
+                password: Some(Secret::new("hunter2")),
+            })),
+            inspect(Inspection::Info),
+            inspect(Inspection::List),
+            inspect(Inspection::Unback { password: Some(Secret::new("hunter2")) }),
+            inspect(Inspection::Extract { domain: "HomeDomain".into(), path: "a/b".into(), password: None }),
+            HostMessage::Request(Request::EnableCloudBackup { target: "U".into(), enabled: true }),
+            HostMessage::Request(Request::EraseDevice { target: "U".into() }),
             HostMessage::Status(Status::ok()),
             HostMessage::Status(Status::refused(-13, "Multi status")),
             HostMessage::Status(Status::with(StatusValue::Bytes(1 << 50))),

@@ -146,6 +146,14 @@ impl std::fmt::Debug for BackupConfig {
     }
 }
 
+/// Erasing. A folder loses everything by it, so it must be allowed there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EraseConfig {
+    /// A host may erase the phone, if Find My is off.
+    pub allowed: bool,
+}
+
 /// Which services speak TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -260,6 +268,8 @@ pub struct Config {
     pub refuse: Refuse,
     /// `[backup]`
     pub backup: BackupConfig,
+    /// `[erase]`
+    pub erase: EraseConfig,
     /// `[tls]`
     pub tls: TlsConfig,
     /// `[link]`
@@ -330,6 +340,8 @@ mod tests {
             afc_paths = ["/PhotoData"]
             [backup]
             password = "secret"
+            [erase]
+            allowed = true
             [tls]
             services = "all"
             [link]

@@ -82,12 +82,18 @@ async fn talk(link: &mut Link, device: &Arc<Device>) -> Result<(), Stop> {
             Some(HostMessage::Disconnect) | None => return Ok(()),
             Some(other) => return Err(io::Error::other(format!("{other:?} is no request")).into()),
         };
-        let answered = match request {
+        let answered = match &request {
             Request::Backup { target, force_full, .. } => {
-                backup::run(link, device, &target, force_full).await
+                backup::run(link, device, target, *force_full).await
             }
             Request::ChangePassword { .. } => {
                 Err(Stop::refuse(UNSUPPORTED, "ChangePassword is not supported"))
+            }
+            Request::Restore(_)
+            | Request::Inspect { .. }
+            | Request::EnableCloudBackup { .. }
+            | Request::EraseDevice { .. } => {
+                Err(Stop::refuse(UNSUPPORTED, format!("{} is not supported", request.name())))
             }
             Request::Other { name } => Err(Stop::refuse(UNSUPPORTED, format!("{name} is not supported"))),
         };
