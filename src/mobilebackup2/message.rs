@@ -203,7 +203,13 @@ impl DeviceMessage {
                 elements.extend([strings(paths), empty(), Value::Real(*progress)]);
             }
             Self::CopyItem { from, to } => {
-                elements.extend([from.as_str().into(), to.as_str().into(), empty(), Value::Real(0.0), 0.into()]);
+                elements.extend([
+                    from.as_str().into(),
+                    to.as_str().into(),
+                    empty(),
+                    Value::Real(0.0),
+                    0.into(),
+                ]);
             }
             Self::DownloadFiles { paths, progress } => {
                 elements.extend([strings(paths), empty(), Value::Real(*progress), 0.into()]);

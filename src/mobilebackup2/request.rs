@@ -192,9 +192,7 @@ impl HostMessage {
                 Self::Request(Request::EraseDevice { target: Subject::read(&name, body)?.target })
             }
             _ => match Inspection::read(&name, body)? {
-                Some(what) => {
-                    Self::Request(Request::Inspect { subject: Subject::read(&name, body)?, what })
-                }
+                Some(what) => Self::Request(Request::Inspect { subject: Subject::read(&name, body)?, what }),
                 None => Self::Request(Request::Other { name }),
             },
         })
