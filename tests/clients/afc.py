@@ -1,5 +1,6 @@
 """Files over AFC: ifuse and pymobiledevice3."""
 
+import contextlib
 import random
 import subprocess
 
@@ -18,17 +19,25 @@ def big_file(phone):
     return "PublicStaging/big.bin"
 
 
+@contextlib.contextmanager
+def mounted(world, running, phone):
+    """The phone's media root, mounted by ifuse for a `with` block."""
+    mount = world.scratch / f"mount-{phone.udid}"
+    mount.mkdir()
+    running.run("ifuse", "-u", phone.udid, str(mount))
+    try:
+        yield mount
+    finally:
+        subprocess.run(["fusermount3", "-u", str(mount)], check=False)
+        mount.rmdir()
+
+
 def mounted_tree(world, phone):
     big = big_file(phone)
     with world.serve([phone], "ifuse") as running:
         pair_with_idevicepair(running)
-        mount = world.scratch / "mount"
-        mount.mkdir()
-        running.run("ifuse", str(mount))
-        try:
+        with mounted(world, running, phone) as mount:
             got = tree(mount)
-        finally:
-            subprocess.run(["fusermount3", "-u", str(mount)], check=False)
     if got[big] != sha256(phone.media / big):
         raise Failed("the file of 64 MiB has other bytes")
     return got

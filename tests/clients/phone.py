@@ -141,17 +141,21 @@ class Running:
         env["NO_COLOR"] = "1"
         return env
 
-    def run(self, *command, timeout=180, ok=(0,), address=None, stdin=None):
-        """Runs a client to its end and gives back its output; another exit status than `ok` is a failed check."""
+    def run(self, *command, timeout=180, ok=(0,), address=None, stdin=None, errors=True):
+        """Runs a client to its end and gives back its output, with `errors` its stderr too.
+
+        Another exit status than `ok` is a failed check.
+        """
         command = [str(part) for part in command]
         try:
             done = subprocess.run(
                 command, env=self.environment(address), timeout=timeout, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, stdin=stdin or subprocess.DEVNULL, text=True, errors="replace",
+                stderr=subprocess.STDOUT if errors else subprocess.PIPE, stdin=stdin or subprocess.DEVNULL,
+                text=True, errors="replace",
             )
         except subprocess.TimeoutExpired:
             raise Failed(f"{pathlib.Path(command[0]).name} did not end within {timeout} s") from None
         if done.returncode not in ok:
-            words = " ".join(done.stdout.split())[-300:]
+            words = " ".join(f"{done.stdout} {done.stderr or ''}".split())[-300:]
             raise Failed(f"{pathlib.Path(command[0]).name} exit {done.returncode}: {words}")
         return done.stdout

@@ -30,12 +30,13 @@ class World:
         return self.phone("harsh", "--temper", "harsh")
 
     def phone(self, name, *options, folder=None, **told):
-        """A new phone: `options` for `sim new`, which win over these; sections of `device.toml` by name."""
-        seed = str(sum(name.encode()))
-        phone = Phone.made(
-            self.program, folder or self.scratch / name, "--scenario", "healthy", "--ios", "18.4.1",
-            "--photos", "60", "--seed", seed, *options,
-        )
+        """A new phone: `options` for `sim new`, each with its value; sections of `device.toml` by name."""
+        values = {
+            "--scenario": "healthy", "--ios": "18.4.1", "--photos": "60", "--seed": str(sum(name.encode())),
+            **dict(zip(options[::2], options[1::2], strict=True)),
+        }
+        words = [word for pair in values.items() for word in pair]
+        phone = Phone.made(self.program, folder or self.scratch / name, *words)
         if told:
             phone.tell(**told)
         return phone
