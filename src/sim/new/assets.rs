@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::kind::Kind;
-use super::phone::{Mix, Phone};
+use super::mix::Mix;
+use super::phone::Phone;
 use super::random::Random;
 use crate::facts::{Counts, Owner, Place, Upload};
 
@@ -37,6 +38,12 @@ pub(super) struct Asset {
     pub(super) hidden: bool,
     pub(super) favourite: bool,
     pub(super) edited: bool,
+    /// Saved out of a conversation in Messages.
+    pub(super) syndicated: bool,
+    /// In the iCloud Shared Photo Library.
+    pub(super) in_shared_library: bool,
+    /// Removed for good: only the row still waits for its own removal.
+    pub(super) expunged: bool,
     pub(super) burst: Option<Burst>,
     /// Bytes of the original, of the clip or RAW beside it, of the edit: known when the files are written; for what is
     /// only in iCloud, as the library states them.
@@ -75,6 +82,11 @@ impl Asset {
             Kind::RawPair => Some("DNG"),
             _ => None,
         }
+    }
+
+    /// One of `of` ways in which rows of the same meaning differ; which one follows from the asset's name.
+    pub(super) fn variant(&self, of: usize) -> usize {
+        self.uuid.bytes().fold(0, |sum, byte| sum * 31 % 9973 + usize::from(byte)) % of
     }
 
     /// The engine knows it.
@@ -225,6 +237,9 @@ impl<'a> Planner<'a> {
             hidden: false,
             favourite: false,
             edited: false,
+            syndicated: false,
+            in_shared_library: false,
+            expunged: false,
             burst: None,
             bytes: 0,
             second_bytes: 0,
@@ -252,7 +267,7 @@ impl<'a> Planner<'a> {
             self.assets[at].hidden = true;
         }
         for at in next.by_ref().take(mix.edited as usize) {
-            self.assets[at].edited = !self.assets[at].kind.is_video();
+            self.assets[at].edited = true;
         }
         for at in next.by_ref().take(mix.from_icloud as usize) {
             let group = self.random.between(1, 499);
@@ -260,8 +275,14 @@ impl<'a> Planner<'a> {
             asset.directory = format!("PhotoData/CPLAssets/group{group}");
             asset.stem.clone_from(&asset.uuid);
         }
-        for at in next.take(mix.favourites as usize) {
+        for at in next.by_ref().take(mix.favourites as usize) {
             self.assets[at].favourite = true;
+        }
+        for at in next.by_ref().take(mix.syndicated as usize) {
+            self.assets[at].syndicated = true;
+        }
+        for at in next.take(mix.shared_library as usize) {
+            self.assets[at].in_shared_library = true;
         }
     }
 
@@ -293,13 +314,15 @@ impl<'a> Planner<'a> {
         } else {
             (Upload::NeverQueued, Place::OnlyHere)
         };
-        for at in 0..i64::from(self.phone.mix.trashed) {
+        for at in 0..i64::from(self.phone.mix.trashed + self.phone.mix.expunged) {
             let added = self.phone.days_ago(60 + at);
             let kind = self.kind(false);
             self.add(kind, Owner::Own, upload, place, place, added);
             // Deleted over the last four weeks, so that something is always about to go for good.
             let deleted = self.phone.ago((at * 2 % 29) * 86_400 + 7_200 + at * 60);
-            self.assets.last_mut().expect("one was just added").trashed = Some(deleted);
+            let asset = self.assets.last_mut().expect("one was just added");
+            asset.trashed = Some(deleted);
+            asset.expunged = at >= i64::from(self.phone.mix.trashed);
         }
     }
 
@@ -354,7 +377,7 @@ pub(super) fn count(assets: &[Asset]) -> Counts {
         originals_only_in_icloud: place(Place::OnlyInIcloud),
         originals_in_neither: place(Place::InNeither),
         originals_place_unknown: place(Place::Unknown),
-        recently_deleted: all(|asset| asset.trashed.is_some()),
+        recently_deleted: all(|asset| asset.trashed.is_some() && !asset.expunged),
         hidden: number(&|asset| asset.hidden),
         shared_album_only: all(|asset| asset.owner == Owner::SharedAlbum),
         burst_frames_unpicked: number(&|asset| asset.burst.as_ref().is_some_and(|burst| !burst.picked)),

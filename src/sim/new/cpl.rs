@@ -312,7 +312,7 @@ fn surroundings(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
     if phone.cloud.photo_stream {
         let old = phone.days_ago(1300);
         let path = "media/PhotoStreamsData/1234567890/100APPLE/IMG_0001.JPG";
-        let studio = super::pictures::Studio::new(phone.seed, "iPhone 12");
+        let studio = super::media::studio(phone);
         folder.stream(path, old, |out| studio.thumbnail(out, phone.seed))?;
     }
     Ok(())

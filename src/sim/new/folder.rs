@@ -2,20 +2,70 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, FileTimes};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::Error;
+use super::pictures::Sink;
+
+/// Below `media/`: where a phone keeps its owner's pictures and what belongs to them.
+const PICTURES: [&str; 4] =
+    ["DCIM/", "PhotoData/CPLAssets/", "PhotoData/Mutations/", "PhotoData/PhotoCloudSharingData/"];
+/// So much of a file is collected before it is written.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The folder being made.
 pub(super) struct Folder {
     root: PathBuf,
     times: BufWriter<File>,
-    made: HashSet<PathBuf>,
-    media_files: u64,
-    media_bytes: u64,
+    made: HashSet<String>,
+    /// One for all files: most are smaller than it.
+    buffer: Vec<u8>,
+    written: Written,
+}
+
+/// What lies below `media/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) picture_files: u64,
+    pub(super) picture_bytes: u64,
+}
+
+/// A file being written.
+struct Output<'a> {
+    file: &'a File,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER_BYTES {
+            return self.file.write(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Sink for Output<'_> {
+    fn hole(&mut self, bytes: u64) -> io::Result<()> {
+        self.flush()?;
+        let ahead = i64::try_from(bytes).map_err(io::Error::other)?;
+        self.file.seek(SeekFrom::Current(ahead)).map(drop)
+    }
 }
 
 /// When a file was born and last changed.
@@ -45,20 +95,23 @@ impl Folder {
             root: root.to_owned(),
             times: BufWriter::new(times),
             made: HashSet::new(),
-            media_files: 0,
-            media_bytes: 0,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            written: Written::default(),
         })
     }
 
     /// Where `path` (relative, `/` between its parts) is on this machine; its folders are made.
     pub(super) fn place(&mut self, path: &str) -> Result<PathBuf, Error> {
-        let full = self.root.join(path);
-        let parent = full.parent().unwrap_or(&self.root).to_owned();
-        if !self.made.contains(&parent) {
-            fs::create_dir_all(&parent).map_err(|error| Error::Io { path: parent.clone(), error })?;
-            self.made.insert(parent);
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if !self.made.contains(parent) {
+            let full = self.root.join(parent);
+            // Most often only the last part is new.
+            if fs::create_dir(&full).is_err() {
+                fs::create_dir_all(&full).map_err(|error| Error::Io { path: full, error })?;
+            }
+            self.made.insert(parent.to_owned());
         }
-        Ok(full)
+        Ok(self.root.join(path))
     }
 
     /// An empty folder.
@@ -71,14 +124,15 @@ impl Folder {
         &mut self,
         path: &str,
         times: impl Into<Times>,
-        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+        write: impl FnOnce(&mut dyn Sink) -> io::Result<()>,
     ) -> Result<u64, Error> {
         let full = self.place(path)?;
         let io = |error| Error::Io { path: full.clone(), error };
-        let mut out = BufWriter::with_capacity(128 * 1024, File::create_new(&full).map_err(io)?);
-        write(&mut out).map_err(io)?;
-        let file = out.into_inner().map_err(|error| io(error.into_error()))?;
-        let length = file.metadata().map_err(io)?.len();
+        let mut file = File::create_new(&full).map_err(io)?;
+        self.buffer.clear();
+        let mut out = Output { file: &file, buffer: &mut self.buffer };
+        write(&mut out).and_then(|()| out.flush()).map_err(io)?;
+        let length = file.stream_position().map_err(io)?;
         self.date(path, &file, length, times.into())?;
         Ok(length)
     }
@@ -120,18 +174,22 @@ impl Folder {
         self.date(path, &file, length, times.into())
     }
 
-    /// All is written; returns the files and bytes below `media/`.
-    pub(super) fn finish(mut self) -> Result<(u64, u64), Error> {
+    /// All is written; returns what is below `media/`.
+    pub(super) fn finish(mut self) -> Result<Written, Error> {
         self.times.flush().map_err(|error| Error::Io { path: self.root.join("media.times"), error })?;
-        Ok((self.media_files, self.media_bytes))
+        Ok(self.written)
     }
 
     fn date(&mut self, path: &str, file: &File, length: u64, times: Times) -> Result<(), Error> {
         let io = |error| Error::Io { path: self.root.join(path), error };
         file.set_times(FileTimes::new().set_modified(times.changed.into())).map_err(io)?;
         if let Some(inside) = path.strip_prefix("media/") {
-            self.media_files += 1;
-            self.media_bytes += length;
+            self.written.files += 1;
+            self.written.bytes += length;
+            if PICTURES.iter().any(|folder| inside.starts_with(folder)) {
+                self.written.picture_files += 1;
+                self.written.picture_bytes += length;
+            }
             let line = serde_json::json!({
                 "path": inside,
                 "mtime": times.changed.to_string(),

@@ -1,7 +1,5 @@
 //! The files below `media/` that are photos or belong to one: originals, clips, RAWs, edits, sidecars, thumbnails.
 
-use std::io::Write;
-
 use jiff::SignedDuration;
 use plist::{Dictionary, Value};
 
@@ -12,30 +10,41 @@ use super::kind::Kind;
 use super::phone::Phone;
 use super::pictures::Studio;
 use super::random::Random;
+use super::sizes::Scale;
 use crate::facts::Owner;
+
+/// From this version on the edited version of a HEIC is one too.
+const HEIC_EDITS_SINCE: u32 = 17;
+/// Up to this version the edited version lies in the camera's folder as well, for whoever copies over USB.
+const EDITS_IN_DCIM_UNTIL: u32 = 14;
 
 /// Writes every file of every asset, and notes the sizes in `assets`.
 pub(super) fn write(phone: &Phone, assets: &mut [Asset], folder: &mut Folder) -> Result<(), Error> {
-    let camera = if phone.ios.major == 13 { "iPhone 11" } else { "iPhone 12" };
-    let studio = Studio::new(phone.seed, camera);
-    let mut random = Random::new(phone.seed, "media");
-    let mean = phone.media_bytes / weight(assets).max(1);
-    folder.directory("media/DCIM/100APPLE")?;
+    let sizes = Random::new(phone.seed, "sizes");
+    let mut scale = Scale::new(phone.sizes, phone.media_bytes, assets, sizes);
+    let mut writer =
+        Writer { phone, studio: studio(phone), random: Random::new(phone.seed, "media"), folder };
+    writer.folder.directory("media/DCIM/100APPLE")?;
     let mut last = 0;
     for asset in assets.iter_mut() {
-        asset.bytes = varied(&mut random, mean * share(asset.kind));
-        asset.second_bytes = varied(&mut random, mean * second_share(asset.kind));
-        asset.edit_bytes = varied(&mut random, mean * 3);
+        asset.bytes = scale.original(asset.kind);
+        asset.second_bytes = scale.second(asset.kind);
+        asset.edit_bytes = scale.edit(asset.kind);
+        if asset.expunged {
+            continue;
+        }
         if asset.is_here() {
-            asset.bytes = original(asset, &studio, &mut random, folder)?;
+            asset.bytes = writer.original(asset)?;
         }
         if let Some(extension) = asset.second_extension().filter(|_| asset.second_is_here()) {
-            asset.second_bytes = second(asset, extension, &studio, &mut random, folder)?;
+            asset.second_bytes = writer.second(asset, extension)?;
         }
         if asset.edited {
-            asset.edit_bytes = edit(asset, &studio, &mut random, folder)?;
+            asset.edit_bytes = writer.edit(asset)?;
+        } else if asset.kind == Kind::SlowMotion && asset.is_here() {
+            writer.slow_motion(asset)?;
         }
-        thumbnail(asset, &studio, &mut random, folder)?;
+        writer.thumbnail(asset)?;
         if let Some(number) = asset.stem.strip_prefix("IMG_").filter(|_| asset.owner == Owner::Own) {
             last = number.parse().unwrap_or(last);
         }
@@ -43,103 +52,123 @@ pub(super) fn write(phone: &Phone, assets: &mut [Asset], folder: &mut Folder) ->
     camera_counter(phone, assets, last, folder)
 }
 
-/// How heavy an original of a kind is, in fifths of a JPEG.
-fn share(kind: Kind) -> u64 {
-    match kind {
-        Kind::Jpeg | Kind::RawPair => 5,
-        Kind::Heic | Kind::Live => 4,
-        Kind::Screenshot => 2,
-        Kind::Panorama => 9,
-        Kind::Video | Kind::SlowMotion => 22,
-        Kind::ScreenRecording => 14,
+/// The phone's pictures.
+pub(super) fn studio(phone: &Phone) -> Studio {
+    Studio::new(phone.seed, if phone.ios.major == 13 { "iPhone 11" } else { "iPhone 12" }, phone.sparse)
+}
+
+struct Writer<'a> {
+    phone: &'a Phone,
+    studio: Studio,
+    random: Random,
+    folder: &'a mut Folder,
+}
+
+impl Writer<'_> {
+    fn original(&mut self, asset: &Asset) -> Result<u64, Error> {
+        self.picture(
+            &format!("media/{}", asset.path()),
+            times(asset),
+            asset.kind.extension(),
+            asset,
+            asset.bytes,
+        )
+    }
+
+    /// The clip of a Live Photo, or a RAW.
+    fn second(&mut self, asset: &Asset, extension: &str) -> Result<u64, Error> {
+        let path = format!("media/{}/{}.{extension}", asset.directory, asset.stem);
+        self.picture(&path, times(asset), extension, asset, asset.second_bytes)
+    }
+
+    fn picture(
+        &mut self,
+        path: &str,
+        times: Times,
+        extension: &str,
+        asset: &Asset,
+        bytes: u64,
+    ) -> Result<u64, Error> {
+        let (tag, studio) = (self.random.next(), &self.studio);
+        self.folder.stream(path, times, |out| match extension {
+            "JPG" | "jpg" => studio.jpeg(out, tag, bytes, asset.created),
+            "PNG" => studio.png(out, tag, bytes),
+            "HEIC" | "heic" => studio.heic(out, tag, bytes),
+            "DNG" => studio.dng(out, tag, bytes),
+            _ => studio.clip(out, tag, bytes),
+        })
+    }
+
+    /// The edited version and its recipe, and for every other one the sidecar that lies beside an original.
+    fn edit(&mut self, asset: &Asset) -> Result<u64, Error> {
+        let changed = edited_at(asset);
+        let base = mutations(asset);
+        let recipe = recipe(&mut self.random, "com.apple.photo", "1.5");
+        self.folder.xml_plist(&format!("{base}/Adjustments.plist"), changed, &recipe)?;
+        let extension = self.edited_extension(asset.kind);
+        if asset.directory.starts_with("DCIM") && self.random.next() & 1 == 0 {
+            let beside = format!("media/{}/{}", asset.directory, asset.stem);
+            self.folder.xml_plist(&format!("{beside}.AAE"), changed, &recipe)?;
+            if self.phone.ios.major <= EDITS_IN_DCIM_UNTIL && !asset.kind.is_video() {
+                let path = format!("media/{}/{}.JPG", asset.directory, asset.stem.replace("IMG_", "IMG_E"));
+                self.picture(&path, changed.into(), "JPG", asset, asset.edit_bytes)?;
+            }
+        }
+        if asset.kind == Kind::Live {
+            let path = format!("{base}/FullSizeRender.mov");
+            self.picture(&path, changed.into(), "mov", asset, asset.second_bytes)?;
+        }
+        let path = format!("{base}/FullSizeRender.{extension}");
+        self.picture(&path, changed.into(), extension, asset, asset.edit_bytes)
+    }
+
+    fn edited_extension(&self, kind: Kind) -> &'static str {
+        match kind {
+            kind if kind.is_video() => "mov",
+            Kind::Heic | Kind::Live if self.phone.ios.major >= HEIC_EDITS_SINCE => "heic",
+            _ => "jpg",
+        }
+    }
+
+    /// How slow: a recipe without an edited version, since the phone plays it slowly by itself.
+    fn slow_motion(&mut self, asset: &Asset) -> Result<(), Error> {
+        let recipe = recipe(&mut self.random, "com.apple.video.slomo", "1.1");
+        let path = format!("{}/Adjustments.plist", mutations(asset));
+        self.folder.xml_plist(&path, times(asset), &recipe)
+    }
+
+    /// Also for originals that are not here: thumbnails stay.
+    fn thumbnail(&mut self, asset: &Asset) -> Result<(), Error> {
+        let (tag, studio) = (self.random.next(), &self.studio);
+        let path = format!("media/PhotoData/Thumbnails/V2/{}/5005.JPG", asset.path());
+        self.folder.stream(&path, asset.added, |out| studio.thumbnail(out, tag)).map(drop)
     }
 }
 
-/// How heavy the clip or RAW beside it is.
-fn second_share(kind: Kind) -> u64 {
-    match kind {
-        Kind::Live => 5,
-        Kind::RawPair => 20,
-        _ => 0,
-    }
+fn mutations(asset: &Asset) -> String {
+    format!("media/PhotoData/Mutations/{}/{}/Adjustments", asset.directory, asset.stem)
 }
 
-/// All shares together.
-fn weight(assets: &[Asset]) -> u64 {
-    assets
-        .iter()
-        .map(|asset| share(asset.kind) + second_share(asset.kind) + 3 * u64::from(asset.edited))
-        .sum()
-}
-
-/// From three to five quarters of `bytes`.
-fn varied(random: &mut Random, bytes: u64) -> u64 {
-    bytes * random.between(75, 125) / 100
+fn edited_at(asset: &Asset) -> jiff::Timestamp {
+    asset.added.checked_add(SignedDuration::from_hours(5)).unwrap_or(asset.added)
 }
 
 fn times(asset: &Asset) -> Times {
     Times { born: asset.created, changed: asset.created }
 }
 
-fn original(asset: &Asset, studio: &Studio, random: &mut Random, folder: &mut Folder) -> Result<u64, Error> {
-    let tag = random.next();
-    folder.stream(&format!("media/{}", asset.path()), times(asset), |out| match asset.kind.extension() {
-        "JPG" => studio.jpeg(out, tag, asset.bytes, asset.created),
-        "PNG" => studio.png(out, tag, asset.bytes),
-        "HEIC" => studio.heic(out, tag, asset.bytes),
-        _ => studio.clip(out, tag, asset.bytes),
-    })
-}
-
-fn second(
-    asset: &Asset,
-    extension: &str,
-    studio: &Studio,
-    random: &mut Random,
-    folder: &mut Folder,
-) -> Result<u64, Error> {
-    let tag = random.next();
-    let path = format!("media/{}/{}.{extension}", asset.directory, asset.stem);
-    folder.stream(&path, times(asset), |out| match extension {
-        "DNG" => studio.dng(out, tag, asset.second_bytes),
-        _ => studio.clip(out, tag, asset.second_bytes),
-    })
-}
-
-/// The edited version and its recipe, and for every other one the sidecar that lies beside an original.
-fn edit(asset: &Asset, studio: &Studio, random: &mut Random, folder: &mut Folder) -> Result<u64, Error> {
-    let tag = random.next();
-    let changed = asset.added.checked_add(SignedDuration::from_hours(5)).unwrap_or(asset.added);
-    let base = format!("media/PhotoData/Mutations/{}/{}/Adjustments", asset.directory, asset.stem);
-    let recipe = recipe(random);
-    folder.xml_plist(&format!("{base}/Adjustments.plist"), changed, &recipe)?;
-    if asset.directory.starts_with("DCIM") && tag & 1 == 0 {
-        folder.xml_plist(&format!("media/{}/{}.AAE", asset.directory, asset.stem), changed, &recipe)?;
-    }
-    folder.stream(&format!("{base}/FullSizeRender.jpg"), changed, |out| {
-        studio.jpeg(out, tag, asset.edit_bytes, asset.created)
-    })
-}
-
 /// What an edit did, as Photos notes it.
-fn recipe(random: &mut Random) -> Value {
+fn recipe(random: &mut Random, format: &str, version: &str) -> Value {
     let mut data = vec![0; 96];
     random.fill(&mut data);
     Value::Dictionary(Dictionary::from_iter([
         ("adjustmentBaseVersion", Value::from(0_u64)),
         ("adjustmentData", Value::Data(data)),
         ("adjustmentEditorBundleID", Value::from("com.apple.mobileslideshow")),
-        ("adjustmentFormatIdentifier", Value::from("com.apple.photo")),
-        ("adjustmentFormatVersion", Value::from("1.5")),
+        ("adjustmentFormatIdentifier", Value::from(format)),
+        ("adjustmentFormatVersion", Value::from(version)),
         ("adjustmentRenderTypes", Value::from(0_u64)),
     ]))
-}
-
-/// Also for originals that are not here: thumbnails stay.
-fn thumbnail(asset: &Asset, studio: &Studio, random: &mut Random, folder: &mut Folder) -> Result<(), Error> {
-    let tag = random.next();
-    let path = format!("media/PhotoData/Thumbnails/V2/{}/5005.JPG", asset.path());
-    folder.stream(&path, asset.added, |out: &mut dyn Write| studio.thumbnail(out, tag)).map(drop)
 }
 
 /// Where the camera stands.

@@ -31,14 +31,18 @@ mod folder;
 mod kind;
 mod library;
 mod media;
+mod mix;
 mod phone;
 mod pictures;
 mod random;
+mod release;
 mod scenario;
 mod schema;
+mod sizes;
 mod wal;
 
 pub use scenario::{Scenario, scenarios};
+pub use sizes::Sizes;
 
 use std::path::{Path, PathBuf};
 
@@ -90,6 +94,11 @@ pub struct NewOptions {
     pub live_wal: bool,
     /// About how many bytes all originals together have; `None`: about 100 MB, more for very many.
     pub media_bytes: Option<u64>,
+    /// How large each file is.
+    pub sizes: Sizes,
+    /// Let what only fills files up be holes, which take no place on a disk whose file system has them. The bytes that
+    /// are read are others then, and always the same. More than 4 GiB are made so in any case.
+    pub sparse: bool,
 }
 
 impl Default for NewOptions {
@@ -104,6 +113,8 @@ impl Default for NewOptions {
             now: Timestamp::now(),
             live_wal: true,
             media_bytes: None,
+            sizes: Sizes::default(),
+            sparse: false,
         }
     }
 }
@@ -125,6 +136,10 @@ pub struct Created {
     pub media_files: u64,
     /// Their bytes.
     pub media_bytes: u64,
+    /// Of these files, those that are pictures or belong to one: what a copy of the photos takes.
+    pub picture_files: u64,
+    /// Their bytes.
+    pub picture_bytes: u64,
 }
 
 /// Why no phone was made.
@@ -168,6 +183,7 @@ pub fn create(dir: &Path, options: &NewOptions) -> Result<Created, Error> {
     let scenario = scenario::find(&options.scenario)?;
     let mut phone = Phone::healthy(options, options.photos.unwrap_or(scenario.photos))?;
     scenario.shape(&mut phone);
+    phone.mix.fit(phone.ios.major);
     let mut folder = Folder::create(dir)?;
     let mut assets = assets::plan(&phone);
     media::write(&phone, &mut assets, &mut folder)?;
@@ -175,15 +191,17 @@ pub fn create(dir: &Path, options: &NewOptions) -> Result<Created, Error> {
     cpl::write(&phone, &assets, &mut folder)?;
     device::write(&phone, scenario, &mut folder)?;
     domains::write(&phone, &mut folder)?;
-    let (media_files, media_bytes) = folder.finish()?;
+    let written = folder.finish()?;
     Ok(Created {
         udid: phone.udid,
         name: phone.name,
         ios_version: phone.ios.version,
         scenario,
         counts: assets::count(&assets),
-        media_files,
-        media_bytes,
+        media_files: written.files,
+        media_bytes: written.bytes,
+        picture_files: written.picture_files,
+        picture_bytes: written.picture_bytes,
     })
 }
 

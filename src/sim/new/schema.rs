@@ -117,6 +117,14 @@ impl Schema {
         })
     }
 
+    /// The columns of the table of keywords' members: attributes of an asset, keyword.
+    pub(super) fn keyword_members(&self) -> Option<[&'static str; 2]> {
+        match &self.table("Z_1KEYWORDS")?.columns[..] {
+            [attributes, keyword] => Some([attributes.name, keyword.name]),
+            _ => None,
+        }
+    }
+
     /// The number of an entity.
     pub(super) fn entity(&self, name: &str) -> Option<i64> {
         let at = self.entities.iter().position(|(entity, _)| *entity == name)?;

@@ -31,6 +31,7 @@ fn make_without_files(options: &NewOptions) -> (tempfile::TempDir, Counts) {
     let scenario = scenario::find(&options.scenario).unwrap();
     let mut phone = Phone::healthy(options, options.photos.unwrap()).unwrap();
     scenario.shape(&mut phone);
+    phone.mix.fit(phone.ios.major);
     let mut folder = Folder::create(dir.path()).unwrap();
     let assets = assets::plan(&phone);
     super::library::write(&phone, &assets, &mut folder).unwrap();
@@ -107,7 +108,7 @@ fn the_agent_counts_in_every_scenario_what_was_made() {
 
 #[test]
 fn every_ios_has_a_library_that_the_agent_reads() {
-    for major in phone::Ios::majors() {
+    for major in release::Ios::majors() {
         let (dir, counts) = make_without_files(&NewOptions { ios: major.to_string(), ..small("demo") });
         assert_eq!(read_library(dir.path()).unwrap().counts, counts, "iOS {major}");
         let without_log = NewOptions { ios: major.to_string(), live_wal: false, ..small("optimised") };

@@ -4,6 +4,7 @@
 //! an asset is *uploaded* when its master's `ZCLOUDLOCALSTATE` is 3; 1 is waiting, 4 given up; an original is a resource
 //! of data store 0 and subtype 1 (17 the RAW, 18 a Live Photo's clip).
 
+mod albums;
 mod resources;
 mod writer;
 

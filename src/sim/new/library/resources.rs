@@ -7,6 +7,9 @@ use crate::sim::new::assets::Asset;
 use crate::sim::new::kind::Kind;
 use crate::sim::new::schema::Rows;
 
+/// `ZLOCALAVAILABILITY` of what another library of the phone holds.
+const ELSEWHERE: i64 = -32_768;
+
 /// One resource, as far as it differs from its neighbours.
 struct Resource {
     store: i64,
@@ -95,7 +98,9 @@ fn own(asset: &Asset) -> Vec<Resource> {
         all.push(jpeg(4, 65_741, 0, (-1, 1, 3), 380_000));
         all.push(jpeg(5, 65_743, 0, (-1, 1, 3), 31_000));
     }
-    all.push(jpeg(0, 65_747, 3, (1, 0, 0), 12_000));
+    // What a conversation gave has its thumbnail there, not here.
+    let thumbnail = if asset.syndicated { (ELSEWHERE, 0, 0) } else { (1, 0, 0) };
+    all.push(jpeg(0, 65_747, 3, thumbnail, 12_000));
     if asset.edited {
         let (_, remote, state) = base.place;
         all.push(jpeg(2, 65_938, 2, (1, remote, state), asset.edit_bytes));

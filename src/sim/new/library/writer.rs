@@ -4,6 +4,7 @@ use plist::{Dictionary, Value as Plist};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use super::albums::Albums;
 use super::resources;
 use crate::facts::{Owner, Upload};
 use crate::sim::new::assets::Asset;
@@ -15,16 +16,6 @@ use crate::sim::new::schema::{Keys, Rows, Schema};
 
 /// What the library holds as latitude and longitude where it knows no place.
 const NOWHERE: f64 = -180.0;
-
-/// What of the albums must be known while assets are written.
-#[derive(Default)]
-struct Albums {
-    members: Option<(&'static str, [&'static str; 3])>,
-    /// Key of each album that takes members: favourites of a trip, family, the shared one.
-    trip: i64,
-    family: i64,
-    shared: i64,
-}
 
 pub(super) struct Writer<'a> {
     phone: &'a Phone,
@@ -44,7 +35,7 @@ impl<'a> Writer<'a> {
             schema,
             random: Random::new(phone.seed, "library"),
             asset_table: if old { "ZGENERICASSET" } else { "ZASSET" },
-            albums: Albums { members: schema.album_members(), ..Albums::default() },
+            albums: Albums::new(schema),
             last_keys: Keys::default(),
         }
     }
@@ -89,46 +80,11 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn albums(&mut self, rows: &mut Rows<'_>) -> Result<(), rusqlite::Error> {
-        let born = cocoa(self.phone.days_ago(1200));
-        let mut add =
-            |random: &mut Random, entity, kind: i64, title: Option<&str>, folder: i64, guid: Option<&str>| {
-                let values = [
-                    ("ZKIND", Value::Integer(kind)),
-                    ("ZTITLE", text(title)),
-                    ("ZUUID", Value::Text(random.uuid())),
-                    ("ZCLOUDGUID", text(guid)),
-                    ("ZCREATIONDATE", Value::Real(born)),
-                    ("ZLASTMODIFIEDDATE", Value::Real(born)),
-                    ("ZPARENTFOLDER", if folder == 0 { Value::Null } else { Value::Integer(folder) }),
-                    ("ZCUSTOMSORTASCENDING", Value::Integer(1)),
-                    ("ZPENDINGITEMSTYPE", Value::Integer(1)),
-                ];
-                Ok::<_, rusqlite::Error>(rows.add("ZGENERICALBUM", entity, &values)?.unwrap_or(0))
-            };
-        let random = &mut self.random;
-        let root = add(random, "Folder", 3999, None, 0, Some("----Root-Folder----"))?;
-        add(random, "Folder", 3998, None, 0, Some("----Project-Root-Folder----"))?;
-        for (kind, title) in
-            [(3571, "progress-sync"), (3572, "progress-ota-restore"), (3573, "progress-fs-import")]
-        {
-            add(random, "Album", kind, Some(title), 0, None)?;
-        }
-        self.albums.trip = add(random, "Album", 2, Some("Sedona"), root, None)?;
-        self.albums.family = add(random, "Album", 2, Some("Family"), root, None)?;
-        if self.phone.mix.shared_album > 0 {
-            let guid = random.uuid();
-            self.albums.shared =
-                add(random, "CloudSharedAlbum", 1505, Some("Grandma’s 80th"), 0, Some(&guid))?;
-        }
-        Ok(())
+        self.albums.write(rows, self.phone, &mut self.random)
     }
 
     pub(super) fn album_counts(&self, database: &Connection) -> Result<(), rusqlite::Error> {
-        let Some((table, [album, ..])) = self.albums.members else { return Ok(()) };
-        database.execute_batch(&format!(
-            "UPDATE ZGENERICALBUM SET ZCACHEDCOUNT = (SELECT COUNT(*) FROM {table} WHERE {album} = Z_PK)
-             WHERE ZKIND IN (2, 1505)"
-        ))
+        self.albums.count(database)
     }
 
     pub(super) fn asset(&mut self, rows: &mut Rows<'_>, asset: &Asset) -> Result<(), rusqlite::Error> {
@@ -148,19 +104,15 @@ impl<'a> Writer<'a> {
                 .execute(rusqlite::params![key, latitude, longitude])?;
         }
         resources::write(rows, asset, key)?;
-        if asset.edited {
+        if asset.edited || asset.kind == Kind::SlowMotion {
             self.adjustment(rows, asset, attributes)?;
         }
-        self.join_albums(rows, asset, key)
+        self.albums.join(rows, asset, key, attributes)
     }
 
     /// The master that the engine keeps of an original.
     fn master(&mut self, rows: &mut Rows<'_>, asset: &Asset) -> Result<Option<i64>, rusqlite::Error> {
-        let state = match asset.upload {
-            Upload::Uploaded => 3,
-            Upload::Failed => 4,
-            Upload::Waiting | Upload::NeverQueued => 1,
-        };
+        let (_, state) = cloud_states(asset);
         let values = [
             ("ZCLOUDLOCALSTATE", Value::Integer(state)),
             ("ZCLOUDMASTERGUID", Value::Text(asset.fingerprint.clone())),
@@ -196,7 +148,7 @@ impl<'a> Writer<'a> {
         here: (f64, f64),
     ) -> Vec<(&'static str, Value)> {
         let (width, height) = pixels(asset.kind);
-        let edited = i64::from(asset.edited);
+        let edited = i64::from(asset.edited || asset.kind == Kind::SlowMotion);
         let unpicked = asset.burst.as_ref().is_some_and(|burst| !burst.picked);
         let mut values = vec![
             ("ZUUID", Value::Text(asset.uuid.clone())),
@@ -218,7 +170,7 @@ impl<'a> Writer<'a> {
             ("ZADDEDDATE", Value::Real(cocoa(asset.added))),
             ("ZSORTTOKEN", Value::Real(cocoa(asset.created))),
             ("ZMODIFICATIONDATE", Value::Real(cocoa(asset.trashed.unwrap_or(asset.added)))),
-            ("ZTRASHEDSTATE", Value::Integer(i64::from(asset.trashed.is_some()))),
+            ("ZTRASHEDSTATE", Value::Integer(i64::from(asset.trashed.is_some()) + i64::from(asset.expunged))),
             ("ZTRASHEDDATE", asset.trashed.map_or(Value::Null, |at| Value::Real(cocoa(at)))),
             ("ZHIDDEN", Value::Integer(i64::from(asset.hidden))),
             ("ZFAVORITE", Value::Integer(i64::from(asset.favourite))),
@@ -234,11 +186,8 @@ impl<'a> Writer<'a> {
     }
 
     /// What of an asset speaks of iCloud, sharing and bursts.
-    fn cloud_values(&mut self, asset: &Asset) -> [(&'static str, Value); 11] {
-        let state = match asset.upload {
-            Upload::Failed => 4,
-            _ => i64::from(asset.is_queued()),
-        };
+    fn cloud_values(&mut self, asset: &Asset) -> [(&'static str, Value); 12] {
+        let (state, _) = cloud_states(asset);
         let (saved_as, scope) = match asset.owner {
             Owner::Own if asset.directory.starts_with("DCIM/") => (3, 0),
             Owner::Own => (6, 0),
@@ -249,7 +198,6 @@ impl<'a> Writer<'a> {
         let shared = asset.owner == Owner::SharedAlbum;
         let mine = |yes: bool| if shared { Value::Integer(i64::from(yes)) } else { Value::Null };
         let mut cloud_name = || Value::Text(self.random.uuid());
-        let picked = asset.burst.as_ref().map(|burst| burst.picked);
         [
             ("ZCLOUDLOCALSTATE", Value::Integer(state)),
             ("ZCLOUDASSETGUID", if asset.is_queued() || shared { cloud_name() } else { Value::Null }),
@@ -259,9 +207,13 @@ impl<'a> Writer<'a> {
             ("ZCLOUDPLACEHOLDERKIND", Value::Integer(if shared { 4 } else { 0 })),
             ("ZSAVEDASSETTYPE", Value::Integer(saved_as)),
             ("ZBUNDLESCOPE", Value::Integer(scope)),
-            ("ZSYNDICATIONSTATE", Value::Integer(if asset.owner == Owner::SharedWithYou { 1 } else { 0 })),
+            ("ZACTIVELIBRARYSCOPEPARTICIPATIONSTATE", Value::Integer(i64::from(asset.in_shared_library))),
+            (
+                "ZLIBRARYSCOPE",
+                if asset.in_shared_library { self.albums.shared_library() } else { Value::Null },
+            ),
             ("ZAVALANCHEUUID", text(asset.burst.as_ref().map(|burst| burst.uuid.as_str()))),
-            ("ZAVALANCHEPICKTYPE", Value::Integer(picked.map_or(0, |picked| if picked { 8 } else { 2 }))),
+            ("ZAVALANCHEPICKTYPE", Value::Integer(pick_type(asset))),
         ]
     }
 
@@ -269,13 +221,13 @@ impl<'a> Writer<'a> {
         let (width, height) = pixels(asset.kind);
         let failed = asset.upload == Upload::Failed;
         let (imported_by, bundle) = match (asset.owner, asset.kind) {
+            (Owner::Own, _) if asset.syndicated => (6, Some("com.apple.MobileSMS")),
             (Owner::Own, Kind::Screenshot | Kind::ScreenRecording) => (9, Some("com.apple.springboard")),
             (Owner::Own, _) => (1, Some("com.apple.camera")),
             _ => (0, None),
         };
         let last_try = self.phone.ago(self.phone.cloud.synced_s_ago + 1800);
         let taken = local(asset.created).strftime("%Y:%m:%d %H:%M:%S").to_string();
-        let picked = asset.burst.as_ref().map(|burst| burst.picked);
         vec![
             ("ZASSET", Value::Integer(key)),
             ("ZORIGINALFILENAME", Value::Text(asset.original_name.clone())),
@@ -285,13 +237,11 @@ impl<'a> Writer<'a> {
             ("ZORIGINALORIENTATION", Value::Integer(1)),
             ("ZUPLOADATTEMPTS", Value::Integer(if failed { 5 } else { 0 })),
             ("ZLASTUPLOADATTEMPTDATE", if failed { Value::Real(cocoa(last_try)) } else { Value::Null }),
-            (
-                "ZCLOUDAVALANCHEPICKTYPE",
-                Value::Integer(picked.map_or(0, |picked| if picked { 8 } else { 2 })),
-            ),
+            ("ZCLOUDAVALANCHEPICKTYPE", Value::Integer(pick_type(asset))),
             ("ZIMPORTEDBY", Value::Integer(imported_by)),
             ("ZCREATORBUNDLEID", text(bundle)),
             ("ZIMPORTEDBYBUNDLEIDENTIFIER", text(bundle)),
+            ("ZSYNDICATIONIDENTIFIER", if asset.syndicated { message_of(asset) } else { Value::Null }),
             ("ZMASTERFINGERPRINT", Value::Text(asset.fingerprint.clone())),
             ("ZORIGINALSTABLEHASH", Value::Text(asset.fingerprint.clone())),
             ("ZTIMEZONENAME", text(Some(ZONE))),
@@ -309,37 +259,47 @@ impl<'a> Writer<'a> {
         asset: &Asset,
         attributes: i64,
     ) -> Result<(), rusqlite::Error> {
+        let (format, version) =
+            if asset.edited { ("com.apple.photo", "1.5") } else { ("com.apple.video.slomo", "1.1") };
         let values = [
             ("ZASSETATTRIBUTES", Value::Integer(attributes)),
             ("ZADJUSTMENTTIMESTAMP", Value::Real(cocoa(asset.added) + 18_000.0)),
-            ("ZADJUSTMENTFORMATIDENTIFIER", text(Some("com.apple.photo"))),
-            ("ZADJUSTMENTFORMATVERSION", text(Some("1.5"))),
+            ("ZADJUSTMENTFORMATIDENTIFIER", text(Some(format))),
+            ("ZADJUSTMENTFORMATVERSION", text(Some(version))),
             ("ZEDITORLOCALIZEDNAME", text(Some("Photos"))),
             ("ZOTHERADJUSTMENTSFINGERPRINT", Value::Text(self.random.fingerprint())),
             ("ZUUID", Value::Text(self.random.uuid())),
         ];
         rows.add("ZUNMANAGEDADJUSTMENT", "UnmanagedAdjustment", &values).map(drop)
     }
+}
 
-    fn join_albums(&mut self, rows: &mut Rows<'_>, asset: &Asset, key: i64) -> Result<(), rusqlite::Error> {
-        let Some((table, [album, member, order])) = self.albums.members else { return Ok(()) };
-        let chosen = match asset.owner {
-            Owner::SharedAlbum => self.albums.shared,
-            Owner::Own if asset.trashed.is_none() && key % 9 == 3 => self.albums.trip,
-            Owner::Own if asset.favourite => self.albums.family,
-            _ => return Ok(()),
-        };
-        let values = [
-            (album, Value::Integer(chosen)),
-            (member, Value::Integer(key)),
-            (order, Value::Integer(key * 1024)),
-        ];
-        rows.add_plain(table, &values)
+/// `ZCLOUDLOCALSTATE` of asset and master. Several pairs mean the same; which one an asset has follows from its name.
+fn cloud_states(asset: &Asset) -> (i64, i64) {
+    match asset.upload {
+        _ if !asset.is_queued() => (0, 0),
+        Upload::Uploaded => (1, 3),
+        Upload::Failed => [(4, 4), (4, 1), (1, 4)][asset.variant(3)],
+        Upload::Waiting | Upload::NeverQueued => [(1, 1), (1, 0), (2, 1), (1, 2)][asset.variant(4)],
     }
 }
 
-fn text(value: Option<&str>) -> Value {
+pub(super) fn text(value: Option<&str>) -> Value {
     value.map_or(Value::Null, |value| Value::Text(value.to_owned()))
+}
+
+/// `ZAVALANCHEPICKTYPE`, a set of bits: 2 not picked, 8 picked by the owner, 4 + 16 + 32 the one that stands for the burst.
+fn pick_type(asset: &Asset) -> i64 {
+    match &asset.burst {
+        None => 0,
+        Some(burst) if !burst.picked => 2,
+        Some(_) => [8, 52][asset.variant(2)],
+    }
+}
+
+/// The message that brought it.
+fn message_of(asset: &Asset) -> Value {
+    Value::Text(format!("at_0_{}", asset.uuid))
 }
 
 /// `ZPLAYBACKSTYLE`: how Photos plays it.

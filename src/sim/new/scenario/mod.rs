@@ -6,7 +6,8 @@ mod device;
 use std::sync::LazyLock;
 
 use super::Error;
-use super::phone::{Mix, Phone, cocoa_seconds};
+use super::mix::Mix;
+use super::phone::{Phone, cocoa_seconds};
 
 /// One sort of trouble.
 pub struct Scenario {
