@@ -17,15 +17,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Lock, Speed};
+use super::connections::{Connections, Entry};
 use super::device::{Departure, Device};
+use super::direct::Direct;
 use super::host_records::Records;
 use super::link::Cable;
 use super::lockdownd::Lockdownd;
-use super::pipe::{self, Line};
+use super::pipe;
 use super::service::Service;
 use super::timer;
 use crate::lockdown;
-use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Opened, Socket, Stream, Udid};
 
 /// A phone that left comes back after this.
 pub const AWAY: Duration = Duration::from_secs(2);
@@ -36,8 +38,8 @@ const FIRST_SERVICE_PORT: u16 = 49152;
 /// Ports that wait for their connection, and for how long.
 const PORTS_MAX: usize = 256;
 const PORT_WAITS: Duration = Duration::from_secs(30);
-/// Connections to one phone at a time.
-const CONNECTIONS_MAX: usize = 512;
+/// How often a socket is looked at for whether its host has left.
+const LOOK_FOR_HOST: Duration = Duration::from_secs(1);
 /// A service may go on for so long after its host has left, to take in what was sent.
 const AFTER_HOST_LEFT: Duration = Duration::from_secs(5);
 
@@ -72,7 +74,7 @@ struct Plug {
     attached: Attached,
     ports: Arc<Ports>,
     gone: CancellationToken,
-    connections: Arc<()>,
+    connections: Arc<Connections>,
 }
 
 impl Bus {
@@ -176,53 +178,94 @@ impl Inner {
         true
     }
 
-    /// Opens a connection on the phone's side.
-    fn open(&self, id: DeviceId, port: u16) -> Result<Stream, Error> {
+    /// Takes up a connection on the phone's side.
+    fn admit(&self, id: DeviceId, port: u16) -> Result<Admitted, Error> {
         let state = self.state();
         let plugged = |plug: &Option<Plug>| plug.as_ref().is_some_and(|plug| plug.attached.id == id);
         let slot = state.plugs.iter().position(plugged).ok_or(Error::NoSuchDevice)?;
         let plug = state.plugs[slot].as_ref().ok_or(Error::NoSuchDevice)?;
-        if Arc::strong_count(&plug.connections) > CONNECTIONS_MAX {
-            return Err(Error::Refused(port));
-        }
-        let Slot { device, cable } = &self.slots[slot];
+        let entry = plug.connections.enter().ok_or(Error::Refused(port))?;
         let waiting = if port == lockdown::PORT {
             None
         } else {
             Some(plug.ports.take(port).ok_or(Error::Refused(port))?)
         };
-        let (host, phone, line) = pipe::connection(cable);
-        let (device, ports) = (Arc::clone(device), Arc::clone(&plug.ports));
-        let (gone, counted) = (plug.gone.clone(), Arc::clone(&plug.connections));
-        tokio::spawn(async move {
-            let served = async {
-                match waiting {
-                    None => Lockdownd::new(device, ports).serve(Box::new(phone)).await,
-                    Some(waiting) => waiting.serve(Box::new(phone), device).await,
-                }
-            };
-            attend(served, &line, &gone).await;
-            drop(counted);
-        });
-        Ok(Box::new(host))
+        let Slot { device, cable } = &self.slots[slot];
+        Ok(Admitted {
+            device: Arc::clone(device),
+            cable: Arc::clone(cable),
+            ports: Arc::clone(&plug.ports),
+            waiting,
+            gone: plug.gone.clone(),
+            entry,
+        })
     }
 }
 
-/// Runs the phone's side of a connection until it is done, the phone leaves, or the host has left for a while.
-async fn attend(served: impl Future<Output = io::Result<()>>, line: &Line, gone: &CancellationToken) {
-    let host_left = async {
-        line.host_left().await;
-        tokio::time::sleep(AFTER_HOST_LEFT).await;
-    };
-    tokio::select! {
-        biased;
-        () = gone.cancelled() => line.cut(),
-        result = served => {
-            if let Err(error) = result {
-                tracing::debug!("a connection to the simulated phone ended: {error}");
+/// A connection that the phone has taken up.
+struct Admitted {
+    device: Arc<Device>,
+    cable: Arc<Cable>,
+    ports: Arc<Ports>,
+    /// The service; none: lockdown.
+    waiting: Option<Waiting>,
+    gone: CancellationToken,
+    entry: Entry,
+}
+
+impl Admitted {
+    /// Over the cable; gives the host's end.
+    fn over_the_cable(self) -> Stream {
+        let (host, phone, line) = pipe::connection(&self.cable);
+        tokio::spawn(async move {
+            let host_left = line.clone();
+            let whole = self.attend(Box::new(phone), async move { host_left.host_left().await }).await;
+            if !whole {
+                line.cut();
             }
+        });
+        Box::new(host)
+    }
+
+    /// On the client's own socket.
+    async fn on(self, socket: Socket) {
+        let (cable, gone) = (Arc::clone(&self.cable), self.gone.clone());
+        let phone = Direct::new(socket.clone(), cable, gone);
+        self.attend(Box::new(phone), async move {
+            while !socket.is_closed_by_peer() {
+                tokio::time::sleep(LOOK_FOR_HOST).await;
+            }
+        })
+        .await;
+    }
+
+    /// Runs the phone's side of a connection until it is done, the phone leaves (`false`), or the host has left for a
+    /// while.
+    async fn attend(self, stream: Stream, host_left: impl Future<Output = ()>) -> bool {
+        let Self { device, ports, waiting, gone, entry, .. } = self;
+        let stream: Stream = Box::new(entry.watch(stream));
+        let served = async {
+            match waiting {
+                None => Lockdownd::new(device, ports).serve(stream).await,
+                Some(waiting) => waiting.serve(stream, device).await,
+            }
+        };
+        let host_left = async {
+            host_left.await;
+            tokio::time::sleep(AFTER_HOST_LEFT).await;
+        };
+        tokio::select! {
+            biased;
+            () = gone.cancelled() => return false,
+            () = entry.must_go() => return false,
+            result = served => {
+                if let Err(error) = result {
+                    tracing::debug!("a connection to the simulated phone ended: {error}");
+                }
+            }
+            () = host_left => {}
         }
-        () = host_left => {}
+        true
     }
 }
 
@@ -309,11 +352,19 @@ impl Muxer for Bus {
     }
 
     async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
-        let stream = self.0.open(device, port)?;
+        let stream = self.0.admit(device, port)?.over_the_cable();
         if let Some(there) = self.0.round_trip(device) {
             timer::sleep_until(there).await;
         }
         Ok(stream)
+    }
+
+    async fn open(&self, device: DeviceId, port: u16) -> Result<Opened, Error> {
+        if self.0.round_trip(device).is_some() {
+            return self.connect(device, port).await.map(Opened::Stream);
+        }
+        let admitted = self.0.admit(device, port)?;
+        Ok(Opened::Served(Box::new(|socket| Box::pin(admitted.on(socket)))))
     }
 
     async fn buid(&self) -> Result<String, Error> {

@@ -197,17 +197,17 @@ pub struct ClockConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum At {
-    /// Bytes or requests that AFC reads.
+    /// What AFC reads: bytes of replies with data, and requests.
     AfcRead,
-    /// Bytes or requests that AFC writes.
+    /// What AFC writes: bytes of a write's payload, and requests that change something.
     AfcWrite,
     /// Lockdown replies.
     Lockdown,
-    /// Bytes of files that a backup sends.
+    /// Bytes of files that a backup sends; a file is a message.
     BackupUpload,
     /// DeviceLink messages that a backup sends.
     BackupMessage,
-    /// All of them together.
+    /// All of them together, and the replies of every other service.
     Any,
 }
 
@@ -250,6 +250,65 @@ fn once() -> u32 {
     1
 }
 
+/// A plan of faults that a seed draws: `[faults]`. The same plan strikes the same traffic in the same way each time,
+/// whatever else happens on other connections: what strikes a connection depends on the seed, its service, its number
+/// among that service's connections, and on what has passed over it.
+///
+/// ```toml
+/// [faults]
+/// seed = 7
+/// mean_bytes = 1000000          # a strike about every million bytes: each distance is drawn between 1 and twice it
+/// mean_messages = 200           # and about every 200 messages; one of the two may be absent
+/// at = ["afc-read", "lockdown"] # absent: everywhere
+/// kinds = ["stall", "unplug"]   # absent: all six
+/// times = 3                     # at most so many on one connection; absent: no bound
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultPlan {
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// Bytes between two strikes at one place, on average.
+    pub mean_bytes: Option<u64>,
+    /// Messages between two strikes at one place, on average.
+    pub mean_messages: Option<u64>,
+    /// Where.
+    #[serde(default = "everywhere")]
+    pub at: Vec<At>,
+    /// What, each as likely.
+    #[serde(default = "every_kind")]
+    pub kinds: Vec<FaultKind>,
+    /// Strikes on one connection at most.
+    #[serde(default = "without_bound")]
+    pub times: u32,
+}
+
+fn everywhere() -> Vec<At> {
+    vec![At::Any]
+}
+
+fn every_kind() -> Vec<FaultKind> {
+    use FaultKind as K;
+    vec![K::Unplug, K::Stall, K::Refuse, K::Corrupt, K::Short, K::LieAboutLength]
+}
+
+fn without_bound() -> u32 {
+    u32::MAX
+}
+
+impl FaultPlan {
+    fn check(&self) -> Result<(), String> {
+        let means = [self.mean_bytes, self.mean_messages];
+        if means == [None, None] || means.contains(&Some(0)) {
+            return Err("`[faults]` wants `mean_bytes` or `mean_messages`, above 0".to_owned());
+        }
+        if self.at.is_empty() || self.kinds.is_empty() {
+            return Err("`faults.at` and `faults.kinds` must not be empty".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -278,6 +337,8 @@ pub struct Config {
     pub clock: ClockConfig,
     /// `[[fault]]`
     pub fault: Vec<Fault>,
+    /// `[faults]`
+    pub faults: Option<FaultPlan>,
 }
 
 impl Config {
@@ -294,6 +355,9 @@ impl Config {
                     i + 1
                 ));
             }
+        }
+        if let Some(plan) = &config.faults {
+            plan.check()?;
         }
         if config.link.round_trip_us.is_some_and(|us| us > ROUND_TRIP_US_MAX) {
             return Err(format!("`link.round_trip_us` must be at most {ROUND_TRIP_US_MAX}"));
@@ -358,6 +422,13 @@ mod tests {
             after_messages = 1
             kind = "unplug"
             times = 3
+            [faults]
+            seed = 7
+            mean_bytes = 1000000
+            mean_messages = 200
+            at = ["afc-read", "afc-write", "lockdown", "backup-upload", "backup-message", "any"]
+            kinds = ["unplug", "stall", "refuse", "corrupt", "short", "lie-about-length"]
+            times = 9
         "#;
         let config = Config::parse(text).unwrap();
         assert_eq!(config.temper, Temper::Harsh);
@@ -376,6 +447,10 @@ mod tests {
             ("[[fault]]\nat = \"any\"\nkind = \"stall\"", "after_bytes"),
             ("[link]\nbytes_per_second = 0", "bytes_per_second"),
             ("[link]\nround_trip_us = 60000001", "round_trip_us"),
+            ("[faults]\nseed = 1", "mean_bytes"),
+            ("[faults]\nseed = 1\nmean_messages = 0", "mean_messages"),
+            ("[faults]\nseed = 1\nmean_bytes = 1\nkinds = []", "kinds"),
+            ("[faults]\nmean_bytes = 1", "seed"),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(named), "{text:?}: {error}");

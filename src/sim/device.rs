@@ -14,8 +14,8 @@ use jiff::{Span, Timestamp};
 use plist::{Dictionary, Value};
 use tokio::sync::{broadcast, watch};
 
-use super::config::{At, Config, FaultKind, Lock};
-use super::faults::{Amount, Counters};
+use super::config::{Config, Lock};
+use super::faults::Counters;
 use super::folder::{self, Folder};
 use super::temper::Traits;
 use super::times::{self, Times};
@@ -55,7 +55,7 @@ pub struct Device {
     ioregistry: Dictionary,
     profiles: Dictionary,
     apps: Vec<Dictionary>,
-    faults: Counters,
+    pub(super) faults: Counters,
     pub(super) lock: watch::Sender<Lock>,
     /// What `device.toml` said of the lock when it was last applied.
     lock_told: Mutex<Lock>,
@@ -226,7 +226,7 @@ impl Device {
         folder::write_state(&self.folder.state, name, bytes)
     }
 
-    // -- screen, clock, notifications, faults --
+    // -- screen, clock, notifications --
 
     /// The screen lock, to be watched.
     #[must_use]
@@ -257,21 +257,6 @@ impl Device {
     #[must_use]
     pub fn notifications(&self) -> broadcast::Receiver<Arc<str>> {
         self.notifications.subscribe()
-    }
-
-    /// Counts what a service is about to move, and says what fault strikes now. [`FaultKind::Unplug`] has happened
-    /// already when it is returned; the others are the caller's to act out.
-    #[must_use]
-    pub fn fault(&self, at: At, amount: Amount) -> Option<FaultKind> {
-        let config = self.config();
-        if config.fault.is_empty() {
-            return None;
-        }
-        let strikes = self.faults.count(&config.fault, at, amount);
-        if strikes == Some(FaultKind::Unplug) {
-            self.leave(Departure::Unplugged);
-        }
-        strikes
     }
 
     // -- the bus --

@@ -3,12 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
+use plist::{Dictionary, Value};
+
 use super::config::TlsServices;
 use super::device::Device;
+use super::faults::Faults;
+use super::faulty::Faulty;
+use super::healthy::dictionary;
 use super::{
     afc, diagnostics_relay, installation_proxy, mobilebackup2, notification_proxy, small_services,
     springboard,
 };
+use crate::frame::{self, Encoding};
 use crate::usbmux::Stream;
 
 /// A service that the phone offers.
@@ -120,6 +126,36 @@ impl Service {
     /// # Errors
     /// How the connection broke, or what the host said wrong; only worth a line in the log.
     pub async fn serve(self, stream: Stream, device: Arc<Device>) -> io::Result<()> {
+        let Some(messages) = self.messages_struck() else { return self.speak(stream, device).await };
+        let faults = Faults::new(Arc::clone(&device), self.offer().name);
+        let refusal = self.refusal().map(|no| frame::encode(&Value::Dictionary(no), Encoding::Xml));
+        self.speak(Box::new(Faulty::new(stream, faults, refusal, messages)), device).await
+    }
+
+    /// How many messages of a connection faults may strike from outside; `None`: the service acts them out itself.
+    fn messages_struck(self) -> Option<u64> {
+        match self {
+            Self::Afc | Self::MobileBackup2 | Self::CrashReports => None,
+            // After its answer the connection speaks AFC.
+            Self::HouseArrest => Some(1),
+            _ => Some(u64::MAX),
+        }
+    }
+
+    /// How the service says that something failed; `None`: it has no words for it and hangs up.
+    fn refusal(self) -> Option<Dictionary> {
+        match self {
+            Self::DiagnosticsRelay => Some(dictionary! {"Status": "Failure"}),
+            Self::InstallationProxy => {
+                Some(dictionary! {"Error": "APIInternalError", "ErrorDescription": "The request failed"})
+            }
+            Self::Springboard | Self::HouseArrest => Some(dictionary! {"Error": "InternalError"}),
+            Self::Profiles => Some(dictionary! {"Status": "Error", "ErrorChain": Value::Array(Vec::new())}),
+            _ => None,
+        }
+    }
+
+    async fn speak(self, stream: Stream, device: Arc<Device>) -> io::Result<()> {
         match self {
             Self::Afc => afc::serve(stream, device).await,
             Self::MobileBackup2 => mobilebackup2::serve(stream, device).await,

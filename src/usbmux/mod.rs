@@ -8,14 +8,17 @@ pub mod address;
 pub mod client;
 pub mod message;
 pub mod server;
+mod socket;
 
 use std::fmt::Debug;
+use std::pin::Pin;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 pub use address::Address;
+pub use socket::Socket;
 
 /// A stream of bytes in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug {}
@@ -126,6 +129,17 @@ pub enum Error {
     },
 }
 
+/// A port that was opened for a client who brings a socket.
+pub enum Opened {
+    /// A stream: somebody has to move bytes between it and the socket.
+    Stream(Stream),
+    /// The device serves the client's socket itself, until this ends.
+    Served(Serve),
+}
+
+/// Serves a client on its own socket.
+pub type Serve = Box<dyn FnOnce(Socket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
 /// Anything that lists devices and connects to a port on one. Network devices are never listed.
 #[async_trait]
 pub trait Muxer: Send + Sync + Debug {
@@ -136,6 +150,11 @@ pub trait Muxer: Send + Sync + Debug {
     async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error>;
     /// A connection to `port` (host byte order) on `device`.
     async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error>;
+    /// As [`Muxer::connect`], for a client that comes with a socket. A device in the same process need not have its
+    /// bytes copied.
+    async fn open(&self, device: DeviceId, port: u16) -> Result<Opened, Error> {
+        self.connect(device, port).await.map(Opened::Stream)
+    }
     /// The host's own id that goes into pair records (`SystemBUID`).
     async fn buid(&self) -> Result<String, Error>;
     /// The pair record kept for a device: a property list with private keys, never to be logged. `None`: not paired.

@@ -3,6 +3,8 @@
 //! Speaks both versions of the protocol, as usbmuxd's `client.c` does. After a successful Connect the socket is the
 //! connection itself and nothing is looked at any more.
 
+mod silent;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -13,18 +15,26 @@ use std::time::Duration;
 use plist::{Dictionary, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use silent::Silent;
+
 use super::message::{self, HEADER_BYTES, Header, REQUEST_BYTES_MAX, Request, ResultCode, Version};
-use super::{Error, Event, Muxer, Stream, Udid};
+use super::{Error, Event, Muxer, Opened, Socket, Stream, Udid};
 use crate::frame::{self, DictExt, Limits};
 use crate::progress::CancellationToken;
 
-/// Clients at a time; more wait.
+/// Clients at a time. One more, and the one that has been silent for longest before its request has to go.
 const CLIENTS_MAX: usize = 1024;
+/// Of which so many may listen for events; nobody can tell whether they still want to.
+const LISTENERS_MAX: usize = 512;
+/// The longest wait for a client that has to go.
+const EVICTION_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait for the rest of a request that was begun.
 const REQUEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait for a client to take what it is told.
+const TELL_WAIT: Duration = Duration::from_secs(60);
 /// The pause after a client could not be accepted, out of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Characters of a listener's name that are kept: all listeners are told in one reply.
@@ -87,13 +97,13 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<Socket> {
         match self {
-            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok(listener.accept().await?.0.into()),
             Self::Tcp(listener) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                Ok(Box::new(stream))
+                Ok(stream.into())
             }
         }
     }
@@ -109,23 +119,27 @@ impl Drop for Listener {
 
 /// Serves clients until `stop`; their connections end with it.
 pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: CancellationToken) {
-    let listeners = Arc::new(Listeners::default());
-    let room = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let (listeners, silent) = (Arc::new(Listeners::default()), Arc::new(Silent::default()));
+    let room = Arc::new(Semaphore::new(clients_max()));
     let mut clients = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             Some(_) = clients.join_next() => continue,
-            accepted = async {
-                let place = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
-                (listener.accept().await, place)
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (Ok(stream), place) = accepted else {
+        let Ok(stream) = accepted else {
+            // Out of file descriptors, perhaps.
+            silent.evict();
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let client = Client { muxer: Arc::clone(&muxer), listeners: Arc::clone(&listeners), stream };
+        let place = tokio::select! {
+            () = stop.cancelled() => return,
+            place = place(&room, &silent) => place,
+        };
+        let (listeners, silent) = (Arc::clone(&listeners), Arc::clone(&silent));
+        let client = Client { muxer: Arc::clone(&muxer), listeners, silent, stream };
         clients.spawn(async move {
             // How a client goes is its own affair.
             let _ = client.serve().await;
@@ -134,14 +148,38 @@ pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: Cancellation
     }
 }
 
+/// Clients at a time: not more than this process has file descriptors for, since each needs another one or two.
+fn clients_max() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    descriptors
+        .map_or(CLIENTS_MAX, |most| usize::try_from(most / 3).unwrap_or(CLIENTS_MAX).clamp(16, CLIENTS_MAX))
+}
+
+/// A place for one more client; where there is none, somebody silent has to go.
+async fn place(room: &Arc<Semaphore>, silent: &Silent) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(place) = Arc::clone(room).try_acquire_owned() {
+            return place;
+        }
+        silent.evict();
+        let waited = tokio::time::timeout(EVICTION_WAIT, Arc::clone(room).acquire_owned()).await;
+        if let Ok(place) = waited {
+            return place.expect("it is never closed");
+        }
+    }
+}
+
 /// Who listens, for ListListeners.
 #[derive(Debug, Default)]
 struct Listeners(Mutex<(u64, BTreeMap<u64, Dictionary>)>);
 
 impl Listeners {
-    /// Enters a listener as long as the result lives.
-    fn enter(self: &Arc<Self>, said: &Dictionary) -> Entered {
+    /// Enters a listener as long as the result lives; `None`: there are too many.
+    fn enter(self: &Arc<Self>, said: &Dictionary) -> Option<Entered> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if guard.1.len() >= LISTENERS_MAX {
+            return None;
+        }
         guard.0 += 1;
         let number = guard.0;
         let text = |key: &str| -> String {
@@ -156,7 +194,7 @@ impl Listeners {
         entry.insert("ProgName".into(), text("ProgName").into());
         entry.insert("kLibUSBMuxVersion".into(), said.uint("kLibUSBMuxVersion").unwrap_or(0).into());
         guard.1.insert(number, entry);
-        Entered { listeners: Arc::clone(self), number }
+        Some(Entered { listeners: Arc::clone(self), number })
     }
 
     fn list(&self) -> Value {
@@ -179,7 +217,8 @@ impl Drop for Entered {
 struct Client {
     muxer: Arc<dyn Muxer>,
     listeners: Arc<Listeners>,
-    stream: Stream,
+    silent: Arc<Silent>,
+    stream: Socket,
 }
 
 /// A request as it came: in which form it wants its answer, what it asks, and what else it said.
@@ -195,10 +234,14 @@ impl Client {
         while let Some(asked) = self.next_request().await? {
             match asked.request.clone() {
                 Ok(Request::Listen) => return self.listen(&asked).await,
-                Ok(Request::Connect { device, port }) => match self.muxer.connect(device, port).await {
-                    Ok(device) => {
+                Ok(Request::Connect { device, port }) => match self.muxer.open(device, port).await {
+                    Ok(opened) => {
                         self.result(&asked, ResultCode::OK).await?;
-                        return splice(self.stream, device).await;
+                        match opened {
+                            Opened::Stream(device) => return splice(self.stream, device).await,
+                            Opened::Served(serve) => serve(self.stream).await,
+                        }
+                        return Ok(());
                     }
                     Err(error) => self.result(&asked, connect_code(&error)).await?,
                 },
@@ -212,8 +255,17 @@ impl Client {
         Ok(())
     }
 
-    /// The next request; `None` when the client has gone, or sends what has no length that we take.
+    /// The next request; `None` when the client has gone, has to go, or sends what has no length that we take.
     async fn next_request(&mut self) -> io::Result<Option<Asked>> {
+        let entered = self.silent.enter();
+        tokio::select! {
+            biased;
+            () = entered.must_go.cancelled() => Ok(None),
+            asked = self.read_request() => asked,
+        }
+    }
+
+    async fn read_request(&mut self) -> io::Result<Option<Asked>> {
         let mut header = [0; HEADER_BYTES];
         match self.stream.read_exact(&mut header).await {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -269,7 +321,9 @@ impl Client {
         let Ok(events) = self.muxer.listen().await else {
             return self.result(asked, ResultCode::IO).await;
         };
-        let _entered = self.listeners.enter(&asked.said);
+        let Some(_entered) = self.listeners.enter(&asked.said) else {
+            return self.result(asked, ResultCode::BAD_COMMAND).await;
+        };
         self.result(asked, ResultCode::OK).await?;
         let (mut from, mut to) = tokio::io::split(self.stream);
         let mut byte = [0];
@@ -288,8 +342,7 @@ impl Client {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await?;
-        self.stream.flush().await
+        tokio::time::timeout(TELL_WAIT, self.stream.write_all(bytes)).await?
     }
 }
 
@@ -339,14 +392,16 @@ async fn tell(
                 message::encode(Version::Binary, kind, NOTIFICATION_TAG, &body)
             }
         };
-        to.write_all(&bytes).await?;
-        to.flush().await?;
+        tokio::time::timeout(TELL_WAIT, to.write_all(&bytes)).await??;
     }
     Ok(())
 }
 
 /// Moves bytes both ways until either side ends; then both are closed, as usbmuxd does it.
-async fn splice(client: Stream, device: Stream) -> io::Result<()> {
+///
+/// # Errors
+/// How either side broke.
+pub async fn splice(client: Socket, device: Stream) -> io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_device, mut to_device) = tokio::io::split(device);
     tokio::select! {

@@ -52,6 +52,14 @@ impl Root {
             Self::Crashes => device.crashes(),
         }
     }
+
+    /// The service that it is the root of.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::Media => "com.apple.afc",
+            Self::Crashes => "com.apple.crashreportcopymobile",
+        }
+    }
 }
 
 /// One connection: its open files, and what a harsh phone keeps from it.

@@ -20,7 +20,7 @@ use output::Output;
 
 use super::config::{At, FaultKind};
 use super::device::Device;
-use super::faults::Amount;
+use super::faults::{Amount, Faults};
 use crate::afc::{Request, Status};
 use crate::usbmux::Stream;
 
@@ -37,12 +37,15 @@ pub(super) async fn serve_crashes(stream: Stream, device: Arc<Device>) -> io::Re
 async fn serve_root(stream: Stream, device: Arc<Device>, root: Root) -> io::Result<()> {
     let traits = device.traits();
     let (reader, writer) = tokio::io::split(stream);
-    let mut input = Input::new(reader, traits.afc_waiting_max);
-    let mut output = Output::new(writer, traits.afc_replies_in_pieces);
-    let mut session = Session::new(Arc::clone(&device), root);
-    while let Some(incoming) = input.next().await? {
+    let mut line = Line {
+        input: Input::new(reader, traits.afc_waiting_max),
+        output: Output::new(writer, traits.afc_replies_in_pieces),
+        faults: Faults::new(Arc::clone(&device), root.service()),
+    };
+    let mut session = Session::new(device, root);
+    while let Some(incoming) = line.input.next().await? {
         let request = Request::parse(incoming.operation, &incoming.params);
-        let fault = struck(&device, request.as_ref().ok());
+        let fault = line.faults.strike(place(request.as_ref().ok()), &[Amount::Message]);
         match fault {
             Some(FaultKind::Unplug) => return Ok(()),
             Some(FaultKind::Stall) => std::future::pending::<()>().await,
@@ -50,47 +53,45 @@ async fn serve_root(stream: Stream, device: Arc<Device>, root: Root) -> io::Resu
         }
         let answer = match (request, fault) {
             (_, Some(FaultKind::Refuse)) => {
-                skip_payload(&mut input, &incoming).await?;
+                skip_payload(&mut line.input, &incoming).await?;
                 Answer::Status(Status::PermissionDenied)
             }
             (Ok(Request::FileWrite { handle }), _) => {
-                match write(&device, &mut session, handle, &mut input, &incoming).await? {
+                match line.write(&mut session, handle, &incoming).await? {
                     Some(status) => Answer::Status(status),
                     None => return Ok(()),
                 }
             }
             (Ok(request), _) => {
-                skip_payload(&mut input, &incoming).await?;
+                skip_payload(&mut line.input, &incoming).await?;
                 session.answer(&request)
             }
             (Err(status), _) => {
-                skip_payload(&mut input, &incoming).await?;
+                skip_payload(&mut line.input, &incoming).await?;
                 Answer::Status(status)
             }
         };
-        if !send(&device, &session, &mut input, &mut output, incoming.number, answer, fault).await? {
+        if !line.send(&session, incoming.number, answer, fault).await? {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// What strikes as this request is taken up.
-fn struck(device: &Device, request: Option<&Request>) -> Option<FaultKind> {
-    device.fault(place(request?), Amount::Message)
-}
-
-/// Whether a request reads or writes, as faults see it.
-fn place(request: &Request) -> At {
+/// Whether a request reads or writes, as faults see it; what is not understood changes nothing.
+fn place(request: Option<&Request>) -> At {
     match request {
-        Request::ReadDir { .. }
-        | Request::FileInfo { .. }
-        | Request::DeviceInfo
-        | Request::FileRead { .. }
-        | Request::FileSeek { .. }
-        | Request::FileTell { .. }
-        | Request::FileOpen { mode: crate::afc::OpenMode::Read, .. }
-        | Request::FileClose { .. } => At::AfcRead,
+        None
+        | Some(
+            Request::ReadDir { .. }
+            | Request::FileInfo { .. }
+            | Request::DeviceInfo
+            | Request::FileRead { .. }
+            | Request::FileSeek { .. }
+            | Request::FileTell { .. }
+            | Request::FileOpen { mode: crate::afc::OpenMode::Read, .. }
+            | Request::FileClose { .. },
+        ) => At::AfcRead,
         _ => At::AfcWrite,
     }
 }
@@ -98,70 +99,80 @@ fn place(request: &Request) -> At {
 async fn skip_payload(input: &mut Input, incoming: &Incoming) -> io::Result<()> {
     let mut left = incoming.payload;
     while left > 0 {
-        left -= input.payload(left).await?.len() as u64;
+        let piece = input.payload(left).await?;
+        left -= piece.len() as u64;
+        input.give_back(piece);
     }
     Ok(())
 }
 
-/// Takes a write's bytes as they come: one packet may be a gigabyte. `None`: the phone has left meanwhile.
-async fn write(
-    device: &Device,
-    session: &mut Session,
-    handle: u64,
-    input: &mut Input,
-    incoming: &Incoming,
-) -> io::Result<Option<Status>> {
-    let mut left = incoming.payload;
-    let mut status = Status::Success;
-    while left > 0 {
-        let mut piece = input.payload(left).await?;
-        left -= piece.len() as u64;
-        match device.fault(At::AfcWrite, Amount::Bytes(piece.len() as u64)) {
-            Some(FaultKind::Unplug) => return Ok(None),
-            Some(FaultKind::Stall) => std::future::pending().await,
-            Some(FaultKind::Refuse | FaultKind::Short | FaultKind::LieAboutLength) => {
-                status = Status::WriteError;
-            }
-            Some(FaultKind::Corrupt) => piece[0] ^= 0x20,
-            None => {}
-        }
-        if status == Status::Success {
-            status = session.write(handle, &piece);
-        }
-        input.give_back(piece);
-    }
-    Ok(Some(status))
+/// Both ways of a connection, and what may strike it.
+struct Line {
+    input: Input,
+    output: Output,
+    faults: Faults,
 }
 
-/// Sends the answer, with `fault` acted out on it. `false`: the phone has left.
-async fn send(
-    device: &Device,
-    session: &Session,
-    input: &mut Input,
-    output: &mut Output,
-    number: u64,
-    answer: Answer,
-    fault: Option<FaultKind>,
-) -> io::Result<bool> {
-    match answer {
-        Answer::Status(status) => output.status(input, number, status, fault).await?,
-        Answer::Handle(handle) => output.handle(input, number, handle, fault).await?,
-        Answer::Position(position) => output.position(input, number, position, fault).await?,
-        Answer::Data(data) => output.data(input, number, &data, fault).await?,
-        Answer::Read { handle, offset, length } => {
-            let strikes = device.fault(At::AfcRead, Amount::Bytes(length)).or(fault);
-            match strikes {
-                Some(FaultKind::Unplug) => return Ok(false),
-                Some(FaultKind::Stall) => std::future::pending::<()>().await,
-                Some(FaultKind::Refuse) => {
-                    output.status(input, number, Status::ReadError, None).await?;
-                    return Ok(true);
+impl Line {
+    /// Takes a write's bytes as they come: one packet may be a gigabyte. `None`: the phone has left meanwhile.
+    async fn write(
+        &mut self,
+        session: &mut Session,
+        handle: u64,
+        incoming: &Incoming,
+    ) -> io::Result<Option<Status>> {
+        let mut left = incoming.payload;
+        let mut status = Status::Success;
+        while left > 0 {
+            let mut piece = self.input.payload(left).await?;
+            left -= piece.len() as u64;
+            match self.faults.strike(At::AfcWrite, &[Amount::Bytes(piece.len() as u64)]) {
+                Some(FaultKind::Unplug) => return Ok(None),
+                Some(FaultKind::Stall) => std::future::pending().await,
+                Some(FaultKind::Refuse | FaultKind::Short | FaultKind::LieAboutLength) => {
+                    status = Status::WriteError;
                 }
-                _ => {}
+                Some(FaultKind::Corrupt) => piece[0] ^= 0x20,
+                None => {}
             }
-            let file = session.file(handle).expect("the handle was there when the request was answered");
-            output.file(input, number, file, offset, length, strikes).await?;
+            if status == Status::Success {
+                status = session.write(handle, &piece);
+            }
+            self.input.give_back(piece);
+        }
+        Ok(Some(status))
+    }
+
+    /// Sends the answer, with a fault acted out on it. `false`: the connection is over.
+    async fn send(
+        &mut self,
+        session: &Session,
+        number: u64,
+        answer: Answer,
+        fault: Option<FaultKind>,
+    ) -> io::Result<bool> {
+        let on_bytes = match &answer {
+            Answer::Data(data) => self.faults.strike(At::AfcRead, &[Amount::Bytes(data.len() as u64)]),
+            Answer::Read { length, .. } => self.faults.strike(At::AfcRead, &[Amount::Bytes(*length)]),
+            _ => None,
+        };
+        let answer = match on_bytes {
+            Some(FaultKind::Unplug) => return Ok(false),
+            Some(FaultKind::Stall) => std::future::pending().await,
+            Some(FaultKind::Refuse) => Answer::Status(Status::ReadError),
+            _ => answer,
+        };
+        let fault = on_bytes.or(fault);
+        let (input, output) = (&mut self.input, &mut self.output);
+        match answer {
+            Answer::Status(status) => output.status(input, number, status, fault).await,
+            Answer::Handle(handle) => output.handle(input, number, handle, fault).await,
+            Answer::Position(position) => output.position(input, number, position, fault).await,
+            Answer::Data(data) => output.data(input, number, &data, fault).await.map(|()| true),
+            Answer::Read { handle, offset, length } => {
+                let file = session.file(handle).expect("the handle was there when the request was answered");
+                output.file(input, number, file, offset, length, fault).await.map(|()| true)
+            }
         }
     }
-    Ok(true)
 }

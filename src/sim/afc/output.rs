@@ -12,7 +12,7 @@ use crate::sim::config::FaultKind;
 use crate::usbmux::Stream;
 
 /// How much of a file is read and sent at once.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 
 /// See the module.
 pub(super) struct Output {
@@ -32,7 +32,7 @@ impl Output {
         number: u64,
         status: Status,
         fault: Option<FaultKind>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.small(input, status_reply(number, status), fault).await
     }
 
@@ -42,7 +42,7 @@ impl Output {
         number: u64,
         handle: u64,
         fault: Option<FaultKind>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.small(input, number_reply(number, Operation::FileOpenResult, handle), fault).await
     }
 
@@ -52,23 +52,27 @@ impl Output {
         number: u64,
         position: u64,
         fault: Option<FaultKind>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.small(input, number_reply(number, Operation::FileTellResult, position), fault).await
     }
 
+    /// A reply of one number; `false`: it was cut, and the connection with it.
     async fn small(
         &mut self,
         input: &mut Input,
         mut reply: [u8; 48],
         fault: Option<FaultKind>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         match fault {
             Some(FaultKind::Corrupt) => reply[3] ^= 0x20,
-            Some(FaultKind::Short) => return self.send(input, &reply[..44]).await,
+            Some(FaultKind::Short) => {
+                self.send(input, &reply[..44]).await?;
+                return Ok(false);
+            }
             Some(FaultKind::LieAboutLength) => reply[8] = 49,
             _ => {}
         }
-        self.send(input, &reply).await
+        self.send(input, &reply).await.map(|()| true)
     }
 
     /// A reply from memory.
@@ -86,8 +90,9 @@ impl Output {
         reply.extend_from_slice(&data_header(number, stated));
         reply.extend_from_slice(sent);
         if fault == Some(FaultKind::Corrupt) {
-            let middle = HEADER_BYTES + sent.len() / 2;
-            *reply.get_mut(middle).unwrap_or(&mut 0) ^= 0x20;
+            // Without data there is only the header to change.
+            let middle = if sent.is_empty() { 3 } else { HEADER_BYTES + sent.len() / 2 };
+            reply[middle] ^= 0x20;
         }
         let done = self.send(input, &reply).await;
         self.buffer = reply;
@@ -114,8 +119,9 @@ impl Output {
             // Grows once to its full size; nothing is cleared for each reply.
             reply.resize(reply.len().max(begins + piece), 0);
             fill(file, &mut reply[begins..begins + piece], offset)?;
-            if fault == Some(FaultKind::Corrupt) && piece > 0 {
-                reply[begins + piece / 2] ^= 0x20;
+            if fault == Some(FaultKind::Corrupt) {
+                let middle = if piece == 0 { 3 } else { begins + piece / 2 };
+                reply[middle] ^= 0x20;
             }
             self.send(input, &reply[..begins + piece]).await?;
             offset += piece as u64;

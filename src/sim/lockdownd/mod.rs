@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::bus::Ports;
 use super::config::{Lock, Trust};
 use super::device::{Departure, Device};
+use super::faults::Faults;
 use super::trust::{Answer, Pairing};
 use crate::frame::{self, DictExt, Limits};
 use crate::lockdown::Refusal;
@@ -43,6 +44,7 @@ pub(super) struct Lockdownd {
     ports: Arc<Ports>,
     /// A harsh phone gives one reply of each connection in pieces: this one has not come yet.
     pieces_due: bool,
+    faults: Faults,
 }
 
 /// A session that StartSession began.
@@ -68,7 +70,8 @@ enum Next {
 impl Lockdownd {
     pub(super) fn new(device: Arc<Device>, ports: Arc<Ports>) -> Self {
         let pieces_due = device.traits().lockdown_reply_in_pieces;
-        Self { device, ports, pieces_due }
+        let faults = Faults::new(Arc::clone(&device), "lockdown");
+        Self { device, ports, pieces_due, faults }
     }
 
     /// Serves the connection until either side ends it.
@@ -120,7 +123,8 @@ impl Lockdownd {
             let (answer, next) = self.answer(&asked, session).await?;
             let in_pieces = self.pieces_due && asked.string("Request") == Some("GetValue");
             self.pieces_due &= !in_pieces;
-            match reply::say(stream, &self.device, answer, in_pieces).await? {
+            match reply::say(stream, &mut self.faults, answer, in_pieces).await? {
+                Said::Refused => {}
                 Said::Whole if matches!(next, Next::Go) => {}
                 Said::Whole => return Ok(next),
                 Said::Broken => return Ok(Next::End),

@@ -9,8 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::frame::{self, DictExt, Encoding};
 use crate::lockdown::{Refusal, message};
 use crate::sim::config::{At, FaultKind};
-use crate::sim::device::Device;
-use crate::sim::faults::Amount;
+use crate::sim::faults::{Amount, Faults};
 
 /// Between two pieces of one reply.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -20,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(3);
 pub(super) enum Said {
     /// As it should.
     Whole,
+    /// A refusal instead of it: nothing follows from the request.
+    Refused,
     /// A fault broke it; the connection is over.
     Broken,
 }
@@ -27,14 +28,15 @@ pub(super) enum Said {
 /// Sends a reply.
 pub(super) async fn say<S: AsyncWrite + Unpin>(
     stream: &mut S,
-    device: &Device,
+    faults: &mut Faults,
     reply: Dictionary,
     in_pieces: bool,
 ) -> io::Result<Said> {
     let name = reply.string("Request").unwrap_or_default().to_owned();
     let bytes = frame::encode(&Value::Dictionary(reply), Encoding::Xml);
-    let counted = [Amount::Message, Amount::Bytes(bytes.len() as u64)];
-    let strikes = counted.into_iter().filter_map(|amount| device.fault(At::Lockdown, amount)).next();
+    let amounts = [Amount::Message, Amount::Bytes(bytes.len() as u64)];
+    let strikes = faults.strike(At::Lockdown, &amounts);
+    let said = if strikes == Some(FaultKind::Refuse) { Said::Refused } else { Said::Whole };
     let bytes = match strikes {
         None => bytes,
         Some(FaultKind::Refuse) => {
@@ -54,7 +56,7 @@ pub(super) async fn say<S: AsyncWrite + Unpin>(
     if !in_pieces {
         stream.write_all(&bytes).await?;
         stream.flush().await?;
-        return Ok(Said::Whole);
+        return Ok(said);
     }
     // The length itself stays whole: libimobiledevice reads it in one go, so no phone can have been cutting it.
     for piece in [&bytes[..4], &bytes[4..bytes.len() / 2], &bytes[bytes.len() / 2..]] {
@@ -62,7 +64,7 @@ pub(super) async fn say<S: AsyncWrite + Unpin>(
         stream.flush().await?;
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(Said::Whole)
+    Ok(said)
 }
 
 /// The frame is right, what is in it is not.

@@ -14,7 +14,7 @@ use crate::mobilebackup2::request::{HostMessage, Status};
 use crate::mobilebackup2::stream::{Piece, Reader, Writer};
 use crate::sim::config::{At, FaultKind};
 use crate::sim::device::Device;
-use crate::sim::faults::Amount;
+use crate::sim::faults::{Amount, Faults};
 use crate::usbmux::Stream;
 
 /// Buffered towards the host.
@@ -26,7 +26,7 @@ const INPUT_OUTPUT: &str = "Input/output error (5)";
 /// The connection to the host.
 pub(super) struct Link {
     stream: BufReader<Stream>,
-    device: Arc<Device>,
+    faults: Faults,
 }
 
 /// A file to be sent.
@@ -48,7 +48,8 @@ pub(super) enum Content {
 
 impl Link {
     pub(super) fn new(stream: Stream, device: Arc<Device>) -> Self {
-        Self { stream: BufReader::with_capacity(BUFFER_BYTES, stream), device }
+        let faults = Faults::new(device, "com.apple.mobilebackup2");
+        Self { stream: BufReader::with_capacity(BUFFER_BYTES, stream), faults }
     }
 
     /// The next message of the host; `None` when it is gone.
@@ -64,7 +65,8 @@ impl Link {
     /// Says something.
     pub(super) async fn say(&mut self, message: &DeviceMessage) -> Result<(), Stop> {
         let mut bytes = frame::encode(&message.to_value(), Encoding::Binary);
-        match self.device.fault(At::BackupMessage, Amount::Message) {
+        let amounts = [Amount::Message, Amount::Bytes(bytes.len() as u64)];
+        match self.faults.strike(At::BackupMessage, &amounts) {
             None => {}
             Some(FaultKind::Refuse) => return Err(Stop::refuse(100, INPUT_OUTPUT)),
             Some(FaultKind::Unplug | FaultKind::Stall) => return pending().await,
@@ -112,7 +114,7 @@ impl Link {
             let mut writer = Writer::new(&mut out);
             writer.name(file.device_path.as_bytes()).await?;
             writer.name(file.host_path.as_bytes()).await?;
-            sent.push(send(&mut out, file.content, &self.device).await?);
+            sent.push(send(&mut out, file.content, &mut self.faults).await?);
         }
         Writer::new(&mut out).finish().await?;
         let status = self.status().await?;
@@ -164,49 +166,69 @@ fn refused(what: &str, status: &Status) -> Stop {
     Stop::refuse(code, format!("{what}: the host answered {} ({text})", status.code))
 }
 
-async fn send<S: AsyncWrite + Unpin>(out: &mut S, content: Content, device: &Device) -> io::Result<u64> {
-    let mut writer = Writer::new(out);
+/// Sends what is in a file; gives the bytes that were sent. Faults strike a file as a message, and its bytes.
+async fn send<S: AsyncWrite + Unpin>(out: &mut S, content: Content, faults: &mut Faults) -> io::Result<u64> {
     let mut source: Box<dyn AsyncRead + Unpin + Send> = match content {
         Content::Refused => {
-            writer.end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
+            Writer::new(out).end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
             return Ok(0);
         }
         Content::Bytes(bytes) => Box::new(std::io::Cursor::new(bytes)),
         Content::File(file) => Box::new(tokio::fs::File::from_std(file)),
     };
+    let mut on_file = faults.strike(At::BackupUpload, &[Amount::Message]);
     let mut piece = vec![0; BUFFER_BYTES];
     let mut sent = 0;
     loop {
         let read = source.read(&mut piece).await?;
-        if read == 0 {
-            break;
-        }
-        let data = &mut piece[..read];
         sent += read as u64;
-        match device.fault(At::BackupUpload, Amount::Bytes(read as u64)) {
-            None => {}
-            Some(FaultKind::Unplug | FaultKind::Stall) => return pending().await,
-            Some(FaultKind::Corrupt) => data[read / 2] ^= 0xFF,
-            Some(FaultKind::Refuse) => {
-                writer.data(&data[..read / 2]).await?;
-                writer.end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
-                return Ok(sent);
-            }
-            // The file ends early and yet well.
-            Some(FaultKind::Short) => {
-                writer.data(&data[..read / 2]).await?;
-                break;
-            }
-            Some(FaultKind::LieAboutLength) => {
-                out.write_u32(u32::MAX).await?;
-                out.write_u8(BLOCK_DATA).await?;
-                out.write_all(data).await?;
-                out.flush().await?;
-                return pending().await;
-            }
+        let on_bytes =
+            if read == 0 { None } else { faults.strike(At::BackupUpload, &[Amount::Bytes(read as u64)]) };
+        let data = &mut piece[..read];
+        match on_file.take().or(on_bytes) {
+            Some(strike) if ends_file(out, strike, data).await? => return Ok(sent),
+            _ if read == 0 => break,
+            _ => Writer::new(out).data(data).await?,
         }
-        writer.data(data).await?;
     }
-    writer.end(BLOCK_SUCCESS, "").await?;
+    Writer::new(out).end(BLOCK_SUCCESS, "").await?;
     Ok(sent)
+}
+
+/// Acts a fault out on a piece of a file, which is empty at the end of one. `true`: the file has ended with it.
+async fn ends_file<S: AsyncWrite + Unpin>(
+    out: &mut S,
+    strike: FaultKind,
+    data: &mut [u8],
+) -> io::Result<bool> {
+    let half = &data[..data.len() / 2];
+    match strike {
+        FaultKind::Unplug | FaultKind::Stall => return pending().await,
+        FaultKind::Corrupt => {
+            let middle = data.len() / 2;
+            if let Some(byte) = data.get_mut(middle) {
+                *byte ^= 0xFF;
+            }
+            return Ok(false);
+        }
+        FaultKind::LieAboutLength => {
+            out.write_u32(u32::MAX).await?;
+            out.write_u8(BLOCK_DATA).await?;
+            out.write_all(data).await?;
+            out.flush().await?;
+            return pending().await;
+        }
+        FaultKind::Refuse | FaultKind::Short => {}
+    }
+    let mut writer = Writer::new(out);
+    // Hosts take an empty block for the end of everything.
+    if !half.is_empty() {
+        writer.data(half).await?;
+    }
+    match strike {
+        FaultKind::Refuse => writer.end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?,
+        // The file ends early and yet well.
+        _ => writer.end(BLOCK_SUCCESS, "").await?,
+    }
+    Ok(true)
 }

@@ -356,3 +356,27 @@ fn a_listener_with_an_endless_name_does_not_fill_the_list() {
     let list = frame::to_xml(&listeners.list());
     assert!(list.len() < 2048 && !list.contains(&1), "{} bytes", list.len());
 }
+
+#[tokio::test]
+async fn clients_that_say_nothing_lock_nobody_out() {
+    let served = Served::start();
+    let most = clients_max();
+    let mut silent = Vec::new();
+    for n in 0..most + 20 {
+        let mut client = served.client().await;
+        if n % 2 == 1 {
+            // Half a header, and never the rest.
+            client.write_all(&[16, 0, 0, 0, 1]).await.unwrap();
+        }
+        silent.push(client);
+    }
+    let mut client = served.client().await;
+    send(&mut client, 9, &asks("ListDevices")).await;
+    let answered = tokio::time::timeout(Duration::from_secs(5), receive_dict(&mut client, 9)).await;
+    assert!(answered.expect("others are served").array("DeviceList").is_some());
+    // Those that came first had to go, those that came last are still there.
+    assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
+    let last = silent.last_mut().unwrap();
+    let waits = tokio::time::timeout(Duration::from_millis(50), last.read(&mut [0; 1])).await;
+    assert!(waits.is_err());
+}
