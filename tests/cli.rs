@@ -323,6 +323,26 @@ fn a_phone_that_leaves_and_returns_costs_nothing() {
 }
 
 #[test]
+fn a_phone_that_stalls_for_good_is_one_and_what_was_copied_stays() {
+    let scratch = Scratch::with("healthy", &format!("{KIND}[link]\nbytes_per_second = 600000\n"));
+    let pull = ["photos", "pull", "-y", "--json"];
+    let child = scratch.on_phone(&pull).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&scratch.path("dest"), "DCIM");
+    let stall = "[[fault]]\nat = \"afc-read\"\nafter_bytes = 1\nkind = \"stall\"\ntimes = 1000\n";
+    std::fs::write(scratch.path("phone/device.toml"), format!("{KIND}{stall}")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_says(&stderr, &["stopped answering", "again"]);
+
+    std::fs::write(scratch.path("phone/device.toml"), KIND).unwrap();
+    let (status, stdout, stderr) = scratch.run(&pull);
+    assert_eq!(status, 0, "{stderr}");
+    let photos = &result(&stdout)["protection"]["photos"];
+    assert!(photos["copied_files"].as_u64() < photos["proven_files"].as_u64(), "it went on: {photos}");
+}
+
+#[test]
 fn ctrl_c_is_130_and_the_next_run_goes_on() {
     let settings = format!("{KIND}[link]\nbytes_per_second = 600000\n");
     let scratch = Scratch::with("healthy", &settings);

@@ -29,6 +29,9 @@ const REDIALS_MAX: usize = 8;
 /// Connections one after the other that brought not one file: then the phone is at fault, not a file.
 const FRUITLESS_MAX: usize = 3;
 
+/// How long a phone may be silent on the connections after a fruitless one: a person waits for the answer.
+const FRUITLESS_WAIT: Duration = Duration::from_secs(10);
+
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
@@ -223,6 +226,8 @@ impl<'a> Run<'a> {
         settings: &Settings,
     ) -> Result<Ended, Option<afc::Error>> {
         let (mut redials, mut fruitless) = (0, 0);
+        let patient = settings.limit;
+        let mut settings = settings.clone();
         while self.remaining.len() > self.suspects.len() {
             let (trusted, files) = (settings.pacing.ceiling(), self.received_files);
             let afc = tokio::select! {
@@ -236,6 +241,7 @@ impl<'a> Run<'a> {
                 Stop::Broken(error) => error,
             };
             fruitless = if self.received_files > files { 0 } else { fruitless + 1 };
+            settings.limit = if fruitless == 0 { patient } else { patient.min(FRUITLESS_WAIT) };
             if redials == REDIALS_MAX || fruitless == FRUITLESS_MAX {
                 return Err(Some(error));
             }
