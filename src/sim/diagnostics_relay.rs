@@ -36,8 +36,7 @@ pub(super) async fn serve(mut stream: Stream, device: Arc<Device>) -> io::Result
         reply(&mut stream, answer(&device, &asked)).await?;
         if let Some(departure) = leaves {
             if asked.boolean("WaitForDisconnect").unwrap_or(false) {
-                let left = async { while let Ok(Some(_)) = request(&mut stream).await {} };
-                let _ = tokio::time::timeout(DISCONNECT_WAIT, left).await;
+                let _ = tokio::time::timeout(DISCONNECT_WAIT, farewell(&mut stream)).await;
             } else {
                 tokio::time::sleep(BEFORE_LEAVING).await;
             }
@@ -46,6 +45,19 @@ pub(super) async fn serve(mut stream: Stream, device: Arc<Device>) -> io::Result
         }
     }
     Ok(())
+}
+
+/// Waits until the host disconnects. It says Goodbye before, and waits for the answer as long as it has patience:
+/// idevicediagnostics for half a minute.
+async fn farewell(stream: &mut Stream) {
+    while let Ok(Some(asked)) = request(stream).await {
+        if asked.string("Request") != Some("Goodbye") {
+            continue;
+        }
+        if reply(stream, dictionary! {"Status": "Success"}).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn answer(device: &Device, asked: &Dictionary) -> Dictionary {

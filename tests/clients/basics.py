@@ -39,14 +39,6 @@ def lim_unix(world):
             raise Failed(output)
 
 
-@check("libimobiledevice", "two phones at once")
-def lim_two(world):
-    with world.serve([world.kind, world.harsh], "lim-two") as running:
-        listed = set(running.run("idevice_id", "-l").split())
-        if listed != {world.kind.udid, world.harsh.udid}:
-            raise Failed(f"listed {listed}")
-
-
 @check("libimobiledevice", "battery from IORegistry")
 def lim_battery(world):
     with world.serve([world.kind], "lim-battery") as running:
