@@ -323,6 +323,38 @@ fn a_phone_that_leaves_and_returns_costs_nothing() {
 }
 
 #[test]
+fn a_phone_that_never_returns_is_three_and_the_next_run_goes_on() {
+    let scratch = Scratch::with("healthy", &format!("{KIND}[link]\nbytes_per_second = 600000\n"));
+    let socket = Socket::serve(&scratch.path("mux"), 0o600, &[scratch.path("phone")]);
+    let mut command = program();
+    command.env("USBMUXD_SOCKET_ADDRESS", &socket.path).arg("--dest").arg(scratch.path("dest"));
+    command.args(["photos", "pull", "-y", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for(&scratch.path("dest"), "DCIM");
+    drop(socket);
+    let output = child.wait_with_output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert_says(&stderr, &["again"]);
+
+    std::fs::write(scratch.path("phone/device.toml"), KIND).unwrap();
+    let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    let photos = &result(&stdout)["protection"]["photos"];
+    assert!(photos["copied_files"].as_u64() < photos["proven_files"].as_u64(), "it went on: {photos}");
+}
+
+#[test]
+fn a_phone_that_leaves_during_a_backup_and_returns_is_backed_up() {
+    let settings =
+        format!("{KIND}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 1000000\nkind = \"unplug\"\n");
+    let scratch = Scratch::with("healthy", &settings);
+    let (status, stdout, stderr) = scratch.run(&["backup", "-y", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(result(&stdout)["protection"]["backup"]["verified_at"].is_string(), "{stdout}");
+}
+
+#[test]
 fn a_phone_that_stalls_for_good_is_one_and_what_was_copied_stays() {
     let scratch = Scratch::with("healthy", &format!("{KIND}[link]\nbytes_per_second = 600000\n"));
     let pull = ["photos", "pull", "-y", "--json"];
