@@ -1,8 +1,11 @@
-//! Reads a file of an encrypted backup: AES-256-CBC with a zero start, and padding at its end that must be valid.
+//! A file of an encrypted backup: AES-256-CBC with a zero start, and padding at its end that must be valid. Read while it
+//! is decrypted, and written while it is encrypted.
 
 use std::io::{self, Read};
 
-use aws_lc_rs::cipher::{AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey};
+use aws_lc_rs::cipher::{
+    AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,
+};
 use aws_lc_rs::iv::FixedLength;
 
 use super::Secret;
@@ -102,6 +105,60 @@ impl<R: Read> Read for Decrypting<R> {
     }
 }
 
+/// Encrypts piece by piece: what comes out of all pieces together is the file.
+pub struct Encrypting {
+    key: EncryptingKey,
+    last_ciphertext: [u8; BLOCK],
+    /// What is left of the pieces so far: less than a block.
+    tail: Vec<u8>,
+}
+
+impl std::fmt::Debug for Encrypting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encrypting").finish_non_exhaustive()
+    }
+}
+
+impl Encrypting {
+    /// Encrypts with a key of 32 bytes; `None`: the key has another length.
+    #[must_use]
+    pub fn new(key: &Secret) -> Option<Self> {
+        let key = UnboundCipherKey::new(&AES_256, key.expose()).and_then(EncryptingKey::cbc).ok()?;
+        Some(Self { key, last_ciphertext: [0; BLOCK], tail: Vec::with_capacity(BLOCK) })
+    }
+
+    /// So many bytes a file has when it is encrypted.
+    #[must_use]
+    pub fn length(plain_bytes: u64) -> u64 {
+        (plain_bytes / BLOCK as u64 + 1) * BLOCK as u64
+    }
+
+    /// The next piece; it comes out in whole blocks.
+    pub fn piece(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.tail);
+        bytes.extend_from_slice(plain);
+        self.tail = bytes.split_off(bytes.len() - bytes.len() % BLOCK);
+        self.encrypt(bytes)
+    }
+
+    /// The last block, with the padding.
+    #[must_use]
+    pub fn last(mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.tail);
+        let count = BLOCK - bytes.len();
+        bytes.resize(BLOCK, u8::try_from(count).expect("at most a block"));
+        self.encrypt(bytes)
+    }
+
+    fn encrypt(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let Some(last) = bytes.len().checked_sub(BLOCK) else { return bytes };
+        let start = EncryptionContext::Iv128(FixedLength::from(self.last_ciphertext));
+        self.key.less_safe_encrypt(&mut bytes, start).expect("whole blocks are encrypted");
+        self.last_ciphertext = bytes[last..].try_into().expect("a block has 16 bytes");
+        bytes
+    }
+}
+
 fn damaged(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -109,7 +166,6 @@ fn damaged(what: &'static str) -> io::Error {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use aws_lc_rs::cipher::{EncryptingKey, EncryptionContext};
 
     /// Encrypts as a phone does.
     pub(in crate::backup) fn encrypt(plain: &[u8], key: &[u8; 32], padded: bool) -> Vec<u8> {
@@ -136,6 +192,25 @@ pub(super) mod tests {
             let plain: Vec<u8> = (0..length).map(|at| (at * 7 % 251) as u8).collect();
             assert!(decrypt(&encrypt(&plain, &[5; 32], true), [5; 32], Padding::Required).unwrap() == plain);
         }
+    }
+
+    #[test]
+    fn pieces_of_any_length_make_the_file_that_one_piece_makes() {
+        let plain: Vec<u8> = (0..1000).map(|at| (at * 13 % 251) as u8).collect();
+        for length in [0, 1, 15, 16, 17, 999, 1000] {
+            let whole = encrypt(&plain[..length], &[5; 32], true);
+            assert_eq!(Encrypting::length(length as u64), whole.len() as u64);
+            for step in [1, 7, 16, 33, 1000] {
+                let mut encrypting = Encrypting::new(&Secret::new([5; 32])).unwrap();
+                let mut out = Vec::new();
+                for piece in plain[..length].chunks(step) {
+                    out.extend(encrypting.piece(piece));
+                }
+                out.extend(encrypting.last());
+                assert!(out == whole, "{length} in steps of {step}");
+            }
+        }
+        assert!(Encrypting::new(&Secret::new([5; 31])).is_none());
     }
 
     #[test]

@@ -12,10 +12,13 @@ use aws_lc_rs::pbkdf2;
 
 use super::Secret;
 
+pub mod create;
+
 /// Most iterations of the two derivations together; real bags have 10,000,000 and 10,000.
 const ITERATIONS_MAX: u32 = 50_000_000;
 /// Most bytes of a bag.
 const BAG_BYTES_MAX: usize = 64 * 1024;
+const CLASS_KEY_BYTES: usize = 32;
 /// A wrapped class key of 32 bytes.
 const WRAPPED_KEY_BYTES: usize = 40;
 /// The class key is wrapped with the password.
@@ -43,6 +46,24 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// The keys of these classes, 32 bytes each.
+    #[must_use]
+    pub fn of(classes: impl IntoIterator<Item = (u32, Secret)>) -> Self {
+        Self(classes.into_iter().filter(|(_, key)| key.expose().len() == CLASS_KEY_BYTES).collect())
+    }
+
+    /// Each class and its key.
+    pub fn classes(&self) -> impl Iterator<Item = (u32, &Secret)> {
+        self.0.iter().map(|(class, key)| (*class, key))
+    }
+
+    /// Wraps the key of a file for a class, as [`Keys::unwrap`] reads it; `None`: no such class, or no key of 32 bytes.
+    #[must_use]
+    pub fn wrap(&self, class: u32, key: &Secret) -> Option<Vec<u8>> {
+        let class_key = self.0.get(&class).filter(|_| key.expose().len() == CLASS_KEY_BYTES)?;
+        Some([&class.to_le_bytes()[..], &create::wrap(class_key, key)].concat())
+    }
+
     /// The key of a file or of the manifest: `wrapped` is its class (little endian, 4 bytes) and its key, wrapped with that
     /// class's key.
     ///
@@ -182,7 +203,7 @@ fn unwrap(kek: &Secret, wrapped: &[u8]) -> Option<Secret> {
     let kek = AesKek::new(&AES_256, kek.expose()).ok()?;
     let length = kek.unwrap(wrapped, &mut key).ok()?.len();
     key.truncate(length);
-    (length == 32).then(|| Secret::new(key))
+    (length == CLASS_KEY_BYTES).then(|| Secret::new(key))
 }
 
 #[cfg(test)]
