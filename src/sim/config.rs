@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 /// The file's name in a simulated device's folder.
 pub const FILE: &str = "device.toml";
+/// What readers accept (iphone_backup_decrypt).
+const DPIC_MAX: u32 = 20_000_000;
+const ITER_MAX: u32 = 1_000_000;
 /// A minute: no cable is that long.
 const ROUND_TRIP_US_MAX: u64 = 60_000_000;
 
@@ -132,17 +135,32 @@ pub struct Refuse {
 }
 
 /// Local backups.
-#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackupConfig {
-    /// The password that encrypts backups; none: they are not encrypted.
+    /// The password that encrypts backups, until another one is set over the wire; none: they are not encrypted.
     pub password: Option<String>,
+    /// Iterations of the first derivation in a keybag that the phone makes (its tag DPIC). A real phone's are the default
+    /// and take seconds, on the phone once for each password and on every reader.
+    pub dpic: u32,
+    /// Iterations of the second derivation (its tag ITER).
+    pub iter: u32,
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self { password: None, dpic: 10_000_000, iter: 10_000 }
+    }
 }
 
 impl std::fmt::Debug for BackupConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let password = self.password.as_ref().map(|_| "(not shown)");
-        f.debug_struct("BackupConfig").field("password", &password).finish()
+        f.debug_struct("BackupConfig")
+            .field("password", &password)
+            .field("dpic", &self.dpic)
+            .field("iter", &self.iter)
+            .finish()
     }
 }
 
@@ -359,6 +377,16 @@ impl Config {
         if let Some(plan) = &config.faults {
             plan.check()?;
         }
+        for (key, count, most) in
+            [("dpic", config.backup.dpic, DPIC_MAX), ("iter", config.backup.iter, ITER_MAX)]
+        {
+            if !(1..=most).contains(&count) {
+                return Err(format!("`backup.{key}` must be from 1 to {most}"));
+            }
+        }
+        if config.backup.password.as_deref() == Some("") {
+            return Err("`backup.password` must not be empty: leave it out for plain backups".to_owned());
+        }
         if config.link.round_trip_us.is_some_and(|us| us > ROUND_TRIP_US_MAX) {
             return Err(format!("`link.round_trip_us` must be at most {ROUND_TRIP_US_MAX}"));
         }
@@ -445,6 +473,9 @@ mod tests {
             ("[person]\nunlocks_after_ms = \"soon\"", "unlocks_after_ms"),
             ("[trust]\nstate = \"maybe\"", "maybe"),
             ("[[fault]]\nat = \"any\"\nkind = \"stall\"", "after_bytes"),
+            ("[backup]\ndpic = 0", "dpic"),
+            ("[backup]\niter = 1000001", "iter"),
+            ("[backup]\npassword = \"\"", "password"),
             ("[link]\nbytes_per_second = 0", "bytes_per_second"),
             ("[link]\nround_trip_us = 60000001", "round_trip_us"),
             ("[faults]\nseed = 1", "mean_bytes"),

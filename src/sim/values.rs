@@ -141,20 +141,49 @@ impl Device {
                 Some(Value::Real(self.clock().as_nanosecond() as f64 / 1e9))
             }
             ("", "PasswordProtected") if *self.lock.borrow() != Lock::Unlocked => Some(Value::Boolean(true)),
-            (BACKUP_DOMAIN, "WillEncrypt") if self.backup_password().is_some() => Some(Value::Boolean(true)),
+            (BACKUP_DOMAIN, "WillEncrypt") => self.will_encrypt().map(Value::Boolean),
             _ => None,
         }
     }
 
-    /// The password that encrypts backups: the one set over the wire, else the one of `device.toml`.
+    /// What the phone says of the encryption of its backups; `None`: nothing, since no password was ever set.
+    fn will_encrypt(&self) -> Option<bool> {
+        match self.changed_password() {
+            Some(changed) => Some(changed.is_some()),
+            None if self.config().backup.password.is_some() => Some(true),
+            None => self.values().value(BACKUP_DOMAIN, "WillEncrypt").and_then(Value::as_boolean),
+        }
+    }
+
+    /// The password that was set over the wire, or that it was removed; `None`: neither ever happened.
+    fn changed_password(&self) -> Option<Option<String>> {
+        let bytes = self.read_state(PASSWORD_FILE).ok().flatten()?;
+        let state = frame::parse(&bytes, &Limits::FILE).ok()?.into_dictionary()?;
+        Some(state.get("Password").and_then(Value::as_string).map(str::to_owned))
+    }
+
+    /// The password that encrypts backups: the one set over the wire, else the one of `device.toml`. A phone whose
+    /// `lockdown.plist` says that it encrypts, and that comes without a password, has one that nobody knows.
     #[must_use]
     pub fn backup_password(&self) -> Option<String> {
-        let changed = self.read_state(PASSWORD_FILE).ok().flatten();
-        let changed = changed.and_then(|bytes| frame::parse(&bytes, &Limits::FILE).ok()?.into_dictionary());
-        match changed {
-            Some(state) => state.get("Password").and_then(Value::as_string).map(str::to_owned),
-            None => self.config().backup.password.clone(),
+        if let Some(changed) = self.changed_password() {
+            return changed;
         }
+        let told = self.config().backup.password.clone();
+        if told.is_some() || self.will_encrypt() != Some(true) {
+            return told;
+        }
+        let unknown = uuid::Uuid::new_v4().to_string();
+        if let Err(error) = self.remember_password(Some(&unknown)) {
+            tracing::warn!(%error, "the phone cannot remember its backup password");
+        }
+        Some(unknown)
+    }
+
+    fn remember_password(&self, password: Option<&str>) -> io::Result<()> {
+        let mut state = Dictionary::new();
+        state.extend(password.map(|password| ("Password".to_owned(), Value::from(password))));
+        self.write_state(PASSWORD_FILE, &frame::to_binary(&Value::Dictionary(state)))
     }
 
     /// Sets or removes the password that encrypts backups.
@@ -162,10 +191,7 @@ impl Device {
     /// # Errors
     /// What remembering it gave.
     pub fn set_backup_password(&self, password: Option<&str>) -> io::Result<()> {
-        let mut state = Dictionary::new();
-        state.extend(password.map(|password| ("Password".to_owned(), Value::from(password))));
-        self.write_state(PASSWORD_FILE, &frame::to_binary(&Value::Dictionary(state)))?;
-        self.set_value(BACKUP_DOMAIN, "WillEncrypt", Some(Value::Boolean(password.is_some())));
+        self.remember_password(password)?;
         self.post_notification("com.apple.mobile.backup.domain_changed");
         Ok(())
     }

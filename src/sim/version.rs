@@ -43,6 +43,12 @@ impl IosVersion {
         self.at_least(16, 1)
     }
 
+    /// Changing the password of backups asks for the passcode on the phone (libimobiledevice #835).
+    #[must_use]
+    pub fn asks_passcode_for_password(self) -> bool {
+        self.at_least(13, 0)
+    }
+
     /// `diagnostics_relay` no longer answers MobileGestalt.
     #[must_use]
     pub fn mobile_gestalt_deprecated(self) -> bool {

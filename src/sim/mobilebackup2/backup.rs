@@ -3,8 +3,9 @@
 //! New files land in `Snapshot/` and are moved into place at the end; only then the status says finished. So what an
 //! interrupted backup leaves is the one before it, and the next one starts over.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,9 +13,10 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest;
 
 use super::catalog::{self, Item, Kind};
-use super::link::{Content, Link, Outgoing};
-use super::manifest::{self, Status};
-use super::{Refusal, Stop};
+use super::content::Content;
+use super::encryption::Protection;
+use super::link::{Link, Outgoing};
+use super::{Stop, earlier, manifest};
 use crate::backup::mbfile::MbFile;
 use crate::mobilebackup2::message::DeviceMessage;
 use crate::mobilebackup2::request::StatusValue;
@@ -36,7 +38,7 @@ const ITEMS: usize = 1000;
 
 const LOCKED: i64 = 208;
 const HOST_FULL: i64 = 105;
-const BAD_MANIFEST: i64 = 205;
+pub(super) const BAD_MANIFEST: i64 = 205;
 
 /// Backs the phone up.
 pub(super) async fn run(
@@ -48,17 +50,18 @@ pub(super) async fn run(
     if target != device.udid().as_str() {
         return Err(Stop::refuse(1, "the target is another device"));
     }
-    if device.backup_password().is_some() {
-        return Err(Stop::refuse(100, "this simulated phone does not encrypt backups yet"));
-    }
     passcode(device).await?;
     tokio::time::sleep(device.traits().backup_silence).await;
-    let items = in_background({
+    let (protection, items) = in_background({
         let device = device.clone();
-        move || catalog::take(&device)
+        move || {
+            let protection = Protection::of(&device)?;
+            let items = catalog::take(&device, protection.is_some())?;
+            Ok((protection, items))
+        }
     })
     .await?;
-    let mut run = Run::new(link, device, items)?;
+    let mut run = Run::new(link, device, protection, items)?;
     run.compare(force_full).await?;
     run.space().await?;
     run.send().await?;
@@ -68,8 +71,12 @@ pub(super) async fn run(
 
 /// Asks for the passcode where this iOS does.
 async fn passcode(device: &Arc<Device>) -> Result<(), Stop> {
-    let asked = device.version().asks_passcode_for_backup() && device.config().lock.passcode_for_backup;
-    if !asked {
+    if device.version().asks_passcode_for_backup() { passcode_entered(device).await } else { Ok(()) }
+}
+
+/// Has the passcode entered, if the phone has one that it asks for.
+pub(super) async fn passcode_entered(device: &Arc<Device>) -> Result<(), Stop> {
+    if !device.config().lock.passcode_for_backup {
         return Ok(());
     }
     let entered = tokio::time::timeout(PASSCODE_WAIT, device.asks_passcode()).await;
@@ -80,6 +87,8 @@ async fn passcode(device: &Arc<Device>) -> Result<(), Stop> {
 struct Run<'a> {
     link: &'a mut Link,
     device: &'a Arc<Device>,
+    /// What encrypts this backup; `None`: it is plain.
+    protection: Option<Arc<Protection>>,
     /// The backup's folder on the host.
     root: String,
     uuid: String,
@@ -106,11 +115,17 @@ struct Records {
 }
 
 impl<'a> Run<'a> {
-    fn new(link: &'a mut Link, device: &'a Arc<Device>, items: BTreeMap<String, Item>) -> Result<Self, Stop> {
+    fn new(
+        link: &'a mut Link,
+        device: &'a Arc<Device>,
+        protection: Option<Arc<Protection>>,
+        items: BTreeMap<String, Item>,
+    ) -> Result<Self, Stop> {
         let scratch = tempfile::Builder::new().prefix("backup-").tempdir_in(device.temporary())?;
         Ok(Self {
             link,
             device,
+            protection,
             root: device.udid().as_str().to_owned(),
             uuid: uuid::Uuid::new_v4().to_string().to_uppercase(),
             now: SystemTime::from(device.clock()),
@@ -131,47 +146,34 @@ impl<'a> Run<'a> {
 
     /// Looks at what the host has, and decides what to send.
     async fn compare(&mut self, force_full: bool) -> Result<(), Stop> {
-        let before = if force_full { None } else { self.earlier().await? };
-        self.full = before.is_none();
+        let before = match force_full {
+            true => None,
+            false => {
+                let protection = self.protection.as_ref();
+                earlier::read(self.link, &self.root, self.scratch.path(), protection).await?
+            }
+        };
         let before = before.unwrap_or_default();
+        self.full = !before.to_build_upon;
+        let protection = self.protection.clone();
         let same = |item: &Item| {
-            before.get(&item.id).is_some_and(|file| {
+            before.files.get(&item.id).is_some_and(|file| {
                 (file.size, file.last_modified, file.inode)
                     == (item.file.size, item.file.last_modified, item.file.inode)
+                    && keeps_its_key(protection.as_deref(), file)
             })
         };
+        for item in self.items.values_mut().filter(|item| before.to_build_upon && same(item)) {
+            item.file.encryption_key.clone_from(&before.files[&item.id].encryption_key);
+        }
+        let same = |item: &Item| before.to_build_upon && same(item);
         let files = self.items.values().filter(|item| item.kind == Kind::File);
         let wanted: Vec<&Item> = files.filter(|item| item.unsendable() || !same(item)).collect();
         self.bytes_total = wanted.iter().map(|item| item.file.size).sum();
         self.wanted = wanted.into_iter().map(|item| item.id.clone()).collect();
         let still = |id: &String| self.items.get(id).is_some_and(|item| item.kind == Kind::File);
-        self.stale = before.into_keys().filter(|id| !still(id)).collect();
+        self.stale = before.files.into_keys().filter(|id| !still(id)).collect();
         Ok(())
-    }
-
-    /// The files of the backup that the host has, if it is one to build upon.
-    async fn earlier(&mut self) -> Result<Option<HashMap<String, MbFile>>, Stop> {
-        let mut status = Vec::new();
-        let path = self.path("Status.plist");
-        self.link.download(&path, bounded(&mut status)).await?;
-        let Some(status) = Status::parse(&status).filter(|status| status.finished) else { return Ok(None) };
-        let mut plist = Vec::new();
-        let path = self.path("Manifest.plist");
-        self.link.download(&path, bounded(&mut plist)).await?;
-        if plist.is_empty() {
-            // An empty file stands for a backup that is yet to be made, unless the status speaks of an incremental one.
-            return if status.full { Ok(None) } else { Err(no_manifest()) };
-        }
-        let database = self.scratch.path().join("before.db");
-        let mut file = std::fs::File::create(&database)?;
-        let path = self.path("Manifest.db");
-        if !self.link.download(&path, |piece| file.write_all(piece)).await? {
-            return Err(no_manifest());
-        }
-        drop(file);
-        let read = in_background(move || Ok(manifest::read_database(&database))).await?;
-        read.map(Some)
-            .map_err(|error| Stop::refuse(BAD_MANIFEST, format!("Error reading the manifest: {error}")))
     }
 
     /// Goes on only if the host has enough room.
@@ -216,19 +218,25 @@ impl<'a> Run<'a> {
             self.send_batch(&mut left).await?;
         }
         self.make_records().await?;
-        let database = Content::File(std::fs::File::open(self.database())?);
+        let database = Content::File(File::open(self.database())?);
         let manifest = Content::Bytes(self.records.manifest.clone());
-        self.send_records(vec![("Snapshot/Manifest.db", database), ("Snapshot/Manifest.plist", manifest)])
+        // First what tells how to read the other: pymobiledevice3 reads the database as soon as it is there.
+        self.send_records(vec![("Snapshot/Manifest.plist", manifest), ("Snapshot/Manifest.db", database)])
             .await
     }
 
     async fn send_batch(&mut self, left: &mut Vec<String>) -> Result<(), Stop> {
         let (mut files, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(id) = left.pop() {
-            let item = &self.items[&id];
+            let item = self.items.get_mut(&id).expect("what is wanted is an item");
             let content = match item.open(self.device) {
-                Ok(Some(file)) => Content::File(file),
-                Ok(None) => Content::Refused,
+                Ok(Some(file)) => content_of(file, item, self.protection.as_deref())?,
+                Ok(None) => {
+                    let protection = self.protection.as_ref();
+                    item.file.encryption_key =
+                        protection.map(|ours| ours.new_key(item.file.protection_class)).transpose()?;
+                    Content::Refused
+                }
                 // It was deleted since it was listed: then it is in no manifest either.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.items.remove(&id);
@@ -264,7 +272,7 @@ impl<'a> Run<'a> {
         unlocked.map_err(|_| Stop::refuse(LOCKED, "Device locked"))
     }
 
-    /// Where the new database is made.
+    /// Where the new database stands as it is sent.
     fn database(&self) -> PathBuf {
         self.scratch.path().join("Manifest.db")
     }
@@ -272,14 +280,18 @@ impl<'a> Run<'a> {
     async fn make_records(&mut self) -> Result<(), Stop> {
         let path = self.database();
         let items = std::mem::take(&mut self.items);
-        let (items, sha256) = in_background(move || {
-            manifest::write_database(&path, &items).map_err(manifest::io_error)?;
+        let protection = self.protection.clone();
+        let (items, key, sha256) = in_background(move || {
+            let clear = path.with_extension("clear");
+            let made = if protection.is_some() { &clear } else { &path };
+            manifest::write_database(made, &items).map_err(manifest::io_error)?;
+            let key = protection.map(|ours| ours.encrypt_database(&clear, &path)).transpose()?;
             let mut sha256 = digest::Context::new(&digest::SHA256);
-            let mut database = std::fs::File::open(&path)?;
+            let mut database = File::open(&path)?;
             let mut piece = vec![0; 1 << 20];
             loop {
                 match database.read(&mut piece)? {
-                    0 => return Ok((items, sha256.finish().as_ref().to_vec())),
+                    0 => return Ok((items, key, sha256.finish().as_ref().to_vec())),
                     read => sha256.update(&piece[..read]),
                 }
             }
@@ -287,7 +299,8 @@ impl<'a> Run<'a> {
         .await?;
         self.items = items;
         self.records.database_sha256 = sha256;
-        self.records.manifest = manifest::manifest_plist(self.device, self.now);
+        let bag = self.protection.as_ref().map(|ours| ours.bag.clone());
+        self.records.manifest = manifest::manifest_plist(self.device, self.now, bag.zip(key));
         self.records.status = manifest::status_plist("finished", self.full, &self.uuid, self.now);
         Ok(())
     }
@@ -366,22 +379,26 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Keeps a small file in memory.
-fn bounded(into: &mut Vec<u8>) -> impl FnMut(&[u8]) -> io::Result<()> {
-    const MOST: usize = 16 << 20;
-    move |piece| {
-        if into.len() + piece.len() > MOST {
-            return Err(io::Error::other("the host sends too much"));
-        }
-        into.extend_from_slice(piece);
-        Ok(())
-    }
+/// What is sent of a file that was opened, and its key: a fresh one, since its content is new. Empty files have none.
+fn content_of(file: File, item: &mut Item, protection: Option<&Protection>) -> io::Result<Content> {
+    item.file.encryption_key = None;
+    let Some(protection) = protection.filter(|_| file.metadata().is_ok_and(|metadata| metadata.len() > 0))
+    else {
+        return Ok(Content::File(file));
+    };
+    let key = protection.new_key(item.file.protection_class)?;
+    let encrypting = protection.encrypting(&key)?;
+    item.file.encryption_key = Some(key);
+    Ok(Content::Encrypted(file, encrypting))
 }
 
-fn no_manifest() -> Stop {
-    let text = "Error reading backup properties (MBErrorDomain/205). Underlying error: Error deserializing \
-                properties: Cannot parse a NULL or zero-length data (MBErrorDomain/11).";
-    Stop::Refused(Refusal { code: BAD_MANIFEST, description: text.into() })
+/// A file that the host has can stay there: its key is one of ours, or none is wanted.
+fn keeps_its_key(protection: Option<&Protection>, file: &MbFile) -> bool {
+    match (protection, &file.encryption_key) {
+        (None, _) => true,
+        (Some(protection), Some(key)) => protection.opens(key),
+        (Some(_), None) => file.size == 0,
+    }
 }
 
 fn missing(what: &str) -> Stop {
@@ -389,7 +406,7 @@ fn missing(what: &str) -> Stop {
 }
 
 /// Runs what reads and writes files on this computer away from the connections.
-async fn in_background<T: Send + 'static>(
+pub(super) async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Stop> {
     let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;

@@ -22,6 +22,15 @@ const UNSENDABLE: (&str, &str) =
     ("HomeDomain", "Library/Application Support/FileProvider/backup/backup_manifest.db");
 /// What hosts lock while they sync; it is in no backup.
 const SYNC_LOCK: &str = "com.apple.itunes.lock_sync";
+/// What leaves the phone only in encrypted backups: Apple's own list ("About encrypted backups") names Health data, call
+/// history and website history. A domain and a path; an empty path is the whole domain.
+const ONLY_ENCRYPTED: [(&str, &str); 5] = [
+    ("HealthDomain", ""),
+    ("HomeDomain", "Library/CallHistoryDB"),
+    ("HomeDomain", "Library/Safari/History.db"),
+    ("HomeDomain", "Library/Safari/History.db-shm"),
+    ("HomeDomain", "Library/Safari/History.db-wal"),
+];
 /// By how much the `Size` of a live database is off.
 const SIZE_SKEW: u64 = 4096;
 
@@ -72,8 +81,8 @@ impl Item {
     }
 }
 
-/// Everything that a backup of `device` holds, by id.
-pub(super) fn take(device: &Device) -> io::Result<BTreeMap<String, Item>> {
+/// Everything that a backup of `device` holds, by id. Some of it only leaves the phone encrypted.
+pub(super) fn take(device: &Device, encrypted: bool) -> io::Result<BTreeMap<String, Item>> {
     let traits = device.traits();
     let mut items = BTreeMap::new();
     let root = Path::new(".");
@@ -90,7 +99,25 @@ pub(super) fn take(device: &Device) -> io::Result<BTreeMap<String, Item>> {
             Item { id: file_id(domain, path), domain: domain.into(), kind: Kind::File, file, source: None },
         );
     }
+    if !encrypted {
+        items.retain(|_, item| !only_encrypted(&item.domain, &item.file.relative_path));
+    }
     Ok(items)
+}
+
+/// A plain backup does not hold this.
+pub(super) fn only_encrypted(domain: &str, path: &str) -> bool {
+    ONLY_ENCRYPTED.iter().any(|(only, below)| {
+        let inside = path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        domain == *only && (below.is_empty() || inside)
+    })
+}
+
+/// The class of keys that protects a file: what iOS gives to files whose makers ask for nothing, and to Health data.
+fn protection_class(domain: &str) -> u32 {
+    const UNTIL_FIRST_UNLOCK: u32 = 3;
+    const UNLESS_OPEN: u32 = 2;
+    if domain == "HealthDomain" { UNLESS_OPEN } else { UNTIL_FIRST_UNLOCK }
 }
 
 /// Where a folder's content goes in the backup.
@@ -156,7 +183,7 @@ fn item(
     }
     if kind == Kind::File {
         file.size = metadata.len();
-        file.protection_class = 3;
+        file.protection_class = protection_class(under.domain);
         if skewed(relative, &id, traits) {
             file.size += SIZE_SKEW;
         }

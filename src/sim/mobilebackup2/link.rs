@@ -4,8 +4,9 @@ use std::future::pending;
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 
+use super::content::Content;
 use super::{HOST_PATIENCE, Stop};
 use crate::frame::{self, Encoding, Limits};
 use crate::mobilebackup2::codes::{BLOCK_DATA, BLOCK_REMOTE_ERROR, BLOCK_SUCCESS};
@@ -36,14 +37,6 @@ pub(super) struct Outgoing {
     /// Where the host puts it.
     pub(super) host_path: String,
     pub(super) content: Content,
-}
-
-/// What is sent of a file.
-pub(super) enum Content {
-    Bytes(Vec<u8>),
-    File(std::fs::File),
-    /// The phone cannot read it and says so.
-    Refused,
 }
 
 impl Link {
@@ -148,16 +141,6 @@ impl Link {
     }
 }
 
-impl Content {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(file) => file.metadata().map_or(0, |metadata| metadata.len()),
-            Self::Refused => 0,
-        }
-    }
-}
-
 /// What a host that fails means for the phone.
 fn refused(what: &str, status: &Status) -> Stop {
     // -15 is a full disk: the phone's own word for it is 105.
@@ -168,23 +151,18 @@ fn refused(what: &str, status: &Status) -> Stop {
 
 /// Sends what is in a file; gives the bytes that were sent. Faults strike a file as a message, and its bytes.
 async fn send<S: AsyncWrite + Unpin>(out: &mut S, content: Content, faults: &mut Faults) -> io::Result<u64> {
-    let mut source: Box<dyn AsyncRead + Unpin + Send> = match content {
-        Content::Refused => {
-            Writer::new(out).end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
-            return Ok(0);
-        }
-        Content::Bytes(bytes) => Box::new(std::io::Cursor::new(bytes)),
-        Content::File(file) => Box::new(tokio::fs::File::from_std(file)),
+    let Some(mut pieces) = content.pieces() else {
+        Writer::new(out).end(BLOCK_REMOTE_ERROR, INPUT_OUTPUT).await?;
+        return Ok(0);
     };
     let mut on_file = faults.strike(At::BackupUpload, &[Amount::Message]);
-    let mut piece = vec![0; BUFFER_BYTES];
     let mut sent = 0;
     loop {
-        let read = source.read(&mut piece).await?;
+        let data = pieces.next().await?;
+        let read = data.len();
         sent += read as u64;
         let on_bytes =
             if read == 0 { None } else { faults.strike(At::BackupUpload, &[Amount::Bytes(read as u64)]) };
-        let data = &mut piece[..read];
         match on_file.take().or(on_bytes) {
             Some(strike) if ends_file(out, strike, data).await? => return Ok(sent),
             _ if read == 0 => break,

@@ -72,8 +72,12 @@ pub(super) fn read_database(path: &Path) -> rusqlite::Result<HashMap<String, MbF
     Ok(files)
 }
 
-/// `Manifest.plist` of a plain backup.
-pub(super) fn manifest_plist(device: &Device, now: SystemTime) -> Vec<u8> {
+/// `Manifest.plist`; of an encrypted backup with its keybag and the database's key.
+pub(super) fn manifest_plist(
+    device: &Device,
+    now: SystemTime,
+    encryption: Option<(Vec<u8>, Vec<u8>)>,
+) -> Vec<u8> {
     let mut lockdown = Dictionary::new();
     for key in LOCKDOWN_KEYS {
         lockdown.extend(device.value("", key).map(|value| ((*key).to_owned(), value)));
@@ -84,7 +88,11 @@ pub(super) fn manifest_plist(device: &Device, now: SystemTime) -> Vec<u8> {
     let mut manifest = Dictionary::new();
     manifest.insert("Applications".into(), Value::Dictionary(applications(device)));
     manifest.insert("Date".into(), Value::Date(now.into()));
-    manifest.insert("IsEncrypted".into(), false.into());
+    manifest.insert("IsEncrypted".into(), encryption.is_some().into());
+    if let Some((bag, key)) = encryption {
+        manifest.insert("BackupKeyBag".into(), Value::Data(bag));
+        manifest.insert("ManifestKey".into(), Value::Data(key));
+    }
     manifest.insert("Lockdown".into(), Value::Dictionary(lockdown));
     manifest.insert("SystemDomainsVersion".into(), "24.0".into());
     manifest.insert("Version".into(), "10.0".into());

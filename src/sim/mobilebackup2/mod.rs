@@ -4,12 +4,18 @@
 //! phones (libimobiledevice #180, #1071, #1135, #1224, #1582, #1660). What a backup holds comes from `media/` and `files/`
 //! ([`catalog`]); its database and property lists are made in [`manifest`].
 //!
-//! Not here yet: restore, passwords, encryption. Such requests get an error code of their own, never a pretended success.
+//! What encrypts a backup is in [`encryption`], how its password changes in [`password`].
+//!
+//! Not here yet: restore. Such requests get an error code of their own, never a pretended success.
 
 mod backup;
 mod catalog;
+mod content;
+mod earlier;
+mod encryption;
 mod link;
 mod manifest;
+mod password;
 #[cfg(test)]
 mod tests;
 
@@ -86,8 +92,8 @@ async fn talk(link: &mut Link, device: &Arc<Device>) -> Result<(), Stop> {
             Request::Backup { target, force_full, .. } => {
                 backup::run(link, device, target, *force_full).await
             }
-            Request::ChangePassword { .. } => {
-                Err(Stop::refuse(UNSUPPORTED, "ChangePassword is not supported"))
+            Request::ChangePassword { target, old, new } => {
+                password::change(device, target, old.as_ref(), new.as_ref()).await
             }
             Request::Restore(_)
             | Request::Inspect { .. }
