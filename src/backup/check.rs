@@ -85,6 +85,8 @@ struct JobRow {
     /// Path below the media root, for a file of the camera roll.
     media: Option<String>,
     file: MbFile,
+    /// The phone did not send it: what stands is empty or older, and its key is for what never came.
+    refused: bool,
 }
 
 /// The backup to be checked.
@@ -312,7 +314,7 @@ fn job_of(subject: &Subject, row: &Row, named: &mut HashSet<String>, found: &mut
     };
     let media = row.path.strip_prefix(MEDIA_PREFIX).filter(|_| row.domain == "CameraRollDomain");
     let media = media.filter(|_| refused.is_none()).map(str::to_owned);
-    Some(Job { stored, known, row: Some(JobRow { name, media, file }) })
+    Some(Job { stored, known, row: Some(JobRow { name, media, file, refused: refused.is_some() }) })
 }
 
 /// Counts files that no row names: left-overs, a note and no damage.

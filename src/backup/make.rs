@@ -42,7 +42,7 @@ const LOCK_FILE: &str = "/com.apple.itunes.lock_sync";
 const CANCEL: &str = "com.apple.itunes-client.syncCancelRequest";
 const PASSCODE_SHOWN: &str = "com.apple.LocalAuthentication.ui.presented";
 const PASSCODE_GONE: &str = "com.apple.LocalAuthentication.ui.dismissed";
-const OBSERVED: [&str; 6] = [
+pub(super) const OBSERVED: [&str; 6] = [
     CANCEL,
     "com.apple.itunes-client.syncSuspendRequest",
     "com.apple.itunes-client.syncResumeRequest",
@@ -292,12 +292,12 @@ async fn receive(
 }
 
 /// Starts the service: with the escrow bag, which also works on a locked phone, else without.
-async fn start(session: &Session) -> Result<crate::usbmux::Stream, Error> {
+pub(super) async fn start(session: &Session) -> Result<crate::usbmux::Stream, lockdown::Error> {
     match session.start_service_escrowed(SERVICE).await {
         Err(lockdown::Error::Refused { refusal: Refusal::EscrowLocked | Refusal::MissingValue, .. }) => {
-            Ok(session.start_service(SERVICE).await?)
+            session.start_service(SERVICE).await
         }
-        other => Ok(other?),
+        other => other,
     }
 }
 
@@ -305,22 +305,22 @@ fn broken(error: host::Error, cancel: &CancellationToken) -> Error {
     if cancel.is_cancelled() { Error::Cancelled } else { Error::Talk(error) }
 }
 
-/// Runs the backup and listens meanwhile. Tells whether somebody cancelled it on the phone.
-async fn watched(
-    backup: impl Future<Output = Report>,
+/// Runs what the phone is asked for and listens meanwhile. Tells whether somebody cancelled it on the phone.
+pub(super) async fn watched<T>(
+    work: impl Future<Output = T>,
     notifications: Option<mpsc::Receiver<String>>,
     observer: &dyn Observer,
     stopping: &CancellationToken,
-) -> (Report, bool) {
+) -> (T, bool) {
     let mut cancelled = false;
     let mut asked = false;
     let (_keeps_open, never) = mpsc::channel(1);
     let mut notifications = notifications.unwrap_or(never);
     let mut listening = true;
-    tokio::pin!(backup);
-    let report = loop {
+    tokio::pin!(work);
+    let done = loop {
         tokio::select! {
-            report = &mut backup => break report,
+            done = &mut work => break done,
             name = notifications.recv(), if listening => match name.as_deref() {
                 None => listening = false,
                 Some(CANCEL) => {
@@ -342,7 +342,7 @@ async fn watched(
     if asked {
         observer.event(Event::PersonDone { touch: Touch::Passcode });
     }
-    (report, cancelled)
+    (done, cancelled)
 }
 
 /// What the end of the talk means for the backup.

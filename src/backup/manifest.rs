@@ -5,7 +5,7 @@
 //! asked. Opening never changes a byte of it.
 
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
@@ -19,6 +19,10 @@ use super::Secret;
 use super::cipher::{Decrypting, Padding};
 use super::keybag::{self, Keybag, Keys};
 use crate::frame::{self, DictExt, Limits};
+
+mod clear;
+
+pub use clear::unlinked;
 
 /// Longest property list of a backup that is read.
 const PLIST_BYTES_MAX: u64 = 128 << 20;
@@ -179,17 +183,8 @@ impl Manifest {
         let mut source = Decrypting::new(file, &key, Padding::IfThere).map_err(io)?;
         io::copy(&mut source, &mut plain).map_err(io)?;
         plain.flush().map_err(io)?;
-        plain.rewind().map_err(io)?;
-        Database::open(plain)
+        Database::open_unlinked(plain, scratch)
     }
-}
-
-/// A file without a name, mode 0600: gone when it is closed, however the process ends.
-///
-/// # Errors
-/// Any I/O error.
-pub fn unlinked(dir: &Dir) -> io::Result<fs::File> {
-    tempfile::tempfile_in(format!("/proc/self/fd/{}", dir.as_raw_fd()))
 }
 
 /// One row of the database.
@@ -243,9 +238,24 @@ pub struct Database {
 
 impl Database {
     fn open(file: fs::File) -> Result<Self, Error> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Self::open_at(&path, file)
+    }
+
+    /// Opens a decrypted copy, which has no name.
+    fn open_unlinked(mut file: fs::File, scratch: &Dir) -> Result<Self, Error> {
+        let kept = file.try_clone().map_err(|source| Error::Io { file: "Manifest.db", source })?;
+        clear::with_a_name(&mut file, scratch, |path| {
+            // Opened and read from before its name is gone.
+            Ok(Self::open_at(path, kept))
+        })
+        .map_err(|source: io::Error| Error::Io { file: "Manifest.db", source })?
+    }
+
+    fn open_at(path: &str, file: fs::File) -> Result<Self, Error> {
         let open = || -> rusqlite::Result<Connection> {
             // Immutable: SQLite takes no locks, looks for no journal beside it, and writes nothing.
-            let uri = format!("file:/proc/self/fd/{}?immutable=1", file.as_raw_fd());
+            let uri = format!("file:{}?immutable=1", escaped(path));
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
                 | OpenFlags::SQLITE_OPEN_URI
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -343,6 +353,11 @@ impl Database {
     }
 }
 
+/// A path as it stands in a URI of SQLite.
+fn escaped(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +365,26 @@ mod tests {
     #[test]
     fn the_name_of_a_file_is_the_known_one() {
         assert_eq!(file_id("HomeDomain", "Library/SMS/sms.db"), "3d0d7e5fb2ce288813306e4d4636395e047a3d28");
+    }
+
+    #[test]
+    fn a_decrypted_copy_without_a_name_is_opened_and_leaves_none() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        dir.create_dir("odd ?#%41").unwrap();
+        let scratch = dir.open_dir("odd ?#%41").unwrap();
+        let path = temp.path().join("Manifest.db");
+        let table = "CREATE TABLE Files (fileID TEXT PRIMARY KEY, domain TEXT, relativePath TEXT, flags INTEGER, file BLOB);";
+        Connection::open(&path).unwrap().execute_batch(table).unwrap();
+        let mut copy = unlinked(&scratch).unwrap();
+        copy.write_all(&fs::read(&path).unwrap()).unwrap();
+        let database = Database::open_unlinked(copy, &scratch).unwrap();
+        assert_eq!(scratch.entries().unwrap().count(), 0);
+        database.quick_check().unwrap();
+        database.rows(|_| true).unwrap();
+        let mut garbage = unlinked(&scratch).unwrap();
+        garbage.write_all(&[1; 4096]).unwrap();
+        assert!(matches!(Database::open_unlinked(garbage, &scratch), Err(Error::Damaged { .. })));
     }
 
     fn database(sql: &str) -> Result<Database, Error> {

@@ -11,6 +11,7 @@ pub mod keybag;
 pub mod make;
 pub mod manifest;
 pub mod mbfile;
+pub mod password;
 pub mod proof_file;
 pub mod read;
 pub mod record;

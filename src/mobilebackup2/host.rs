@@ -21,10 +21,12 @@ use crate::progress::{CancellationToken, Observer};
 use crate::usbmux::Stream;
 
 mod files;
+mod password;
 mod talk;
 #[cfg(test)]
 mod tests;
 
+pub use password::Reply;
 pub use talk::Progress;
 use talk::Talk;
 

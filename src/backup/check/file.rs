@@ -63,7 +63,7 @@ fn read_anew(
 ) -> io::Result<Read> {
     let mut raw = Hashing { file, sha256: Context::new(&SHA256), bytes: 0, watch };
     let inside = match (keys, &job.row) {
-        (Some(keys), Some(row)) => Some(decrypt(subject, keys, row, &mut raw)),
+        (Some(keys), Some(row)) if !row.refused => Some(decrypt(subject, keys, row, &mut raw)),
         _ => None,
     };
     // Also what decrypting left unread, and the whole of a plain file.

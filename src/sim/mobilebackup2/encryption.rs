@@ -110,3 +110,6 @@ impl Protection {
         io::copy(&mut from, &mut File::create(plain)?).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

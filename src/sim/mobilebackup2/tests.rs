@@ -12,14 +12,14 @@ use crate::mobilebackup2::host::{Host, Outcome, Patience, Report};
 use crate::progress::{CancellationToken, Silent};
 use crate::sim::config::Lock;
 
-struct Bench {
-    phone: tempfile::TempDir,
-    dest: tempfile::TempDir,
-    device: Arc<Device>,
+pub(super) struct Bench {
+    pub(super) phone: tempfile::TempDir,
+    pub(super) dest: tempfile::TempDir,
+    pub(super) device: Arc<Device>,
 }
 
 impl Bench {
-    fn new(config: &str) -> Self {
+    pub(super) fn new(config: &str) -> Self {
         let phone = tempfile::tempdir().unwrap();
         let put = |path: &str, bytes: &[u8]| {
             let path = phone.path().join(path);
@@ -37,16 +37,21 @@ impl Bench {
         Self { phone, dest: tempfile::tempdir().unwrap(), device }
     }
 
-    fn own(&self) -> PathBuf {
+    pub(super) fn own(&self) -> PathBuf {
         self.dest.path().join(self.device.udid().as_str())
     }
 
-    async fn back_up(&self, force_full: bool, free_bytes_held_back: u64) -> Report {
+    /// A host and a phone that have greeted each other.
+    pub(super) async fn greeted(&self) -> (Host, tokio::task::JoinHandle<io::Result<()>>) {
         let (here, there) = tokio::io::duplex(1 << 16);
-        let device = self.device.clone();
-        let phone = tokio::spawn(serve(Box::new(there), device));
+        let phone = tokio::spawn(serve(Box::new(there), self.device.clone()));
+        let host = Host::greet(Box::new(here), Patience::default(), &CancellationToken::new()).await;
+        (host.unwrap(), phone)
+    }
+
+    pub(super) async fn back_up(&self, force_full: bool, free_bytes_held_back: u64) -> Report {
+        let (host, phone) = self.greeted().await;
         let cancel = CancellationToken::new();
-        let host = Host::greet(Box::new(here), Patience::default(), &cancel).await.unwrap();
         let root = Dir::open_ambient_dir(self.dest.path(), cap_std::ambient_authority()).unwrap();
         let folder = Folder::open(root, self.device.udid().clone(), free_bytes_held_back).unwrap();
         let report = host.backup(force_full, folder, Box::new(Vec::new()), &Silent, &cancel).await;
@@ -69,12 +74,12 @@ impl Bench {
             .collect()
     }
 
-    fn change(&self, path: &str, bytes: &[u8]) {
+    pub(super) fn change(&self, path: &str, bytes: &[u8]) {
         std::fs::write(self.phone.path().join(path), bytes).unwrap();
     }
 }
 
-const QUIET: &str = "[lock]\npasscode_for_backup = false\n";
+pub(super) const QUIET: &str = "[lock]\npasscode_for_backup = false\n";
 
 fn sqlite_photos(content: &BTreeMap<String, Option<Vec<u8>>>) -> &Option<Vec<u8>> {
     &content["CameraRollDomain::Media/PhotoData/Photos.sqlite"]
@@ -177,13 +182,13 @@ async fn requests_that_are_not_known_get_an_honest_answer() {
     let (mut here, there) = tokio::io::duplex(1 << 16);
     let phone = tokio::spawn(serve(Box::new(there), bench.device.clone()));
     let mut body = plist::Dictionary::new();
-    body.insert("MessageName".into(), "EraseDevice".into());
-    let erase = plist::Value::Array(vec!["DLMessageProcessMessage".into(), plist::Value::Dictionary(body)]);
+    body.insert("MessageName".into(), "Unheard".into());
+    let unheard = plist::Value::Array(vec!["DLMessageProcessMessage".into(), plist::Value::Dictionary(body)]);
     for (say, hear) in [
         (None, "DLMessageVersionExchange"),
         (Some(HostMessage::VersionOk { major: 400 }.to_value()), "DLMessageDeviceReady"),
         (Some(HostMessage::Hello { versions: vec![2.1] }.to_value()), "DLMessageProcessMessage"),
-        (Some(erase), "DLMessageProcessMessage"),
+        (Some(unheard), "DLMessageProcessMessage"),
     ] {
         if let Some(say) = say {
             frame::write(&mut here, &say, Encoding::Xml).await.unwrap();
@@ -192,8 +197,8 @@ async fn requests_that_are_not_known_get_an_honest_answer() {
         let heard = DeviceMessage::from_value(heard).unwrap();
         assert_eq!(heard.name(), hear);
         if let DeviceMessage::Response(response) = heard {
-            let erased = response.protocol_version.is_none();
-            assert_eq!(response.code, i64::from(erased), "{response:?}");
+            let answered = response.protocol_version.is_none();
+            assert_eq!(response.code, i64::from(answered), "{response:?}");
         }
     }
     assert_eq!(*bench.device.lock().borrow(), Lock::Unlocked);
