@@ -163,6 +163,7 @@ fn step(phase: Phase) -> &'static str {
         Phase::Library => "library",
         Phase::Photos => "photos",
         Phase::Backup => "backup",
+        Phase::Restore => "restore",
         Phase::Verify => "verify",
     }
 }

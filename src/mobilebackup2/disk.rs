@@ -210,7 +210,7 @@ impl Writer {
         let path = String::from_utf8_lossy(host_path).into_owned();
         let place = std::str::from_utf8(host_path)
             .map_err(|_| Denied::Path { path: path.clone(), why: "is no text" })
-            .and_then(|path| self.folder.place_inside(path));
+            .and_then(|path| self.folder.place_to_change(path));
         let target = place.map_err(|denied| Failure::new(&path, &denied));
         let path = target.as_ref().map_or(path, Place::relative);
         self.current = Some(Current {
@@ -299,8 +299,8 @@ impl Writer {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), Failure> {
-        let source = self.folder.place_inside(from).map_err(|denied| Failure::new(from, &denied))?;
-        let target = self.folder.place_inside(to).map_err(|denied| Failure::new(to, &denied))?;
+        let source = self.folder.place_to_change(from).map_err(|denied| Failure::new(from, &denied))?;
+        let target = self.folder.place_to_change(to).map_err(|denied| Failure::new(to, &denied))?;
         let entry = Entry::Moved { from: source.relative(), to: target.relative() };
         match self.folder.rename(&source, &target) {
             Err(error)
@@ -326,15 +326,15 @@ impl Writer {
     }
 
     fn remove(&mut self, path: &str) -> Result<(), Failure> {
-        let place = self.folder.place_inside(path).map_err(|denied| Failure::new(path, &denied))?;
+        let place = self.folder.place_to_change(path).map_err(|denied| Failure::new(path, &denied))?;
         self.folder.remove(&place).map_err(|error| Failure::new(path, &error.into()))?;
         self.batch.push(Entry::Removed { path: place.relative() });
         Ok(())
     }
 
     fn copy(&mut self, from: &str, to: &str) -> Result<(), Failure> {
-        let source = self.folder.place_inside(from).map_err(|denied| Failure::new(from, &denied))?;
-        let target = self.folder.place_inside(to).map_err(|denied| Failure::new(to, &denied))?;
+        let source = self.folder.place_to_change(from).map_err(|denied| Failure::new(from, &denied))?;
+        let target = self.folder.place_to_change(to).map_err(|denied| Failure::new(to, &denied))?;
         self.folder.copy(&source, &target).map_err(|error| Failure::new(from, &error.into()))?;
         self.batch.push(Entry::Copied { from: source.relative(), to: target.relative() });
         Ok(())

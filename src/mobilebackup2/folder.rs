@@ -130,7 +130,8 @@ pub struct Folder {
     root: Dir,
     udid: Udid,
     reserve_bytes: u64,
-    incoming: Dir,
+    /// `None`: nothing here may change.
+    incoming: Option<Dir>,
     next_incoming: u64,
     /// The folder that was opened last: files mostly come in one folder after the other.
     last: RefCell<Option<(Vec<String>, Dir)>>,
@@ -150,8 +151,18 @@ impl Folder {
             _ => {}
         }
         make_private(&root, INCOMING)?;
-        let incoming = root.open_dir_nofollow(INCOMING)?;
+        let incoming = Some(root.open_dir_nofollow(INCOMING)?);
         Ok(Self { root, udid, reserve_bytes, incoming, next_incoming: 0, last: RefCell::new(None) })
+    }
+
+    /// Opens the folder of `udid` below `root` for a phone that may read in it and change nothing: a backup that is
+    /// restored. What is in `root` stays as it is.
+    ///
+    /// # Errors
+    /// Any I/O error; also a folder that is not there.
+    pub fn open_read_only(root: Dir, udid: Udid) -> io::Result<Self> {
+        root.open_dir_nofollow(udid.as_str())?;
+        Ok(Self { root, udid, reserve_bytes: 0, incoming: None, next_incoming: 0, last: RefCell::new(None) })
     }
 
     /// Whose folder it is.
@@ -186,12 +197,37 @@ impl Folder {
         Ok(place)
     }
 
+    /// [`Folder::place_inside`] for what the phone wants to change.
+    ///
+    /// # Errors
+    /// [`Denied::Path`]: also for every path of a folder that may only be read.
+    pub fn place_to_change(&self, path: &str) -> Result<Place, Denied> {
+        self.may_change(path)?;
+        self.place_inside(path)
+    }
+
+    /// Nothing in it can be changed.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.incoming.is_none()
+    }
+
+    fn may_change(&self, path: &str) -> Result<(), Denied> {
+        let why = "must stay as it is while the backup is restored";
+        let denied = || Denied::Path { path: path.chars().take(256).collect(), why };
+        self.incoming.is_some().then_some(()).ok_or_else(denied)
+    }
+
+    fn incoming(&self) -> io::Result<&Dir> {
+        self.incoming.as_ref().ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+    }
+
     /// Bytes that the phone may use: free to this user, less the reserve.
     ///
     /// # Errors
     /// Any I/O error; free space is never guessed.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.incoming)?;
+        let stat = rustix::fs::fstatvfs(self.incoming.as_ref().unwrap_or(&self.root))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(self.reserve_bytes))
     }
 
@@ -200,6 +236,7 @@ impl Folder {
     /// # Errors
     /// [`Denied`]; a file or a link in the way is one.
     pub fn create_directory(&self, path: &str) -> Result<(), Denied> {
+        self.may_change(path)?;
         let place = self.place(path)?;
         let mut dir = self.root.open_dir_nofollow(self.udid.as_str())?;
         for part in &place.components {
@@ -322,7 +359,7 @@ impl Folder {
         self.next_incoming += 1;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        Ok(Incoming { file: self.incoming.open_with(&name, &options)?, name })
+        Ok(Incoming { file: self.incoming()?.open_with(&name, &options)?, name })
     }
 
     /// Puts a file that came in into its place, in one step.
@@ -331,9 +368,10 @@ impl Folder {
     /// Any I/O error (a folder in its place is one); what came in is removed then.
     pub fn place_file(&self, incoming: Incoming, to: &Place) -> io::Result<()> {
         drop(incoming.file);
-        let placed = self.parent(to).and_then(|(dir, name)| self.incoming.rename(&incoming.name, &dir, name));
+        let from = self.incoming()?;
+        let placed = self.parent(to).and_then(|(dir, name)| from.rename(&incoming.name, &dir, name));
         if placed.is_err() {
-            let _ = self.incoming.remove_file(&incoming.name);
+            let _ = from.remove_file(&incoming.name);
         }
         placed
     }
@@ -347,7 +385,7 @@ impl Folder {
     /// Removes a file that came in and is not wanted.
     pub fn drop_file(&self, incoming: Incoming) {
         drop(incoming.file);
-        let _ = self.incoming.remove_file(&incoming.name);
+        let _ = self.incoming().and_then(|from| from.remove_file(&incoming.name));
     }
 
     /// A handle by which everything written so far can be forced to the disk, while more is being written.
@@ -355,7 +393,7 @@ impl Folder {
     /// # Errors
     /// Any I/O error.
     pub fn sync_handle(&self) -> io::Result<SyncHandle> {
-        Ok(SyncHandle(self.incoming.open(".")?))
+        Ok(SyncHandle(self.incoming.as_ref().unwrap_or(&self.root).open(".")?))
     }
 
     fn parent<'p>(&self, place: &'p Place) -> io::Result<(Dir, &'p str)> {
@@ -563,6 +601,25 @@ mod tests {
         assert!(put(&mut folder, &format!("{UDID}/ab"), b"a file where a folder is").is_err());
         assert!(put(&mut folder, &format!("{UDID}/missing/a"), b"").is_err());
         assert_eq!(std::fs::read_dir(temp.path().join(INCOMING)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_only_read_changes_in_nothing() {
+        let (temp, mut folder) = folder();
+        put(&mut folder, &format!("{UDID}/a"), b"kept").unwrap();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        let mut read = Folder::open_read_only(root, Udid::parse(UDID).unwrap()).unwrap();
+        let a = format!("{UDID}/a");
+        assert!(read.open_file(&a).is_ok());
+        assert_eq!(read.list(UDID).unwrap().len(), 1);
+        assert!(read.free_bytes().unwrap() > 0);
+        assert!(matches!(read.place_to_change(&a), Err(Denied::Path { .. })));
+        assert!(matches!(read.create_directory(&format!("{UDID}/b")), Err(Denied::Path { .. })));
+        assert!(put(&mut read, &a, b"other").is_err());
+        assert_eq!(std::fs::read(temp.path().join(UDID).join("a")).unwrap(), b"kept");
+        let missing = Udid::parse("00008101-00000000000000FF").unwrap();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        assert!(Folder::open_read_only(root, missing).is_err());
     }
 
     #[test]

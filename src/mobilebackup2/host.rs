@@ -17,16 +17,18 @@ use super::message::{DeviceMessage, Malformed};
 use super::request::{HostMessage, Request, Status, StatusValue};
 use super::stream;
 use crate::frame::{self, DictExt, Encoding, Limits};
-use crate::progress::{CancellationToken, Observer};
+use crate::progress::{CancellationToken, Observer, Phase};
 use crate::usbmux::Stream;
 
 mod files;
 mod password;
+mod restore;
 mod talk;
 #[cfg(test)]
 mod tests;
 
 pub use password::Reply;
+pub use restore::Wish;
 pub use talk::Progress;
 use talk::Talk;
 
@@ -108,12 +110,15 @@ pub enum Error {
     /// The person or the program asked to stop.
     #[error("stopped on request")]
     Cancelled,
+    /// A password goes over the wire as text.
+    #[error("the backup password is not UTF-8 text")]
+    PasswordNoText,
 }
 
-/// How a backup ended.
+/// How a backup or a restore ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The device says done, and the status it left says finished.
+    /// The device says done, and, after a backup, the status it left says finished.
     Finished,
     /// The device says done, but the status it left does not.
     NotFinished {
@@ -213,7 +218,7 @@ impl Host {
         let udid = folder.udid().as_str().to_owned();
         let mut stream = self.stream;
         let mut run = match Disk::start(folder, ledger) {
-            Ok(disk) => Run::new(disk, Progress::new(observer)),
+            Ok(disk) => Run::new(disk, Progress::new(observer, Phase::Backup)),
             Err(error) => return Run::report_of(Outcome::HostError(error)),
         };
         let mut talk = Talk::new(&mut stream, self.patience, cancel);
@@ -238,6 +243,8 @@ struct Run<'a> {
     sent_back_bytes: u64,
     purge_wanted_bytes: Option<u64>,
     notes: Vec<String>,
+    /// The phone reads a backup: what it wants is there, or the backup is not whole.
+    wants_all: bool,
     /// The first file that could not be stored here.
     host_failure: Option<Failure>,
 }
@@ -251,6 +258,7 @@ impl<'a> Run<'a> {
             sent_back_bytes: 0,
             purge_wanted_bytes: None,
             notes: Vec::new(),
+            wants_all: false,
             host_failure: None,
         }
     }
@@ -268,6 +276,7 @@ impl<'a> Run<'a> {
 
     /// Asks, then answers the device until it ends.
     async fn serve(&mut self, talk: &mut Talk<'_>, request: Request) -> Result<Outcome, Error> {
+        let backs_up = matches!(request, Request::Backup { .. });
         talk.send(&HostMessage::Request(request)).await?;
         let mut limit = talk.patience.first_message;
         loop {
@@ -275,7 +284,8 @@ impl<'a> Run<'a> {
             limit = talk.patience.message;
             let status = match message {
                 DeviceMessage::Response(response) if response.code == 0 => {
-                    return Ok(self.judge_status().await);
+                    // A restore leaves nothing here that could be judged.
+                    return Ok(if backs_up { self.judge_status().await } else { Outcome::Finished });
                 }
                 DeviceMessage::Response(response) => {
                     let description = response.description.unwrap_or_default();
@@ -364,7 +374,8 @@ impl<'a> Run<'a> {
 
     /// Makes everything durable and adds up. Trouble of this computer outranks what the device made of it.
     async fn finish(self, mut outcome: Outcome) -> Report {
-        let Self { disk, progress, stored, sent_back_bytes, purge_wanted_bytes, notes, host_failure } = self;
+        let Self { disk, progress, stored, sent_back_bytes, purge_wanted_bytes, notes, host_failure, .. } =
+            self;
         if let Some(failure) = host_failure
             && !matches!(outcome, Outcome::Broken(Error::Cancelled))
         {

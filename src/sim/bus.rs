@@ -129,6 +129,9 @@ fn depart(bus: &Weak<Inner>, slot: usize, departure: Departure) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
         tokio::time::sleep(AWAY).await;
+        if departure == Departure::Restart {
+            device.starts().await;
+        }
         let Some(inner) = bus.upgrade() else { return };
         inner.plug_in(slot);
         if departure == Departure::Restart {

@@ -87,7 +87,7 @@ impl Device {
         let (values, udid) = Values::read(&folder)?;
         let version = version(&values, &folder)?;
         let lock = config.now().lock.state;
-        Ok(Arc::new(Self {
+        let device = Arc::new(Self {
             udid,
             version,
             values: Mutex::new(values),
@@ -106,7 +106,12 @@ impl Device {
             leave: Mutex::default(),
             config,
             folder,
-        }))
+        });
+        // A folder that is opened is a phone that is switched on.
+        if let Err(error) = super::mobilebackup2::phone_starts(&device) {
+            return Err(FolderError::damaged(&device.folder.path.join("state"), error.to_string()));
+        }
+        Ok(device)
     }
 
     /// Who it is.
@@ -174,6 +179,41 @@ impl Device {
     /// A file was changed: from now on it has its own dates.
     pub fn touched(&self, path: &str) {
         lock(&self.times).remove(path.trim_matches('/'));
+    }
+
+    /// Files came back from a backup, and with them their dates, which stay in the folder if the phone keeps anything.
+    /// Dates that a file has already to the second are finer than those of a backup.
+    ///
+    /// # Errors
+    /// What writing `media.times` gave.
+    pub(super) fn restored_times(&self, restored: impl Iterator<Item = (String, Times)>) -> io::Result<()> {
+        let mut times = lock(&self.times);
+        let same = |a: &Times, b: &Times| {
+            (a.mtime.as_second(), a.birthtime.as_second()) == (b.mtime.as_second(), b.birthtime.as_second())
+        };
+        let mut changed = false;
+        for (path, new) in restored {
+            if !times.get(&path).is_some_and(|old| same(old, &new)) {
+                times.insert(path, new);
+                changed = true;
+            }
+        }
+        if changed && self.folder.kept { times::write(&self.folder.path, &times) } else { Ok(()) }
+    }
+
+    /// No file has dates of its own any more.
+    ///
+    /// # Errors
+    /// What writing `media.times` gave.
+    pub(super) fn forget_times(&self) -> io::Result<()> {
+        let mut times = lock(&self.times);
+        times.clear();
+        if self.folder.kept { times::write(&self.folder.path, &times) } else { Ok(()) }
+    }
+
+    /// `state/`, where the phone remembers things.
+    pub(super) fn state(&self) -> &Tree {
+        &self.folder.state
     }
 
     /// What AFC keeps to itself on a harsh phone.

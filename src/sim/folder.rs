@@ -27,6 +27,8 @@ pub(super) struct Folder {
     pub(super) crashes: Tree,
     /// `state/`
     pub(super) state: Tree,
+    /// What the phone changes stays.
+    pub(super) kept: bool,
     temporary: tempfile::TempDir,
 }
 
@@ -43,7 +45,7 @@ impl Folder {
         let (media, files) = (tree("media")?, tree("files")?);
         let (crashes, state) = (tree("crashes")?, tree("state")?);
         let path = path.canonicalize().map_err(no_folder)?;
-        Ok(Self { path, media, files, crashes, state, temporary })
+        Ok(Self { path, media, files, crashes, state, kept: keep, temporary })
     }
 
     /// A folder on this computer that vanishes with the device.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::FolderError;
 
@@ -20,7 +20,7 @@ pub struct Times {
     pub birthtime: Timestamp,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     path: String,
@@ -44,6 +44,18 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Times>, FolderError
     Ok(times)
 }
 
+/// Writes the dates that are in force, in place of the file that was there.
+pub(super) fn write(folder: &Path, times: &BTreeMap<String, Times>) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    for (path, times) in times {
+        let line = Line { path: path.clone(), mtime: times.mtime, birthtime: Some(times.birthtime) };
+        serde_json::to_writer(&mut text, &line)?;
+        text.push(b'\n');
+    }
+    let dir = cap_std::fs::Dir::open_ambient_dir(folder, cap_std::ambient_authority())?;
+    crate::durable::replace_bytes(&dir, FILE, 0o644, &text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +67,8 @@ mod tests {
         std::fs::write(folder.path().join(FILE), good).unwrap();
         let times = read(folder.path()).unwrap();
         assert_eq!(times["DCIM/100APPLE/IMG_0001.HEIC"].mtime.subsec_nanosecond(), 500_000_000);
+        write(folder.path(), &times).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), times);
         std::fs::write(folder.path().join(FILE), format!("{good}\n{{\"path\": 1}}\n")).unwrap();
         assert!(read(folder.path()).unwrap_err().to_string().contains("line 2"));
     }

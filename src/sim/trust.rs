@@ -137,6 +137,11 @@ impl Device {
         Ok(removed)
     }
 
+    /// The phone was erased: what it remembered is read anew from `state/`, where nothing is left.
+    pub(super) fn forget_pairings(&self) {
+        *lock(&self.trusts.pairings) = None;
+    }
+
     /// The dialog goes away when the cable is pulled.
     pub(super) fn close_dialog(&self) {
         *lock(&self.trusts.dialog) = Dialog::Closed;

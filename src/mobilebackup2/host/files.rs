@@ -126,6 +126,7 @@ impl Run<'_> {
             }
             let (bytes, failure) = send_one(&(talk.patience, cancel), &mut out, &path, opened).await?;
             self.sent_back_bytes += bytes;
+            self.progress.moved(if self.wants_all { bytes } else { 0 }, u64::from(self.wants_all));
             failures.extend(failure);
         }
         let finishing = async { Ok(Writer::new(&mut out).finish().await?) };
@@ -137,8 +138,9 @@ impl Run<'_> {
         if failures.is_empty() {
             return Status::with(StatusValue::Listing(Dictionary::new()));
         }
-        for failure in failures.iter().filter(|failure| failure.hostile) {
-            self.note(format!("not sent: {}", failure.text));
+        let wants_all = self.wants_all;
+        for failure in failures.iter().filter(|failure| failure.hostile || wants_all) {
+            self.note(format!("not sent: {}: {}", failure.path, failure.text));
         }
         let value = StatusValue::Listing(several(failures));
         Status { code: codes::MULTIPLE, text: Some("Multi status".into()), value }

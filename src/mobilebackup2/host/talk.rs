@@ -132,6 +132,7 @@ async fn within<T>(
 /// Counts what came and tells it, not too often.
 pub struct Progress<'a> {
     observer: &'a dyn Observer,
+    phase: Phase,
     percent: f64,
     bytes: u64,
     files: u64,
@@ -140,10 +141,10 @@ pub struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(observer: &'a dyn Observer) -> Self {
-        observer.event(Event::Began { phase: Phase::Backup, bytes_total: None, items_total: None });
+    pub(super) fn new(observer: &'a dyn Observer, phase: Phase) -> Self {
+        observer.event(Event::Began { phase, bytes_total: None, items_total: None });
         let told = Instant::now();
-        Self { observer, percent: 0.0, bytes: 0, files: 0, told, silence_told: Cell::new(0) }
+        Self { observer, phase, percent: 0.0, bytes: 0, files: 0, told, silence_told: Cell::new(0) }
     }
 
     pub(super) fn percent(&mut self, percent: f64) {
@@ -162,7 +163,7 @@ impl<'a> Progress<'a> {
 
     pub(super) fn last(&self) {
         self.tell();
-        self.observer.event(Event::Ended { phase: Phase::Backup });
+        self.observer.event(Event::Ended { phase: self.phase });
     }
 
     fn tell(&self) {
@@ -171,7 +172,7 @@ impl<'a> Progress<'a> {
         let total = (self.bytes as f64 * 100.0 / self.percent.max(1.0)) as u64;
         let bytes_total = known.then_some(total.max(self.bytes));
         let (bytes_done, items_done) = (self.bytes, self.files);
-        self.observer.event(Event::Advanced { phase: Phase::Backup, bytes_done, bytes_total, items_done });
+        self.observer.event(Event::Advanced { phase: self.phase, bytes_done, bytes_total, items_done });
     }
 
     pub(super) fn silence(&self, silent: Duration, limit: Duration) {

@@ -16,7 +16,7 @@ use super::catalog::{self, Item, Kind};
 use super::content::Content;
 use super::encryption::Protection;
 use super::link::{Link, Outgoing};
-use super::{Stop, earlier, manifest};
+use super::{BAD_MANIFEST, Stop, earlier, manifest, space};
 use crate::backup::mbfile::MbFile;
 use crate::mobilebackup2::message::DeviceMessage;
 use crate::mobilebackup2::request::StatusValue;
@@ -26,10 +26,6 @@ use crate::sim::device::Device;
 /// How long the phone shows its passcode screen, and how long a locked phone waits inside a backup.
 const PASSCODE_WAIT: Duration =
     if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(180) };
-/// What must be free besides what is sent (Apple's own rule).
-const SPACE_MARGIN_BYTES: u64 = 128 << 20;
-/// Added to what a purge is asked for (Apple's own rule).
-const PURGE_EXTRA_BYTES: u64 = 2 << 30;
 /// A batch of files ends with so many bytes or files.
 const BATCH_BYTES: u64 = 32 << 20;
 const BATCH_FILES: usize = 256;
@@ -37,8 +33,6 @@ const BATCH_FILES: usize = 256;
 const ITEMS: usize = 1000;
 
 const LOCKED: i64 = 208;
-const HOST_FULL: i64 = 105;
-pub(super) const BAD_MANIFEST: i64 = 205;
 
 /// Backs the phone up.
 pub(super) async fn run(
@@ -63,7 +57,7 @@ pub(super) async fn run(
     .await?;
     let mut run = Run::new(link, device, protection, items)?;
     run.compare(force_full).await?;
-    run.space().await?;
+    space::check(run.link, device.version(), run.bytes_total).await?;
     run.send().await?;
     run.put_in_place().await?;
     run.check().await
@@ -174,25 +168,6 @@ impl<'a> Run<'a> {
         let still = |id: &String| self.items.get(id).is_some_and(|item| item.kind == Kind::File);
         self.stale = before.files.into_keys().filter(|id| !still(id)).collect();
         Ok(())
-    }
-
-    /// Goes on only if the host has enough room.
-    async fn space(&mut self) -> Result<(), Stop> {
-        let need = self.bytes_total + SPACE_MARGIN_BYTES;
-        let free = match self.link.demand(&DeviceMessage::FreeDiskSpace).await?.value {
-            StatusValue::Bytes(bytes) => bytes,
-            _ => 0,
-        };
-        if free > need {
-            return Ok(());
-        }
-        if self.device.version().at_least(14, 0) {
-            let bytes = need - free + PURGE_EXTRA_BYTES;
-            self.link.ask(&DeviceMessage::PurgeDiskSpace { bytes }).await?;
-        }
-        let what =
-            format!("Insufficient free disk space on drive to back up: {need} bytes needed, {free} free");
-        Err(Stop::refuse(HOST_FULL, what))
     }
 
     /// Sends everything that is wanted into `Snapshot/`, then the records.

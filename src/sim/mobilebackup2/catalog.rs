@@ -16,12 +16,12 @@ use crate::sim::temper::Traits;
 use crate::sim::tree::Tree;
 
 /// The domain of the photos.
-const CAMERA_ROLL: &str = "CameraRollDomain";
+pub(super) const CAMERA_ROLL: &str = "CameraRollDomain";
 /// The row that real phones fail to send, in a backup that is good all the same (pymobiledevice3 #755).
-const UNSENDABLE: (&str, &str) =
+pub(super) const UNSENDABLE: (&str, &str) =
     ("HomeDomain", "Library/Application Support/FileProvider/backup/backup_manifest.db");
 /// What hosts lock while they sync; it is in no backup.
-const SYNC_LOCK: &str = "com.apple.itunes.lock_sync";
+pub(super) const SYNC_LOCK: &str = "com.apple.itunes.lock_sync";
 /// What leaves the phone only in encrypted backups: Apple's own list ("About encrypted backups") names Health data, call
 /// history and website history. A domain and a path; an empty path is the whole domain.
 const ONLY_ENCRYPTED: [(&str, &str); 5] = [

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use plist::Dictionary;
 
-use super::backup::{BAD_MANIFEST, in_background};
+use super::BAD_MANIFEST;
+use super::backup::in_background;
 use super::encryption::Protection;
 use super::link::Link;
 use super::manifest::{self, Status};

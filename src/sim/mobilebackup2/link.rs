@@ -141,6 +141,48 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Wants several files back. Each is told to `keep` by its place in `paths`: once with nothing when it begins, then in
+    /// pieces. `false`: not all came whole; hosts stop at the first that they have not, or leave out that one.
+    pub(super) async fn fetch(
+        &mut self,
+        progress: f64,
+        paths: &[String],
+        mut keep: impl FnMut(usize, Option<&[u8]>) -> io::Result<()>,
+    ) -> Result<bool, Stop> {
+        self.say(&DeviceMessage::DownloadFiles { paths: paths.to_vec(), progress }).await?;
+        let mut reader = Reader::new(&mut self.stream);
+        let (mut at, mut whole) = (0, 0);
+        let mut piece = Vec::new();
+        while let Some(name) = within_patience(reader.name()).await? {
+            let asked = paths[at..].iter().position(|path| path.as_bytes() == name);
+            let this = at + asked.ok_or_else(|| io::Error::other("a file that was not asked for"))?;
+            at = this + 1;
+            keep(this, None)?;
+            loop {
+                piece.clear();
+                match within_patience(reader.piece(&mut piece, BUFFER_BYTES)).await? {
+                    Piece::Data(_) => keep(this, Some(&piece))?,
+                    Piece::End(end) => {
+                        whole += usize::from(end.success());
+                        break;
+                    }
+                }
+            }
+        }
+        let status = self.status().await?;
+        Ok(whole == paths.len() && status.code == 0)
+    }
+}
+
+/// Waits for a piece of a stream no longer than for a message.
+async fn within_patience<T>(
+    reading: impl Future<Output = Result<T, crate::mobilebackup2::stream::Error>>,
+) -> io::Result<T> {
+    let read = tokio::time::timeout(HOST_PATIENCE, reading).await;
+    read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)
+}
+
 /// What a host that fails means for the phone.
 fn refused(what: &str, status: &Status) -> Stop {
     // -15 is a full disk: the phone's own word for it is 105.

@@ -2,20 +2,26 @@
 //!
 //! The order of messages is the one that libimobiledevice and pymobiledevice3 were seen to accept, after traces of real
 //! phones (libimobiledevice #180, #1071, #1135, #1224, #1582, #1660). What a backup holds comes from `media/` and `files/`
-//! ([`catalog`]); its database and property lists are made in [`manifest`].
+//! ([`catalog`]); its database and property lists are made in [`manifest`]. A restore ([`restore`]) and the readings of a
+//! backup ([`inspect`]) take it from the host in the order of [`source`].
 //!
 //! What encrypts a backup is in [`encryption`], how its password changes in [`password`].
-//!
-//! Not here yet: restore. Such requests get an error code of their own, never a pretended success.
 
 mod backup;
 mod catalog;
 mod content;
 mod earlier;
 mod encryption;
+mod inspect;
 mod link;
 mod manifest;
 mod password;
+mod pending;
+mod policy;
+mod restore;
+mod settings;
+mod source;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +41,8 @@ const HOST_PATIENCE: Duration = Duration::from_secs(300);
 const PROTOCOL_VERSIONS: [f64; 2] = [2.0, 2.1];
 /// `MBErrorDomain`: no such thing here.
 const UNSUPPORTED: i64 = 1;
+/// `MBErrorDomain`: what the host has of a backup cannot be used.
+const BAD_MANIFEST: i64 = 205;
 
 /// Why the phone ends a request without success: what it answers.
 #[derive(Debug)]
@@ -88,6 +96,7 @@ async fn talk(link: &mut Link, device: &Arc<Device>) -> Result<(), Stop> {
             Some(HostMessage::Disconnect) | None => return Ok(()),
             Some(other) => return Err(io::Error::other(format!("{other:?} is no request")).into()),
         };
+        let mut content = None;
         let answered = match &request {
             Request::Backup { target, force_full, .. } => {
                 backup::run(link, device, target, *force_full).await
@@ -95,23 +104,46 @@ async fn talk(link: &mut Link, device: &Arc<Device>) -> Result<(), Stop> {
             Request::ChangePassword { target, old, new } => {
                 password::change(device, target, old.as_ref(), new.as_ref()).await
             }
-            Request::Restore(_)
-            | Request::Inspect { .. }
-            | Request::EnableCloudBackup { .. }
-            | Request::EraseDevice { .. } => {
-                Err(Stop::refuse(UNSUPPORTED, format!("{} is not supported", request.name())))
+            Request::Restore(restore) => match own(device, &restore.subject.target) {
+                Ok(()) => restore::run(link, device, restore).await,
+                other => other,
+            },
+            Request::Inspect { subject, what } => {
+                inspect::run(link, device, subject, what).await.map(|text| content = text)
             }
+            Request::EnableCloudBackup { enabled, .. } => settings::cloud_backup(device, *enabled),
+            Request::EraseDevice { .. } => settings::erase(device).await,
             Request::Other { name } => Err(Stop::refuse(UNSUPPORTED, format!("{name} is not supported"))),
         };
         let response = match answered {
-            Ok(()) => Response::default(),
+            Ok(()) => Response { content, ..Response::default() },
             Err(Stop::Refused(Refusal { code, description })) => {
                 Response { code, description: Some(description), ..Response::default() }
             }
             Err(broken) => return Err(broken),
         };
+        let done = response.code == 0;
         link.say(&DeviceMessage::Response(response)).await?;
+        match request {
+            Request::Restore(restore) if done && restore.options.reboot => restore::restart_soon(device),
+            _ => {}
+        }
     }
+}
+
+/// A request must be meant for this phone.
+fn own(device: &Device, target: &str) -> Result<(), Stop> {
+    let own = target == device.udid().as_str();
+    if own { Ok(()) } else { Err(Stop::refuse(UNSUPPORTED, "the target is another device")) }
+}
+
+/// The phone is switched on.
+///
+/// # Errors
+/// What putting a restore in place gave.
+pub(super) fn phone_starts(device: &Device) -> io::Result<()> {
+    settings::on_start(device)?;
+    restore::on_start(device)
 }
 
 /// Agrees on versions.

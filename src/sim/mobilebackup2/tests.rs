@@ -12,6 +12,8 @@ use crate::mobilebackup2::host::{Host, Outcome, Patience, Report};
 use crate::progress::{CancellationToken, Silent};
 use crate::sim::config::Lock;
 
+mod restore;
+
 pub(super) struct Bench {
     pub(super) phone: tempfile::TempDir,
     pub(super) dest: tempfile::TempDir,
