@@ -1,84 +1,49 @@
-//! Services of a few lines: heartbeat, MCInstall, house_arrest, syslog_relay, crashreportmover.
+//! Services of a few lines: heartbeat, assertion_agent, crashreportmover.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use plist::{Dictionary, Value};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::device::Device;
 use super::healthy::dictionary;
 use super::plists::{reply, request};
 use crate::frame::DictExt;
 use crate::usbmux::Stream;
 
 /// Between two heartbeats; the host is told so.
-const BEAT: Duration = Duration::from_secs(10);
-/// A host that misses so long is gone.
-const BEAT_MISSED: Duration = Duration::from_secs(30);
+pub(super) const BEAT: Duration = Duration::from_secs(10);
 
-/// `com.apple.mobile.heartbeat`: Marco — Polo.
-pub(super) async fn heartbeat(mut stream: Stream) -> io::Result<()> {
+/// `com.apple.mobile.heartbeat`: the phone says Marco and hangs up on a host that has not said Polo when the next
+/// Marco is due (libimobiledevice heartbeat.h; go-ios `heartbeat`).
+pub(super) async fn heartbeat(mut stream: Stream, beat: Duration) -> io::Result<()> {
     loop {
-        let marco = dictionary! {"Command": "Marco", "Interval": BEAT.as_secs(), "SupportsSleepyTime": true};
-        reply(&mut stream, marco).await?;
-        match timeout(BEAT_MISSED, request(&mut stream)).await?? {
-            Some(polo) if polo.string("Command") == Some("Polo") => sleep(BEAT).await,
-            _ => return Ok(()),
+        reply(&mut stream, marco(beat)).await?;
+        let asked = tokio::time::Instant::now();
+        match timeout(beat, request(&mut stream)).await {
+            Ok(Ok(Some(polo))) if polo.string("Command") == Some("Polo") => {}
+            // Nothing in time, the host has left, or it says something else.
+            _ => return stream.shutdown().await,
         }
+        sleep(beat.saturating_sub(asked.elapsed())).await;
     }
 }
 
-/// `com.apple.mobile.MCInstall`: tells of profiles and management; installs nothing.
-pub(super) async fn profiles(mut stream: Stream, device: Arc<Device>) -> io::Result<()> {
+fn marco(beat: Duration) -> Dictionary {
+    dictionary! {"Command": "Marco", "Interval": beat.as_secs(), "SupportsSleepyTime": true}
+}
+
+/// `com.apple.mobile.assertion_agent`: keeps the phone awake for as long as the connection is open. Nothing here falls
+/// asleep, so an assertion needs no more than its answer (pymobiledevice3 power_assertion.py).
+pub(super) async fn assertions(mut stream: Stream) -> io::Result<()> {
     while let Some(asked) = request(&mut stream).await? {
-        let told = match asked.string("RequestType") {
-            Some("HelloHostIdentifier" | "Flush") => Some(Dictionary::new()),
-            Some(kind) => device.profiles().dict(kind).cloned(),
-            None => None,
+        let answer = match asked.string("CommandKey") {
+            Some("CommandCreateAssertion") => Dictionary::new(),
+            _ => dictionary! {"Error": "UnknownCommand"},
         };
-        reply(&mut stream, told.map_or_else(profile_error, acknowledged)).await?;
+        reply(&mut stream, answer).await?;
     }
-    Ok(())
-}
-
-fn acknowledged(mut told: Dictionary) -> Dictionary {
-    if !told.contains_key("Status") {
-        told.insert("Status".to_owned(), "Acknowledged".into());
-    }
-    told
-}
-
-fn profile_error() -> Dictionary {
-    let error = dictionary! {
-        "ErrorCode": 12_000, "ErrorDomain": "MCInstallationErrorDomain",
-        "LocalizedDescription": "The request is not supported.",
-    };
-    dictionary! {"Status": "Error", "ErrorChain": Value::Array(vec![Value::Dictionary(error)])}
-}
-
-/// `com.apple.mobile.house_arrest`: no application here shares its files.
-pub(super) async fn house_arrest(mut stream: Stream, device: Arc<Device>) -> io::Result<()> {
-    while let Some(asked) = request(&mut stream).await? {
-        let id = asked.string("Identifier").unwrap_or_default();
-        let installed = device.apps().iter().any(|app| app.string("CFBundleIdentifier") == Some(id));
-        let error = if installed { "InstallationLookupFailed" } else { "ApplicationLookupFailed" };
-        reply(&mut stream, dictionary! {"Error": error}).await?;
-    }
-    Ok(())
-}
-
-/// `com.apple.syslog_relay`: the lines of `syslog.txt`, then silence until the host leaves.
-pub(super) async fn syslog(mut stream: Stream, device: Arc<Device>) -> io::Result<()> {
-    for line in device.syslog()?.lines() {
-        stream.write_all(line.as_bytes()).await?;
-        stream.write_all(b"\n\0").await?;
-    }
-    stream.flush().await?;
-    let mut told = [0; 256];
-    while stream.read(&mut told).await? > 0 {}
     Ok(())
 }
 
@@ -86,4 +51,56 @@ pub(super) async fn syslog(mut stream: Stream, device: Arc<Device>) -> io::Resul
 pub(super) async fn crash_report_mover(mut stream: Stream) -> io::Result<()> {
     stream.write_all(b"ping\0").await?;
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::frame::{self, Encoding, Limits};
+
+    const QUICK: Duration = Duration::from_millis(200);
+
+    async fn heard(host: &mut tokio::io::DuplexStream) -> Option<Dictionary> {
+        frame::read(host, &Limits::LOCKDOWN).await.ok()?.into_dictionary()
+    }
+
+    #[tokio::test]
+    async fn the_heart_beats_as_long_as_it_is_answered() {
+        let (mut host, phone) = tokio::io::duplex(1 << 12);
+        let served = tokio::spawn(heartbeat(Box::new(phone), QUICK));
+        let began = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(heard(&mut host).await.unwrap().string("Command"), Some("Marco"));
+            let polo = Value::Dictionary(dictionary! {"Command": "Polo"});
+            frame::write(&mut host, &polo, Encoding::Xml).await.unwrap();
+        }
+        assert!(began.elapsed() >= QUICK * 2, "Marco comes once for each beat");
+        heard(&mut host).await.unwrap();
+        // No Polo: the phone hangs up.
+        assert!(heard(&mut host).await.is_none());
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_host_that_says_something_else_is_hung_up_on() {
+        let (mut host, phone) = tokio::io::duplex(1 << 12);
+        tokio::spawn(heartbeat(Box::new(phone), QUICK));
+        heard(&mut host).await.unwrap();
+        let wrong = Value::Dictionary(dictionary! {"Command": "Pong"});
+        frame::write(&mut host, &wrong, Encoding::Xml).await.unwrap();
+        assert!(heard(&mut host).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_mover_says_ping_and_leaves() {
+        let (mut host, phone) = tokio::io::duplex(64);
+        crash_report_mover(Box::new(phone)).await.unwrap();
+        let mut said = Vec::new();
+        host.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"ping\0");
+    }
 }
