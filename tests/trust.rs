@@ -184,12 +184,29 @@ async fn a_phone_that_forgot_us_is_asked_again_and_only_its_yes_replaces_the_rec
     assert_eq!(obstacle(&phone, A_MOMENT).await, Obstacle::Pending);
     assert_eq!(bench.kept().await.unwrap(), first, "nobody has agreed yet");
 
-    let bench = Bench::with("");
-    let phone = bench.phone().await;
-    bench.bus.save_pair_record(&phone.attached.udid, None, &first).await.unwrap();
-    let session = establish(&phone, PATIENCE).await.unwrap();
-    works(&session).await;
+    bench.becomes("[trust]\nstate = \"stale\"\n[person]\ntrusts_after_ms = 100").await;
+    works(&establish(&phone, PATIENCE).await.unwrap()).await;
     assert_ne!(bench.kept().await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_phone_that_forgot_us_and_shows_another_key_is_not_asked_and_the_record_kept() {
+    let bench = Bench::with("");
+    works(&establish(&bench.phone().await, PATIENCE).await.unwrap()).await;
+    let kept = bench.kept().await.unwrap();
+    // Another phone, under the id of the first.
+    let other = Bench::with("");
+    let phone = other.phone().await;
+    other.bus.save_pair_record(&phone.attached.udid, None, &kept).await.unwrap();
+    assert!(matches!(pairing::attempt(&phone).await.unwrap(), Attempt::Not(Obstacle::KeyChanged)));
+    let heard = Heard::default();
+    let outcome = pairing::establish(&phone, PATIENCE, &heard, &CancellationToken::new()).await;
+    assert!(matches!(outcome, Err(NotReached::Obstacle(Obstacle::KeyChanged))), "{outcome:?}");
+    assert!(heard.touches().is_empty(), "the phone was asked");
+    assert_eq!(other.kept().await.unwrap(), kept);
+    // Who knows better deletes the record.
+    other.bus.delete_pair_record(&phone.attached.udid).await.unwrap();
+    works(&establish(&phone, PATIENCE).await.unwrap()).await;
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ pub fn reach_finding(reach: Reach) -> Option<FindingId> {
         Reach::NotTrusted => FindingId::NotTrusted,
         Reach::TrustPending => FindingId::TrustPending,
         Reach::TrustDenied => FindingId::TrustDenied,
-        Reach::StalePairing | Reach::KeyMismatch => FindingId::StalePairing,
+        Reach::StalePairing | Reach::KeyMismatch | Reach::KeyChanged => FindingId::StalePairing,
         Reach::Locked => FindingId::DeviceLocked,
         Reach::NotUnlockedSinceBoot => FindingId::NotUnlockedSinceBoot,
         Reach::PairingForbidden => FindingId::PairingForbidden,
@@ -77,8 +77,9 @@ fn sentence(reach: Reach) -> &'static str {
         Reach::TrustPending => "The phone is asking whether to trust this computer, and nobody has answered.",
         Reach::TrustDenied => "Somebody tapped \u{201c}Don\u{2019}t Trust\u{201d} on the phone.",
         Reach::StalePairing => "The phone no longer knows the pairing that this computer has kept.",
-        Reach::KeyMismatch => {
-            "The phone showed another key than the one it was paired with: it was reset, or this is not the same phone."
+        Reach::KeyMismatch => "What answers does not hold the key of the phone that was paired with this computer.",
+        Reach::KeyChanged => {
+            "The phone does not know this computer and shows another key than when it was paired: it was erased since, or this is not the same phone."
         }
         Reach::Locked => "The phone is locked.",
         Reach::NotUnlockedSinceBoot => "The phone has not been unlocked since it was started.",

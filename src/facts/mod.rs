@@ -122,8 +122,11 @@ pub enum Reach {
     TrustDenied,
     /// Our pair record is not accepted any more (`InvalidHostID`).
     StalePairing,
-    /// The key that the phone showed is not the one of our pair record.
+    /// Who answers does not hold the key of our pair record.
     KeyMismatch,
+    /// Our pair record is not accepted any more, and the phone names another key than the record's: it was erased, or
+    /// it is another device.
+    KeyChanged,
     /// The screen is locked and the phone wants it unlocked.
     Locked,
     /// Not unlocked since it was started.

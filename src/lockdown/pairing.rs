@@ -45,6 +45,9 @@ pub enum Obstacle {
     Prohibited(String),
     /// Who answers does not hold the key of the phone that was paired. The record is kept.
     KeyMismatch,
+    /// Who answers does not know this computer, and shows another key than the phone that was paired: it was erased
+    /// since, or it is another device under that phone's id. Nothing is asked and the record is kept.
+    KeyChanged,
     /// The device is being restored: there is no iOS to talk to.
     Restoring,
 }
@@ -137,7 +140,26 @@ async fn attempt_with(phone: &Phone, record: &[u8]) -> Result<Attempt, Error> {
         same_device(phone, &session.value(None, Some("UniqueDeviceID")).await?)?;
         Ok(Attempt::Trusted(session))
     };
-    opened.await.or_else(|error| Obstacle::of_error(error).map(Attempt::Not))
+    match opened.await.or_else(|error| Obstacle::of_error(error).map(Attempt::Not))? {
+        Attempt::Not(Obstacle::Stale) if shows_another_key(phone, record).await? => {
+            Ok(Attempt::Not(Obstacle::KeyChanged))
+        }
+        attempt => Ok(attempt),
+    }
+}
+
+/// Whether the phone's public key, which it tells everybody, is another than the record's. One that it does not tell,
+/// or that cannot be read, says nothing: what is paired anew has to show that it holds its key in any case.
+async fn shows_another_key(phone: &Phone, record: &[u8]) -> Result<bool, Error> {
+    let mut connection = Connection::open(phone).await?;
+    let shown = match connection.value(None, Some("DevicePublicKey")).await {
+        Ok(shown) => shown.into_data().and_then(|pem| DeviceKey::from_pem(&pem).ok()),
+        Err(Error::Refused { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let record = PairRecord::from_plist(record)?;
+    let paired = super::certs::certificate("DeviceCertificate", record.device_certificate())?;
+    Ok(shown.is_some_and(|shown| DeviceKey::of_certificate(&paired).is_ok_and(|paired| paired != shown)))
 }
 
 /// What the muxer says must be who answers: the id decides whose folder is written.

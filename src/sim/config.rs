@@ -185,12 +185,26 @@ pub enum TlsServices {
     None,
 }
 
+/// The newest version of TLS that the phone speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum TlsNewest {
+    /// What every phone was seen to speak.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// Spoken by all clients, and never seen from a phone.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
 /// TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// On services.
     pub services: TlsServices,
+    /// In sessions and on services.
+    pub newest: TlsNewest,
 }
 
 /// The cable. Absent values cost nothing.
@@ -436,6 +450,7 @@ mod tests {
             allowed = true
             [tls]
             services = "all"
+            newest = "1.3"
             [link]
             bytes_per_second = 40000000
             round_trip_us = 1000

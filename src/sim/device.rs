@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, watch};
 use super::config::{Config, Lock};
 use super::faults::Counters;
 use super::folder::{self, Folder};
+use super::supervision::Challenges;
 use super::temper::Traits;
 use super::times::{self, Times};
 use super::tree::Tree;
@@ -29,6 +30,11 @@ use crate::usbmux::Udid;
 
 /// Notifications that a slow observer may lag behind before it misses some.
 const NOTIFICATIONS_KEPT: usize = 1024;
+
+/// Posted when the screen is locked or unlocked; when it is locked; and at the first unlock.
+const LOCK_STATE: &str = "com.apple.springboard.lockstate";
+const LOCK_COMPLETE: &str = "com.apple.springboard.lockcomplete";
+const FIRST_UNLOCK: &str = "com.apple.mobile.keybagd.first_unlock";
 
 /// How a phone leaves the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +69,9 @@ pub struct Device {
     notifications: broadcast::Sender<Arc<str>>,
     plugged_in: Mutex<Instant>,
     pub(super) trusts: Trusts,
+    pub(super) challenges: Challenges,
+    /// Taken while a file of `state/` is read, changed and written.
+    remembering: Mutex<()>,
     leave: Mutex<Option<Leave>>,
 }
 
@@ -103,6 +112,8 @@ impl Device {
             notifications: broadcast::Sender::new(NOTIFICATIONS_KEPT),
             plugged_in: Mutex::new(Instant::now()),
             trusts: Trusts::default(),
+            challenges: Challenges::default(),
+            remembering: Mutex::default(),
             leave: Mutex::default(),
             config,
             folder,
@@ -239,15 +250,9 @@ impl Device {
         &self.apps
     }
 
-    /// What `syslog_relay` sends.
-    ///
-    /// # Errors
-    /// What reading `syslog.txt` gave.
-    pub fn syslog(&self) -> io::Result<String> {
-        match std::fs::read(self.folder.path.join("syslog.txt")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            other => other.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-        }
+    /// The file with the lines of the log.
+    pub(super) fn syslog_path(&self) -> PathBuf {
+        self.folder.path.join("syslog.txt")
     }
 
     /// A file of what the phone remembers; `None` if there is none.
@@ -266,6 +271,11 @@ impl Device {
         folder::write_state(&self.folder.state, name, bytes)
     }
 
+    /// Held by who changes what is remembered, so that two connections do not lose each other's change.
+    pub(super) fn remembering(&self) -> MutexGuard<'_, ()> {
+        lock(&self.remembering)
+    }
+
     // -- screen, clock, notifications --
 
     /// The screen lock, to be watched.
@@ -274,17 +284,28 @@ impl Device {
         self.lock.subscribe()
     }
 
-    /// Locks or unlocks the phone.
+    /// Locks or unlocks the phone, which it tells who observes.
     pub fn set_lock(&self, state: Lock) {
-        self.lock.send_replace(state);
+        let before = self.lock.send_replace(state);
+        if before == state {
+            return;
+        }
+        self.post_notification(LOCK_STATE);
+        match (before, state) {
+            (_, Lock::Locked) => self.post_notification(LOCK_COMPLETE),
+            (Lock::BeforeFirstUnlock, _) => self.post_notification(FIRST_UNLOCK),
+            _ => {}
+        }
     }
 
     /// The phone's clock.
     #[must_use]
     pub fn clock(&self) -> Timestamp {
-        let ahead = Span::new().try_seconds(self.config().clock.offset_seconds);
         let now = Timestamp::now();
-        ahead.and_then(|ahead| now.checked_add(ahead)).unwrap_or(now)
+        let seconds = Span::new().try_seconds(self.config().clock.offset_seconds);
+        let told = seconds.and_then(|ahead| now.checked_add(ahead)).unwrap_or(now);
+        let set = Span::new().try_milliseconds(self.clock_ahead_ms());
+        set.and_then(|ahead| told.checked_add(ahead)).unwrap_or(told)
     }
 
     /// Posts a notification to everybody who observes it.

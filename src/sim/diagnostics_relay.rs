@@ -70,8 +70,11 @@ fn answer(device: &Device, asked: &Dictionary) -> Dictionary {
         Some("GasGauge") => dictionary! {"GasGauge": Value::Dictionary(gas_gauge(device))},
         Some("WiFi") => dictionary! {"WiFi": Value::Dictionary(dictionary! {"Status": "Success"})},
         Some("NAND") => dictionary! {"NAND": Value::Dictionary(dictionary! {"Status": "Success"})},
+        Some("HDMI") => dictionary! {"HDMI": Value::Dictionary(dictionary! {"Status": "Success"})},
         Some("All") => dictionary! {
             "GasGauge": Value::Dictionary(gas_gauge(device)),
+            "HDMI": Value::Dictionary(dictionary! {"Status": "Success"}),
+            "NAND": Value::Dictionary(dictionary! {"Status": "Success"}),
             "WiFi": Value::Dictionary(dictionary! {"Status": "Success"}),
         },
         Some("MobileGestalt") => dictionary! {"MobileGestalt": Value::Dictionary(gestalt(device, asked))},

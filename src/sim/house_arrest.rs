@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plist::Dictionary;
+use plist::{Dictionary, Value};
 
 use super::afc::{self, Container};
 use super::device::Device;
@@ -78,8 +78,6 @@ fn prepare(device: &Device, folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use plist::Value;
-
     use super::*;
     use crate::frame::{self, Encoding, Limits};
 

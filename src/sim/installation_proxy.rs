@@ -8,9 +8,19 @@ use plist::{Dictionary, Value};
 use super::device::Device;
 use super::healthy::dictionary;
 use super::plists::{reply, request};
+use super::tree;
 use crate::frame::DictExt;
 use crate::usbmux::Stream;
 
+/// What would change what is installed.
+const CHANGES: &[&str] =
+    &["Install", "Upgrade", "Uninstall", "Archive", "Restore", "RemoveArchive", "RemoveCapabilities"];
+/// `ErrorDetail` of refusals: clients print it and decide nothing by it.
+const INVALID_ARGUMENT: i64 = -402_653_177;
+const NO_PACKAGE: i64 = -402_653_139;
+const NOT_VERIFIED: i64 = -402_620_395;
+const NOT_INSTALLED: i64 = -402_653_137;
+const NOT_ALLOWED: i64 = -402_620_415;
 /// Applications in one reply to Browse.
 const PAGE: usize = 20;
 
@@ -21,15 +31,48 @@ pub(super) async fn serve(mut stream: Stream, device: Arc<Device>) -> io::Result
         match asked.string("Command") {
             Some("Browse") => browse(&mut stream, &device, &options).await?,
             Some("Lookup") => reply(&mut stream, lookup(&device, &options)).await?,
-            _ => {
-                let error = dictionary! {
-                    "Error": "UnknownCommand", "ErrorDescription": "This phone only tells what is installed",
-                };
-                reply(&mut stream, error).await?;
+            Some("LookupArchives") => {
+                let none = Value::Dictionary(Dictionary::new());
+                reply(&mut stream, dictionary! {"LookupResult": none, "Status": "Complete"}).await?;
             }
+            Some(command) if CHANGES.contains(&command) => {
+                reply(&mut stream, refusal(&device, command, &asked)).await?;
+            }
+            _ => reply(&mut stream, error("UnknownCommand", "There is no such command", 0)).await?,
         }
     }
     Ok(())
+}
+
+/// Why nothing is installed or removed: the package is not there, the application is not, or Apple's servers, which
+/// would have to agree, are not.
+fn refusal(device: &Device, command: &str, asked: &Dictionary) -> Dictionary {
+    let id = asked.string("ApplicationIdentifier");
+    let package = asked.string("PackagePath").and_then(tree::clean);
+    match (command, id, package) {
+        ("Install" | "Upgrade", _, None) => {
+            error("MissingPackagePath", "The request names no package", INVALID_ARGUMENT)
+        }
+        ("Install" | "Upgrade", _, Some(path)) => match device.media().symlink_metadata(&path) {
+            Err(_) => error("PackageInspectionFailed", "There is no such package", NO_PACKAGE),
+            Ok(_) => error("ApplicationVerificationFailed", "Nobody could verify the package", NOT_VERIFIED),
+        },
+        (_, None, _) => {
+            error("MissingBundleIdentifier", "The request names no application", INVALID_ARGUMENT)
+        }
+        (_, Some(id), _) if !is_installed(device, id) => {
+            error("APIInternalError", "There is no such application", NOT_INSTALLED)
+        }
+        _ => error("APIInternalError", "This phone keeps its applications", NOT_ALLOWED),
+    }
+}
+
+fn is_installed(device: &Device, id: &str) -> bool {
+    device.apps().iter().any(|app| app.string("CFBundleIdentifier") == Some(id))
+}
+
+fn error(name: &str, description: &str, detail: i64) -> Dictionary {
+    dictionary! {"Error": name, "ErrorDescription": description, "ErrorDetail": detail}
 }
 
 async fn browse(stream: &mut Stream, device: &Device, options: &Dictionary) -> io::Result<()> {
@@ -106,5 +149,28 @@ mod tests {
             pages.push(list.len());
         }
         assert_eq!(pages, [20, 20, 5]);
+    }
+
+    #[test]
+    fn nothing_is_installed_or_removed_and_each_refusal_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("media")).unwrap();
+        std::fs::write(folder.path().join("media/a.ipa"), "").unwrap();
+        let device = Device::open(folder.path(), false).unwrap();
+        for (command, key, value, name) in [
+            ("Install", "PackagePath", "/a.ipa", "ApplicationVerificationFailed"),
+            ("Upgrade", "PackagePath", "b.ipa", "PackageInspectionFailed"),
+            ("Install", "PackagePath", "../../b.ipa", "MissingPackagePath"),
+            ("Install", "Other", "", "MissingPackagePath"),
+            ("Uninstall", "ApplicationIdentifier", "org.example.notes", "APIInternalError"),
+            ("Uninstall", "ApplicationIdentifier", "org.example.none", "APIInternalError"),
+            ("Archive", "Other", "", "MissingBundleIdentifier"),
+        ] {
+            let mut asked = dictionary! {"Command": command};
+            asked.insert(key.to_owned(), value.into());
+            let told = refusal(&device, command, &asked);
+            assert_eq!(told.string("Error"), Some(name), "{command} {value}");
+            assert!(told.string("ErrorDescription").is_some());
+        }
     }
 }

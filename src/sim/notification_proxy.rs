@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use plist::{Dictionary, Value};
 use tokio::io::{ReadHalf, WriteHalf};
@@ -14,6 +15,8 @@ use super::healthy::dictionary;
 use crate::frame::{self, DictExt, Encoding, Limits};
 use crate::usbmux::Stream;
 
+/// A change of `device.toml` is noticed within this, and told.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Names that one host may observe.
 const NAMES_MAX: usize = 1024;
 /// What a host that is not trusted may observe.
@@ -35,6 +38,7 @@ pub(super) async fn serve(stream: Stream, device: Arc<Device>, trusted: bool) ->
             Ok(())
         }
         relayed = relay(notifications, &observed, &writer) => relayed,
+        () = watch(&device) => Ok(()),
     }
 }
 
@@ -64,6 +68,14 @@ async fn commands(
             // There is no reply to a command, so a wrong one goes unanswered.
             _ => {}
         }
+    }
+}
+
+/// What changes in `device.toml` happens to the phone when somebody looks, so somebody looks.
+async fn watch(device: &Device) {
+    loop {
+        let _ = device.config();
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -97,6 +109,34 @@ mod tests {
     async fn tell(host: &mut tokio::io::DuplexStream, command: &str, name: &str) {
         let message = dictionary! {"Command": command, "Name": name};
         frame::write(host, &Value::Dictionary(message), Encoding::Xml).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_file_is_told_and_a_stranger_hears_only_of_pairing() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Device::open(folder.path(), false).unwrap();
+        let open = |trusted| {
+            let (host, phone) = tokio::io::duplex(1 << 16);
+            tokio::spawn(serve(Box::new(phone), Arc::clone(&device), trusted));
+            host
+        };
+        let (mut host, mut stranger) = (open(true), open(false));
+        for name in ["com.apple.springboard.lockstate", INSECURE[0]] {
+            tell(&mut host, "ObserveNotification", name).await;
+            tell(&mut stranger, "ObserveNotification", name).await;
+        }
+        // Nobody who is not trusted may post.
+        tell(&mut stranger, "PostNotification", "com.apple.springboard.lockstate").await;
+        tokio::time::sleep(LOOK_EVERY).await;
+        std::fs::write(folder.path().join("device.toml"), "[lock]\nstate = \"locked\"\n").unwrap();
+        let heard = async |who: &mut tokio::io::DuplexStream| {
+            let told = frame::read(who, &Limits::LOCKDOWN).await.unwrap().into_dictionary().unwrap();
+            told.string("Name").unwrap().to_owned()
+        };
+        assert_eq!(heard(&mut host).await, "com.apple.springboard.lockstate");
+        device.post_notification(INSECURE[0]);
+        assert_eq!(heard(&mut host).await, INSECURE[0]);
+        assert_eq!(heard(&mut stranger).await, INSECURE[0]);
     }
 
     #[tokio::test]

@@ -11,8 +11,8 @@ use super::faults::Faults;
 use super::faulty::Faulty;
 use super::healthy::dictionary;
 use super::{
-    afc, diagnostics_relay, installation_proxy, mobilebackup2, notification_proxy, small_services,
-    springboard,
+    afc, diagnostics_relay, house_arrest, installation_proxy, mcinstall, misagent, mobilebackup2,
+    notification_proxy, os_trace_relay, small_services, springboard, syslog_relay,
 };
 use crate::frame::{self, Encoding};
 use crate::usbmux::Stream;
@@ -40,8 +40,16 @@ pub enum Service {
     Profiles,
     /// Files of applications.
     HouseArrest,
-    /// The log.
+    /// The log, as text.
     Syslog,
+    /// The log, as records, and the list of processes.
+    OsTrace,
+    /// Provisioning profiles.
+    Misagent,
+    /// Keeps the phone awake.
+    AssertionAgent,
+    /// Whether the phone is activated.
+    MobileActivation,
     /// Files of crash reports.
     CrashReports,
     /// Moves crash reports to where they can be read.
@@ -90,6 +98,10 @@ const OFFERS: &[Offer] = &[
     offer("com.apple.mobile.MCInstall", Service::Profiles, Needs::Session, false),
     offer("com.apple.mobile.house_arrest", Service::HouseArrest, Needs::Unlocked, false),
     offer("com.apple.syslog_relay", Service::Syslog, Needs::Session, false),
+    offer("com.apple.os_trace_relay", Service::OsTrace, Needs::Session, false),
+    offer("com.apple.misagent", Service::Misagent, Needs::Unlocked, false),
+    offer("com.apple.mobile.assertion_agent", Service::AssertionAgent, Needs::Session, false),
+    offer("com.apple.mobileactivationd", Service::MobileActivation, Needs::Session, false),
     offer("com.apple.crashreportcopymobile", Service::CrashReports, Needs::Unlocked, false),
     offer("com.apple.crashreportmover", Service::CrashReportMover, Needs::Unlocked, false),
 ];
@@ -164,10 +176,14 @@ impl Service {
             Self::DiagnosticsRelay => diagnostics_relay::serve(stream, device).await,
             Self::InstallationProxy => installation_proxy::serve(stream, device).await,
             Self::Springboard => springboard::serve(stream, device).await,
-            Self::Heartbeat => small_services::heartbeat(stream).await,
-            Self::Profiles => small_services::profiles(stream, device).await,
-            Self::HouseArrest => small_services::house_arrest(stream, device).await,
-            Self::Syslog => small_services::syslog(stream, device).await,
+            Self::Heartbeat => small_services::heartbeat(stream, small_services::BEAT).await,
+            Self::Profiles => mcinstall::serve(stream, device).await,
+            Self::HouseArrest => house_arrest::serve(stream, device).await,
+            Self::Syslog => syslog_relay::serve(stream, device).await,
+            Self::OsTrace => os_trace_relay::serve(stream, device).await,
+            Self::Misagent => misagent::serve(stream, device).await,
+            Self::AssertionAgent => small_services::assertions(stream).await,
+            Self::MobileActivation => small_services::activation(stream, device).await,
             Self::CrashReports => afc::serve_crashes(stream, device).await,
             Self::CrashReportMover => small_services::crash_report_mover(stream).await,
         }

@@ -1,12 +1,14 @@
-//! Services of a few lines: heartbeat, assertion_agent, crashreportmover.
+//! Services of a few lines: heartbeat, assertion_agent, mobileactivationd, crashreportmover.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plist::{Dictionary, Value};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
+use super::device::Device;
 use super::healthy::dictionary;
 use super::plists::{reply, request};
 use crate::frame::DictExt;
@@ -45,6 +47,21 @@ pub(super) async fn assertions(mut stream: Stream) -> io::Result<()> {
         reply(&mut stream, answer).await?;
     }
     Ok(())
+}
+
+/// `com.apple.mobileactivationd`: tells the state; who wants to change it needs Apple's servers, which are not here
+/// (libideviceactivation #29, pymobiledevice3 mobile_activation.py). One request for each connection.
+pub(super) async fn activation(mut stream: Stream, device: Arc<Device>) -> io::Result<()> {
+    let Some(asked) = request(&mut stream).await? else { return Ok(()) };
+    let answer = match asked.string("Command") {
+        Some("GetActivationStateRequest") => {
+            let state = device.string("ActivationState").unwrap_or_default();
+            dictionary! {"Value": state}
+        }
+        _ => dictionary! {"Error": "The request is not supported."},
+    };
+    reply(&mut stream, answer).await?;
+    stream.shutdown().await
 }
 
 /// `com.apple.crashreportmover`: all reports are where they can be read already.

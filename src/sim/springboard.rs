@@ -10,9 +10,11 @@ use super::device::Device;
 use super::healthy::dictionary;
 use super::plists::{reply, reply_value, request};
 use super::png;
-use crate::frame::DictExt;
+use crate::frame::{self, DictExt, Limits};
 use crate::usbmux::Stream;
 
+/// The file of `state/` with the layout that a host has set.
+const LAYOUT_FILE: &str = "iconstate.plist";
 /// Icons in the dock, and on a page.
 const DOCK: usize = 4;
 const PAGE: usize = 24;
@@ -24,8 +26,10 @@ pub(super) async fn serve(mut stream: Stream, device: Arc<Device>) -> io::Result
     while let Some(asked) = request(&mut stream).await? {
         match asked.string("command") {
             Some("getIconState") => reply_value(&mut stream, &icon_state(&device)).await?,
-            // The layout that was sent is not kept; hosts wait for no reply.
-            Some("setIconState") => {}
+            Some("setIconState") => {
+                set_icon_state(&device, asked.array("iconState"))?;
+                reply(&mut stream, Dictionary::new()).await?;
+            }
             Some(command) => reply(&mut stream, answer(command, &asked)).await?,
             None => reply(&mut stream, dictionary! {"Error": "MissingCommand"}).await?,
         }
@@ -60,7 +64,19 @@ fn icon(id: &str) -> Vec<u8> {
     png::plain(ICON_SIDE, ICON_SIDE, [r, g, b])
 }
 
+/// Keeps a layout. One that is empty or of an old form changes nothing.
+fn set_icon_state(device: &Device, layout: Option<&[Value]>) -> io::Result<()> {
+    match layout.filter(|pages| !pages.is_empty()) {
+        Some(pages) => device.write_state(LAYOUT_FILE, &frame::to_binary(&Value::Array(pages.to_vec()))),
+        None => Ok(()),
+    }
+}
+
 fn icon_state(device: &Device) -> Value {
+    let kept = device.read_state(LAYOUT_FILE).ok().flatten();
+    if let Some(layout) = kept.and_then(|bytes| frame::parse(&bytes, &Limits::FILE).ok()) {
+        return layout;
+    }
     let icons: Vec<Value> = device.apps().iter().map(icon_entry).collect();
     let (dock, rest) = icons.split_at(icons.len().min(DOCK));
     let mut pages = vec![Value::Array(dock.to_vec())];
@@ -85,5 +101,18 @@ mod tests {
         assert!(icon.data("pngData").unwrap().starts_with(b"\x89PNG"));
         assert_ne!(super::icon("a"), super::icon("b"));
         assert_eq!(answer("dance", &asked).string("Error"), Some("UnknownCommand"));
+    }
+
+    #[test]
+    fn a_layout_that_is_set_is_told_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Device::open(folder.path(), false).unwrap();
+        let first = icon_state(&device);
+        set_icon_state(&device, Some(&[])).unwrap();
+        assert_eq!(icon_state(&device), first);
+        let mut pages = first.into_array().unwrap();
+        pages.push(Value::Array(Vec::new()));
+        set_icon_state(&device, Some(&pages)).unwrap();
+        assert_eq!(icon_state(&device), Value::Array(pages));
     }
 }

@@ -75,8 +75,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What Pair comes to.
 pub(super) enum Answer {
-    /// The host is trusted; what to add to the reply.
-    Paired { escrow_bag: Vec<u8> },
+    /// The host is trusted; what to add to the reply. A locked phone that trusts a supervisor keeps the bag for now.
+    Paired { escrow_bag: Option<Vec<u8>> },
     /// A supervised phone wants this to be signed.
     Challenge(Vec<u8>),
     /// No.
@@ -142,6 +142,12 @@ impl Device {
         *lock(&self.trusts.pairings) = None;
     }
 
+    /// Trusts nobody any more.
+    pub(super) fn unpair_all(&self) -> io::Result<()> {
+        self.with_pairings(Vec::clear);
+        self.keep_pairings()
+    }
+
     /// The dialog goes away when the cable is pulled.
     pub(super) fn close_dialog(&self) {
         *lock(&self.trusts.dialog) = Dialog::Closed;
@@ -162,37 +168,64 @@ impl Device {
         if !self.holds_our_key(record).await? {
             return Ok(Answer::Refused(Refusal::InvalidPairRecord));
         }
-        if let Some(refusal) = self.refuses_to_pair(options) {
-            return Ok(refusal);
+        if let Some(answer) = self.asks_supervisor(options) {
+            return Ok(answer);
+        }
+        if let Some(response) = options.data("ChallengeResponse") {
+            return self.trusts_supervisor(host_id, record, response);
+        }
+        if let Some(refusal) = self.refuses_to_pair() {
+            return Ok(Answer::Refused(refusal));
         }
         // A host keeps its BUID from one attempt to the next; several make a new host id for each.
         let host = record.string("SystemBUID").unwrap_or(host_id);
         let same = self.pairing(host_id).is_some_and(|known| {
             known.certificate("HostCertificate") == record.data("HostCertificate").unwrap_or_default()
         });
-        if !same && !self.person_trusts(host) {
+        if !same && !self.in_setup() && !self.person_trusts(host) {
             return Ok(Answer::Refused(Refusal::PairingDialogResponsePending));
         }
         let escrow_bag = self.trust(host_id, record)?;
-        Ok(Answer::Paired { escrow_bag })
+        Ok(Answer::Paired { escrow_bag: Some(escrow_bag) })
     }
 
-    fn refuses_to_pair(self: &Arc<Self>, options: &Dictionary) -> Option<Answer> {
-        match self.config().trust.state {
-            Trust::Denied => return Some(Answer::Refused(Refusal::UserDeniedPairing)),
-            // No supervisor is known here whose signature could be right.
-            Trust::Supervised if options.data("ChallengeResponse").is_some() => {
-                return Some(Answer::Refused(Refusal::McProtected));
-            }
-            Trust::Supervised => return Some(Answer::Challenge(random(32))),
-            _ => {}
+    /// What a host gets that names a supervisor's certificate, and any host on a phone that lets no other in.
+    fn asks_supervisor(&self, options: &Dictionary) -> Option<Answer> {
+        if let Some(certificate) = options.data("SupervisorCertificate") {
+            return Some(match self.challenges(certificate) {
+                Some(challenge) => Answer::Challenge(challenge),
+                None => Answer::Refused(Refusal::McProtected),
+            });
+        }
+        let supervised = self.config().trust.state == Trust::Supervised;
+        (supervised && options.data("ChallengeResponse").is_none()).then(|| Answer::Challenge(random(32)))
+    }
+
+    /// A supervisor that signed its challenge is trusted without a dialog, also by a locked phone.
+    fn trusts_supervisor(&self, host_id: &str, record: &Dictionary, response: &[u8]) -> io::Result<Answer> {
+        if !self.is_answered(response) {
+            return Ok(Answer::Refused(Refusal::McProtected));
+        }
+        let escrow_bag = self.trust(host_id, record)?;
+        let unlocked = *self.lock().borrow() == Lock::Unlocked;
+        Ok(Answer::Paired { escrow_bag: unlocked.then_some(escrow_bag) })
+    }
+
+    /// A phone that is being set up trusts without asking (usbmuxd preflight.c).
+    fn in_setup(&self) -> bool {
+        self.value("com.apple.PurpleBuddy", "SetupDone") == Some(Value::Boolean(false))
+    }
+
+    fn refuses_to_pair(self: &Arc<Self>) -> Option<Refusal> {
+        let trust = self.config().trust.state;
+        if trust == Trust::Denied {
+            return Some(Refusal::UserDeniedPairing);
         }
         if *self.lock().borrow() != Lock::Unlocked {
             self.wants_unlock();
-            return Some(Answer::Refused(Refusal::PasswordProtected));
+            return Some(Refusal::PasswordProtected);
         }
-        (self.config().trust.state == Trust::Pending)
-            .then_some(Answer::Refused(Refusal::PairingDialogResponsePending))
+        (trust == Trust::Pending).then_some(Refusal::PairingDialogResponsePending)
     }
 
     /// Whether the device certificate that the host made is over our key.

@@ -12,9 +12,9 @@ use plist::{Dictionary, Value};
 
 use super::config::Lock;
 use super::device::Device;
-use super::folder::Folder;
+use super::folder::{self, Folder};
 use super::{FolderError, healthy};
-use crate::frame::{self, Limits};
+use crate::frame::{self, DictExt, Limits};
 use crate::usbmux::Udid;
 
 /// The file of the folder.
@@ -22,6 +22,10 @@ pub(super) const FILE: &str = "lockdown.plist";
 
 /// The file of `state/` with a backup password that was changed over the wire.
 const PASSWORD_FILE: &str = "backup.plist";
+/// The file of `state/` with the values that were set and removed.
+const CHANGES_FILE: &str = "values.plist";
+/// The key of the null domain that moves the clock when it is set.
+pub(super) const TIME: &str = "TimeIntervalSince1970";
 /// The domain that says whether backups are encrypted.
 const BACKUP_DOMAIN: &str = "com.apple.mobile.backup";
 
@@ -31,6 +35,10 @@ pub(super) struct Values {
     domains: BTreeMap<String, Dictionary>,
     /// Keys of the null domain that `lockdown.plist` states itself.
     stated: Vec<String>,
+    /// What was set (and removed: `None`) since, by domain and key.
+    changes: BTreeMap<(String, String), Option<Value>>,
+    /// How far a host has set the clock ahead of where it was, in milliseconds.
+    clock_ahead_ms: i64,
 }
 
 impl Values {
@@ -53,7 +61,11 @@ impl Values {
         let stated = null.keys().cloned().collect();
         domains.entry(String::new()).or_default().extend(null);
         domains.append(&mut given);
-        Ok((Self { domains, stated }, udid))
+        let mut values = Self { domains, stated, changes: BTreeMap::new(), clock_ahead_ms: 0 };
+        let kept = folder::read_state(&folder.state, CHANGES_FILE)
+            .map_err(|error| FolderError::damaged(&path, error.to_string()))?;
+        values.recall(kept.as_deref().unwrap_or_default());
+        Ok((values, udid))
     }
 
     /// One value.
@@ -67,12 +79,53 @@ impl Values {
     }
 
     /// Sets a value, or removes it.
-    pub(super) fn set(&mut self, domain: &str, key: &str, value: Option<Value>) {
+    fn set(&mut self, domain: &str, key: &str, value: Option<Value>) {
+        self.changes.insert((domain.to_owned(), key.to_owned()), value.clone());
         let domain = self.domains.entry(domain.to_owned()).or_default();
         match value {
             Some(value) => domain.insert(key.to_owned(), value),
             None => domain.remove(key),
         };
+    }
+
+    /// What [`Values::recall`] needs.
+    fn remembered(&self) -> Vec<u8> {
+        let (mut set, mut removed) = (BTreeMap::<_, Dictionary>::new(), Vec::new());
+        for ((domain, key), value) in &self.changes {
+            let place = Value::Array(vec![domain.as_str().into(), key.as_str().into()]);
+            match value {
+                None => removed.push(place),
+                Some(value) => {
+                    set.entry(domain.clone()).or_default().insert(key.clone(), value.clone());
+                }
+            }
+        }
+        let set = set.into_iter().map(|(domain, values)| (domain, Value::Dictionary(values))).collect();
+        let mut all = Dictionary::new();
+        all.insert("Set".to_owned(), Value::Dictionary(set));
+        all.insert("Removed".to_owned(), Value::Array(removed));
+        all.insert("ClockAheadMs".to_owned(), self.clock_ahead_ms.into());
+        frame::to_binary(&Value::Dictionary(all))
+    }
+
+    /// Takes up what was set and removed before; what cannot be read is as good as never set.
+    fn recall(&mut self, bytes: &[u8]) {
+        let Some(all) = frame::parse(bytes, &Limits::FILE).ok().and_then(Value::into_dictionary) else { return };
+        for place in all.array("Removed").unwrap_or_default() {
+            let words = place.as_array().map(Vec::as_slice).unwrap_or_default();
+            if let [Value::String(domain), Value::String(key)] = words {
+                self.set(domain, key, None);
+            }
+        }
+        for (domain, values) in all.dict("Set").into_iter().flatten() {
+            for (key, value) in values.as_dictionary().into_iter().flatten() {
+                self.set(domain, key, Some(value.clone()));
+            }
+        }
+        self.clock_ahead_ms = all.int("ClockAheadMs").unwrap_or_default();
+        if self.clock_ahead_ms != 0 {
+            self.stated.retain(|stated| stated != TIME);
+        }
     }
 
     /// True if `lockdown.plist` itself states this key of the null domain.
@@ -121,7 +174,7 @@ impl Device {
     #[must_use]
     pub fn domain(&self, domain: &str) -> Dictionary {
         let mut values = self.values().domain(domain);
-        for key in ["TimeIntervalSince1970", "PasswordProtected", "WillEncrypt"] {
+        for key in [TIME, "PasswordProtected", "WillEncrypt"] {
             if let Some(value) = self.live_value(domain, key) {
                 values.insert(key.to_owned(), value);
             }
@@ -129,15 +182,44 @@ impl Device {
         values
     }
 
-    /// Sets a lockdown value or removes it, until the device is closed.
+    /// Sets a lockdown value or removes it; the phone remembers that.
     pub fn set_value(&self, domain: &str, key: &str, value: Option<Value>) {
-        self.values().set(domain, key, value);
+        let mut values = self.values();
+        values.set(domain, key, value);
+        self.keep_values(&values);
+    }
+
+    /// How many values were set and removed.
+    pub(super) fn values_changed(&self) -> usize {
+        self.values().changes.len()
+    }
+
+    /// Sets the phone's clock to so many seconds since 1970; the phone remembers how far that was.
+    pub fn set_clock(&self, seconds: f64) {
+        let before = self.clock().as_millisecond();
+        let mut values = self.values();
+        #[expect(clippy::cast_possible_truncation, reason = "a float that is too large becomes the largest number")]
+        let wanted = (seconds * 1000.0) as i64;
+        values.clock_ahead_ms = values.clock_ahead_ms.saturating_add(wanted.saturating_sub(before));
+        values.stated.retain(|stated| stated != TIME);
+        self.keep_values(&values);
+    }
+
+    /// How far a host has set the clock ahead.
+    pub(super) fn clock_ahead_ms(&self) -> i64 {
+        self.values().clock_ahead_ms
+    }
+
+    fn keep_values(&self, values: &Values) {
+        if let Err(error) = self.write_state(CHANGES_FILE, &values.remembered()) {
+            tracing::warn!("the simulated phone cannot remember what was set: {error}");
+        }
     }
 
     /// Values that follow from the phone's state rather than from a file.
     fn live_value(&self, domain: &str, key: &str) -> Option<Value> {
         match (domain, key) {
-            ("", "TimeIntervalSince1970") if !self.values().states(key) => {
+            ("", TIME) if !self.values().states(key) => {
                 Some(Value::Real(self.clock().as_nanosecond() as f64 / 1e9))
             }
             ("", "PasswordProtected") if *self.lock.borrow() != Lock::Unlocked => Some(Value::Boolean(true)),
@@ -232,6 +314,27 @@ mod tests {
         assert!(values.value("", "ProductType").is_some());
         assert!(values.domain("com.apple.mobile.backup").is_empty());
         assert!(!values.domain("com.apple.mobile.battery").is_empty());
+    }
+
+    #[test]
+    fn what_was_set_and_removed_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Device::open(folder.path(), true).unwrap();
+        device.set_value("", "DeviceName", Some("Anna".into()));
+        device.set_value("org.example", "k", Some(7.into()));
+        device.set_value("com.apple.mobile.battery", "HasBattery", None);
+        device.set_clock(1_000_000_000.0);
+        drop(device);
+        let device = Device::open(folder.path(), true).unwrap();
+        assert_eq!(device.string("DeviceName").as_deref(), Some("Anna"));
+        assert_eq!(device.value("org.example", "k"), Some(7.into()));
+        assert_eq!(device.value("com.apple.mobile.battery", "HasBattery"), None);
+        assert!((1_000_000_000..1_000_000_060).contains(&device.clock().as_second()));
+        device.set_clock(f64::MAX);
+        device.set_clock(f64::NAN);
+        let _ = device.clock();
+        std::fs::write(folder.path().join("state").join(CHANGES_FILE), b"noise").unwrap();
+        assert!(Device::open(folder.path(), true).is_ok());
     }
 
     #[test]

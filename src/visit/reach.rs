@@ -277,6 +277,16 @@ fn obstacle_stop(obstacle: &Obstacle) -> (Reach, Stop) {
             "Plug the phone in directly, without anything between; if it was erased since, unpair it and pair again."
                 .to_owned(),
         ),
+        Obstacle::KeyChanged => (
+            Reach::KeyChanged,
+            "The phone does not know this computer, and it shows another key than when it was paired: it was erased \
+             or restored since, or this is another device that gives itself out as that phone. It was not asked to \
+             trust this computer."
+                .to_owned(),
+            "If you know that it was erased or restored, pair it anew on purpose (idevicepair pair), then run this \
+             again. If not, do not trust what is plugged in."
+                .to_owned(),
+        ),
         Obstacle::Restoring => (
             Reach::RecoveryMode,
             "The phone is being restored: iOS does not run.".to_owned(),

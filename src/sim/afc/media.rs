@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, Timespec, Timestamps};
 use crate::afc::{DeviceInfo, Directory, FileInfo, Kind, Lock, OpenMode, Request, Status, Whence};
 use crate::sim::config::Config;
 use crate::sim::device::Device;
+use crate::sim::house_arrest;
 use crate::sim::tree::{self, Tree};
 
 /// Top folders that a harsh phone may refuse to list: nothing of the owner's photos is there.
@@ -36,20 +37,32 @@ struct Open {
     append: bool,
 }
 
+/// The files of one application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::sim) struct Container {
+    /// Its folder below `files/`.
+    pub(in crate::sim) folder: PathBuf,
+    /// Nothing but its documents is open.
+    pub(in crate::sim) documents_only: bool,
+}
+
 /// The folder that a connection sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Root {
     /// The media.
     Media,
     /// The crash reports.
     Crashes,
+    /// The files of an application.
+    Container(Container),
 }
 
 impl Root {
-    fn of(self, device: &Device) -> &Tree {
+    fn of<'d>(&self, device: &'d Device) -> &'d Tree {
         match self {
             Self::Media => device.media(),
             Self::Crashes => device.crashes(),
+            Self::Container(_) => device.files(),
         }
     }
 
@@ -164,7 +177,21 @@ impl Session {
     /// A path below the media root, if this phone lets the host near it.
     fn path(&self, path: &str) -> Result<PathBuf, Status> {
         let clean = tree::clean(path).ok_or(Status::PermissionDenied)?;
-        if refused(&self.device.config(), &clean) { Err(Status::PermissionDenied) } else { Ok(clean) }
+        let refuses = match &self.root {
+            Root::Media => refused(&self.device.config(), &clean),
+            Root::Crashes => false,
+            Root::Container(container) => {
+                container.documents_only && !clean.starts_with(house_arrest::DOCUMENTS)
+            }
+        };
+        if refuses {
+            return Err(Status::PermissionDenied);
+        }
+        Ok(match &self.root {
+            Root::Container(container) if clean == Path::new(".") => container.folder.clone(),
+            Root::Container(container) => container.folder.join(clean),
+            _ => clean,
+        })
     }
 
     fn held(&mut self, handle: u64) -> Result<&mut Open, Status> {

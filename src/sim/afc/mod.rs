@@ -14,8 +14,8 @@ use std::io;
 use std::sync::Arc;
 
 use input::{Incoming, Input};
-pub(super) use media::Withheld;
 use media::{Answer, Root, Session};
+pub(super) use media::{Container, Withheld};
 use output::Output;
 
 use super::config::{At, FaultKind};
@@ -32,6 +32,15 @@ pub(super) async fn serve(stream: Stream, device: Arc<Device>) -> io::Result<()>
 /// Serves one connection on the phone's crash reports.
 pub(super) async fn serve_crashes(stream: Stream, device: Arc<Device>) -> io::Result<()> {
     serve_root(stream, device, Root::Crashes).await
+}
+
+/// Serves the rest of a connection on the files of an application.
+pub(super) async fn serve_container(
+    stream: Stream,
+    device: Arc<Device>,
+    container: Container,
+) -> io::Result<()> {
+    serve_root(stream, device, Root::Container(container)).await
 }
 
 async fn serve_root(stream: Stream, device: Arc<Device>, root: Root) -> io::Result<()> {

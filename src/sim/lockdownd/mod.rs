@@ -137,7 +137,11 @@ impl Lockdownd {
             return Ok((message::refused("", &Refusal::MalformedCommand), Next::Go));
         };
         let name = request.name().to_owned();
-        let answered = match self.act(request, session).await? {
+        let acted = match request {
+            Request::Other(name) => self.rare(&name, asked, session.is_some())?,
+            request => self.act(request, session).await?,
+        };
+        let answered = match acted {
             Ok((extra, next)) => {
                 let mut reply = message::reply(&name);
                 reply.extend(extra);
@@ -192,6 +196,27 @@ impl Lockdownd {
         })
     }
 
+    /// What hardly any host asks.
+    fn rare(&self, name: &str, asked: &Dictionary, trusted: bool) -> io::Result<Acted> {
+        let device = &self.device;
+        Ok(match name {
+            "Activate" | "Deactivate" | "ResetPairing" if !trusted => no(Refusal::SessionInactive),
+            "Activate" if asked.contains_key("ActivationRecord") => no(Refusal::InvalidActivationRecord),
+            "Activate" => no(Refusal::MissingActivationRecord),
+            "Deactivate" => {
+                device.set_value("", "ActivationState", Some("Unactivated".into()));
+                device.set_value("", "BrickState", Some(true.into()));
+                device.post_notification("com.apple.mobile.lockdown.activation_state");
+                go([])
+            }
+            "ResetPairing" => {
+                device.unpair_all()?;
+                go([])
+            }
+            _ => no(Refusal::MalformedCommand),
+        })
+    }
+
     fn known(&self, record: &Dictionary) -> Option<Pairing> {
         record.string("HostID").and_then(|host| self.device.pairing(host))
     }
@@ -201,7 +226,7 @@ impl Lockdownd {
             return Ok(no(Refusal::PasswordProtected));
         }
         Ok(match self.device.pair(record, options).await? {
-            Answer::Paired { escrow_bag } => go([("EscrowBag", Value::Data(escrow_bag))]),
+            Answer::Paired { escrow_bag } => go(escrow_bag.map(|bag| ("EscrowBag", Value::Data(bag)))),
             Answer::Refused(refusal) => no(refusal),
             Answer::Challenge(challenge) => {
                 let mut extended = Dictionary::new();

@@ -10,19 +10,23 @@ use super::is_locked;
 use crate::lockdown::Refusal;
 use crate::lockdown::tls::{self, Newest, TrustedHost};
 use crate::sim::bus::{Ports, Waiting};
-use crate::sim::config::Lock;
+use crate::sim::config::{Lock, TlsNewest};
 use crate::sim::device::Device;
 use crate::sim::service::{Needs, Service};
 use crate::sim::trust::Pairing;
 
-/// The phone's side of TLS with a host that it was paired with. Phones were never seen to speak more than TLS 1.2.
+/// The phone's side of TLS with a host that it was paired with.
 pub(super) async fn tls(device: &Arc<Device>, pairing: &Pairing) -> io::Result<Arc<ServerConfig>> {
     let identity = device.identity().await?;
     let root = pairing.certificate("RootCertificate");
     let host = TrustedHost::new(pairing.certificate("HostCertificate"), (!root.is_empty()).then_some(root));
+    let newest = match device.config().tls.newest {
+        TlsNewest::Tls12 => Newest::Tls12,
+        TlsNewest::Tls13 => Newest::Tls13,
+    };
     let config = host.and_then(|host| {
         let certificate = pairing.certificate("DeviceCertificate");
-        tls::server_config(certificate, identity.private_key.as_bytes(), &host, Newest::Tls12)
+        tls::server_config(certificate, identity.private_key.as_bytes(), &host, newest)
     });
     config.map_err(io::Error::other)
 }

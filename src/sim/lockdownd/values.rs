@@ -5,6 +5,7 @@ use plist::Value;
 use crate::lockdown::Refusal;
 use crate::sim::device::Device;
 use crate::sim::trust::Identity;
+use crate::sim::values::TIME;
 
 /// What a host may read of the null domain before it is trusted (libimobiledevice, go-ios and usbmuxd rely on some).
 const PUBLIC: &[&str] = &[
@@ -47,11 +48,22 @@ const UNTRUSTED_HOST: &str = "UntrustedHostBUID";
 /// What a host may change in the null domain.
 const CHANGEABLE: &[&str] = &[
     "DeviceName",
-    "TimeIntervalSince1970",
+    TIME,
     "TimeZone",
     "TrustedHostAttached",
     UNTRUSTED_HOST,
     "Uses24HourClock",
+];
+/// Domains that say what is, which no host decides.
+const READ_ONLY: &[&str] = &[
+    "com.apple.disk_usage",
+    "com.apple.disk_usage.factory",
+    "com.apple.fmip",
+    "com.apple.mobile.battery",
+    "com.apple.mobile.chaperone",
+    "com.apple.mobile.restriction",
+    "com.apple.mobile.software_behavior",
+    "com.apple.security.mac.amfi",
 ];
 /// Values that hosts may have set on one phone.
 const SET_VALUES_MAX: usize = 1024;
@@ -110,15 +122,15 @@ pub(super) fn set(
     let value = value.ok_or(Refusal::MissingValue)?;
     may_change(trusted, domain, &key)?;
     let name = domain.unwrap_or_default();
-    if device.domain(name).len() >= SET_VALUES_MAX {
+    if device.values_changed() >= SET_VALUES_MAX && device.value(name, &key).is_none() {
         return Err(Refusal::SetProhibited);
     }
-    device.set_value(name, &key, Some(value.clone()));
-    if name.is_empty() && key == "DeviceName" {
-        device.post_notification("com.apple.mobile.lockdown.device_name_changed");
-    } else if !name.is_empty() {
-        device.post_notification(&format!("{name}.domain_changed"));
+    if name.is_empty() && key == TIME {
+        device.set_clock(seconds(&value).ok_or(Refusal::MissingValue)?);
+    } else {
+        device.set_value(name, &key, Some(value.clone()));
     }
+    tell(device, name, &key);
     let mut extra: Extra = Vec::new();
     extra.extend(domain.map(|domain| ("Domain", domain.into())));
     extra.push(("Key", key.into()));
@@ -140,13 +152,32 @@ pub(super) fn remove(
         return Err(Refusal::MissingValue);
     }
     device.set_value(name, &key, None);
+    tell(device, name, &key);
     Ok(Vec::new())
+}
+
+/// Posts what a host changed.
+fn tell(device: &Device, domain: &str, key: &str) {
+    match (domain, key) {
+        ("", "DeviceName") => device.post_notification("com.apple.mobile.lockdown.device_name_changed"),
+        ("", "TimeZone") => device.post_notification("com.apple.mobile.lockdown.timezone_changed"),
+        ("", _) => {}
+        _ => device.post_notification(&format!("{domain}.domain_changed")),
+    }
+}
+
+/// A number of seconds, whole or not.
+fn seconds(value: &Value) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a date in whole seconds is far below 2^53")]
+    let whole = value.as_signed_integer().map(|whole| whole as f64);
+    value.as_real().or(whole)
 }
 
 fn may_change(trusted: bool, domain: Option<&str>, key: &str) -> Result<(), Refusal> {
     match domain {
         None | Some("") if key == UNTRUSTED_HOST => Ok(()),
         _ if !trusted => Err(Refusal::SetProhibited),
+        Some(domain) if READ_ONLY.contains(&domain) => Err(Refusal::SetProhibited),
         None | Some("") if !CHANGEABLE.contains(&key) => Err(Refusal::ImmutableValue),
         _ => Ok(()),
     }
