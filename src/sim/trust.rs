@@ -212,7 +212,7 @@ impl Device {
     }
 
     /// A phone that is being set up trusts without asking (usbmuxd preflight.c).
-    fn in_setup(&self) -> bool {
+    pub(super) fn in_setup(&self) -> bool {
         self.value("com.apple.PurpleBuddy", "SetupDone") == Some(Value::Boolean(false))
     }
 

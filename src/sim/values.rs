@@ -194,6 +194,13 @@ impl Device {
         self.values().changes.len()
     }
 
+    /// Whether a host may set the clock: since iOS 6 only while the phone is being set up, or is not activated
+    /// (libimobiledevice idevicedate).
+    pub(super) fn lets_clock_be_set(&self) -> bool {
+        let activated = self.string("ActivationState").is_some_and(|state| state != "Unactivated");
+        !activated || self.in_setup() || !self.version().at_least(6, 0)
+    }
+
     /// Sets the phone's clock to so many seconds since 1970; the phone remembers how far that was.
     pub fn set_clock(&self, seconds: f64) {
         let before = self.clock().as_millisecond();

@@ -67,10 +67,11 @@ impl Root {
     }
 
     /// The service that it is the root of.
-    pub(super) fn service(self) -> &'static str {
+    pub(super) fn service(&self) -> &'static str {
         match self {
             Self::Media => "com.apple.afc",
             Self::Crashes => "com.apple.crashreportcopymobile",
+            Self::Container(_) => "com.apple.mobile.house_arrest",
         }
     }
 }

@@ -126,6 +126,9 @@ pub(super) fn set(
         return Err(Refusal::SetProhibited);
     }
     if name.is_empty() && key == TIME {
+        if !device.lets_clock_be_set() {
+            return Err(Refusal::SetProhibited);
+        }
         device.set_clock(seconds(&value).ok_or(Refusal::MissingValue)?);
     } else {
         device.set_value(name, &key, Some(value.clone()));
