@@ -87,7 +87,9 @@ fn why(reach: Reach) -> &'static str {
         Reach::TrustPending => "the phone is waiting for somebody to tap Trust",
         Reach::TrustDenied => "\"Don't Trust\" was tapped on the phone",
         Reach::StalePairing => "the phone does not accept this computer's earlier pairing any more",
-        Reach::KeyChanged => "the phone does not know this computer and shows another key than the one that was paired",
+        Reach::KeyChanged => {
+            "the phone does not know this computer and shows another key than the one that was paired"
+        }
         Reach::KeyMismatch => "what answers does not hold the key of the phone that was paired",
         Reach::Locked => "the phone is locked",
         Reach::NotUnlockedSinceBoot => "the phone has not been unlocked since it was started",

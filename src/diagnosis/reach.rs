@@ -77,7 +77,9 @@ fn sentence(reach: Reach) -> &'static str {
         Reach::TrustPending => "The phone is asking whether to trust this computer, and nobody has answered.",
         Reach::TrustDenied => "Somebody tapped \u{201c}Don\u{2019}t Trust\u{201d} on the phone.",
         Reach::StalePairing => "The phone no longer knows the pairing that this computer has kept.",
-        Reach::KeyMismatch => "What answers does not hold the key of the phone that was paired with this computer.",
+        Reach::KeyMismatch => {
+            "What answers does not hold the key of the phone that was paired with this computer."
+        }
         Reach::KeyChanged => {
             "The phone does not know this computer and shows another key than when it was paired: it was erased since, or this is not the same phone."
         }

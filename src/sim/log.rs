@@ -216,7 +216,11 @@ mod tests {
         for length in 0..line.len() - 5 {
             assert_eq!(Entry::parse(&line[..length], now()).message, line[..length]);
         }
-        for odd in ["\u{e4}\u{f6}\u{fc}\u{e4}\u{f6}\u{fc}\u{e4}\u{f6}", "Nov 99 05:30:00 h p[1] <Notice>: m", "Nov 22 05:30:00 h p[x] <Notice>: m"] {
+        for odd in [
+            "\u{e4}\u{f6}\u{fc}\u{e4}\u{f6}\u{fc}\u{e4}\u{f6}",
+            "Nov 99 05:30:00 h p[1] <Notice>: m",
+            "Nov 22 05:30:00 h p[x] <Notice>: m",
+        ] {
             assert_eq!(Entry::parse(odd, now()).process, "kernel");
         }
     }

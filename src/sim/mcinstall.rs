@@ -237,7 +237,8 @@ mod tests {
             ask(&device, "InstallProfile", dictionary! {"Payload": profile(id, stays)}).unwrap();
         }
         assert_eq!(ids(&device), ["b".into(), "a".into()]);
-        let remove = |id| ask(&device, "RemoveProfile", dictionary! {"ProfileIdentifier": profile(id, false)});
+        let remove =
+            |id| ask(&device, "RemoveProfile", dictionary! {"ProfileIdentifier": profile(id, false)});
         assert!(remove("a").is_ok());
         assert_eq!(remove("a").unwrap_err().0, NOT_INSTALLED);
         assert!(remove("b").is_err());

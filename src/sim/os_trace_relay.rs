@@ -141,7 +141,8 @@ mod tests {
     #[tokio::test]
     async fn processes_are_listed_and_entries_come_as_records() {
         let folder = tempfile::tempdir().unwrap();
-        let log = "Nov 22 05:30:00 h lockdownd[34] <Error>: no\nNov 22 05:30:01 h backboardd[59] <Notice>: yes\n";
+        let log =
+            "Nov 22 05:30:00 h lockdownd[34] <Error>: no\nNov 22 05:30:01 h backboardd[59] <Notice>: yes\n";
         std::fs::write(folder.path().join("syslog.txt"), log).unwrap();
         let device = Device::open(folder.path(), false).unwrap();
         let (mut host, phone) = tokio::io::duplex(1 << 16);

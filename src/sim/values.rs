@@ -110,7 +110,9 @@ impl Values {
 
     /// Takes up what was set and removed before; what cannot be read is as good as never set.
     fn recall(&mut self, bytes: &[u8]) {
-        let Some(all) = frame::parse(bytes, &Limits::FILE).ok().and_then(Value::into_dictionary) else { return };
+        let Some(all) = frame::parse(bytes, &Limits::FILE).ok().and_then(Value::into_dictionary) else {
+            return;
+        };
         for place in all.array("Removed").unwrap_or_default() {
             let words = place.as_array().map(Vec::as_slice).unwrap_or_default();
             if let [Value::String(domain), Value::String(key)] = words {
@@ -205,7 +207,10 @@ impl Device {
     pub fn set_clock(&self, seconds: f64) {
         let before = self.clock().as_millisecond();
         let mut values = self.values();
-        #[expect(clippy::cast_possible_truncation, reason = "a float that is too large becomes the largest number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float that is too large becomes the largest number"
+        )]
         let wanted = (seconds * 1000.0) as i64;
         values.clock_ahead_ms = values.clock_ahead_ms.saturating_add(wanted.saturating_sub(before));
         values.stated.retain(|stated| stated != TIME);

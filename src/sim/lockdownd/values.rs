@@ -46,14 +46,8 @@ const PUBLIC_DOMAIN_KEYS: &[&str] =
 /// What usbmuxd sets on a phone that does not trust it.
 const UNTRUSTED_HOST: &str = "UntrustedHostBUID";
 /// What a host may change in the null domain.
-const CHANGEABLE: &[&str] = &[
-    "DeviceName",
-    TIME,
-    "TimeZone",
-    "TrustedHostAttached",
-    UNTRUSTED_HOST,
-    "Uses24HourClock",
-];
+const CHANGEABLE: &[&str] =
+    &["DeviceName", TIME, "TimeZone", "TrustedHostAttached", UNTRUSTED_HOST, "Uses24HourClock"];
 /// Domains that say what is, which no host decides.
 const READ_ONLY: &[&str] = &[
     "com.apple.disk_usage",

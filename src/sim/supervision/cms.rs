@@ -245,7 +245,8 @@ pub(in crate::sim) mod testing {
     fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
         let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-        let header = if content.len() < 0x80 { vec![tag, length[1]] } else { vec![tag, 0x82, length[0], length[1]] };
+        let header =
+            if content.len() < 0x80 { vec![tag, length[1]] } else { vec![tag, 0x82, length[0], length[1]] };
         [header, content].concat()
     }
 }
