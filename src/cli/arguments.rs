@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::sim::new::Sizes;
+
 const AFTER_HELP: &str = "\
 Without a command the whole visit is made: find the phone, read it, answer, ask once, copy the photos, back up, \
 verify, give the verdict and the ladder of fixes, write the report. Nothing is copied without a yes.
@@ -207,8 +209,21 @@ pub(crate) struct SimNew {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// About how many bytes all originals together have
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", conflicts_with = "sizes")]
     pub(crate) media_bytes: Option<u64>,
+    /// How large each file is: real (as an iPhone's camera makes them, 3 GB for 1000 photos), or so many bytes
+    #[arg(long, value_name = "real|BYTES", value_parser = sizes)]
+    pub(crate) sizes: Option<Sizes>,
+    /// Let what only fills files up take no place on the disk (always so above 4 GiB)
+    #[arg(long)]
+    pub(crate) sparse: bool,
+}
+
+fn sizes(text: &str) -> Result<Sizes, String> {
+    match text {
+        "real" => Ok(Sizes::Real),
+        bytes => bytes.parse().map(Sizes::Each).map_err(|_| "real, or a number of bytes".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use super::arguments::{Sim, SimNew, SimRun};
 use super::phones::folder_stop;
 use super::run::Run;
 use super::terminal;
-use crate::sim::new::{self, NewOptions, Temper};
+use crate::sim::new::{self, NewOptions, Scenario, Temper};
 use crate::sim::{self, Bus, Device};
 use crate::usbmux::server::Listener;
 use crate::visit::{Stop, Trouble, words};
@@ -28,14 +28,49 @@ pub(super) async fn sim(run: &Run, command: &Sim) -> Result<(), Stop> {
 
 fn list(run: &Run) {
     if run.global.json {
-        let scenarios: Vec<_> =
-            new::scenarios().iter().map(|one| json!({"name": one.name, "about": one.about})).collect();
+        let scenarios: Vec<_> = new::scenarios()
+            .iter()
+            .map(|one| {
+                json!({"name": one.name, "about": one.about, "finding": one.first, "also": one.also,
+                       "since_ios": one.since})
+            })
+            .collect();
         terminal::print_json(&json!({"schema": "idevice-fix/scenarios/1", "scenarios": scenarios}));
         return;
     }
+    let width = terminal::stdout_style().width;
+    let mut out = format!("{:<NAME_COLUMNS$}{:<IOS_COLUMNS$}WHAT IS THE CASE\n", "NAME", "IOS");
     for one in new::scenarios() {
-        terminal::print(&format!("{:<22}{}\n", one.name, one.about));
+        out.push_str(&entry(one, width));
     }
+    terminal::print(&out);
+}
+
+/// Columns for a scenario's name, and for the versions of iOS that have it.
+const NAME_COLUMNS: usize = 26;
+const IOS_COLUMNS: usize = 5;
+
+/// A scenario's entry, no wider than `width`.
+fn entry(one: &Scenario, width: usize) -> String {
+    let room = width.saturating_sub(NAME_COLUMNS + IOS_COLUMNS).max(20);
+    let mut lines = vec![String::new()];
+    for word in one.about.split(' ') {
+        let line = lines.last_mut().expect("there is a first line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    let since = format!("{}+", one.since);
+    let mut out = format!("{:<NAME_COLUMNS$}{since:<IOS_COLUMNS$}{}\n", one.name, lines[0]);
+    for line in &lines[1..] {
+        out.push_str(&format!("{:1$}{line}\n", "", NAME_COLUMNS + IOS_COLUMNS));
+    }
+    out
 }
 
 fn create(run: &Run, arguments: &SimNew) -> Result<(), Stop> {
@@ -50,6 +85,8 @@ fn create(run: &Run, arguments: &SimNew) -> Result<(), Stop> {
         temper: if arguments.temper == "kind" { Temper::Kind } else { Temper::Harsh },
         name: arguments.name.clone(),
         media_bytes: arguments.media_bytes,
+        sizes: arguments.sizes.unwrap_or_default(),
+        sparse: arguments.sparse,
         ..NewOptions::default()
     };
     let made = new::create(dir, &options).map_err(|error| {
@@ -63,14 +100,16 @@ fn create(run: &Run, arguments: &SimNew) -> Result<(), Stop> {
         terminal::print_json(&json!({
             "schema": "idevice-fix/sim-new/1", "udid": made.udid, "name": made.name, "ios_version": made.ios_version,
             "scenario": made.scenario.name, "library": made.counts, "media_files": made.media_files,
-            "media_bytes": made.media_bytes,
+            "media_bytes": made.media_bytes, "picture_files": made.picture_files, "picture_bytes": made.picture_bytes,
         }));
     } else {
         terminal::print(&format!(
-            "{}: {} with iOS {}, {} ({})\n",
+            "{}: {} with iOS {}, {} of pictures ({}), {} in all ({})\n",
             dir.display(),
             made.name,
             made.ios_version,
+            words::counted(made.picture_files, "file", "files"),
+            words::bytes(made.picture_bytes),
             words::counted(made.media_files, "file", "files"),
             words::bytes(made.media_bytes)
         ));
@@ -109,4 +148,20 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
 
 fn busy(place: &dyn std::fmt::Display, error: &std::io::Error) -> Stop {
     Stop::new(Trouble::Failed, format!("{place} cannot be listened on: {error}."), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_fits_a_terminal() {
+        for one in new::scenarios() {
+            let entry = entry(one, 80);
+            assert!(entry.lines().all(|line| line.chars().count() <= 80), "{entry}");
+            assert!(entry.starts_with(&format!("{} ", one.name)), "{entry}");
+            let words: Vec<&str> = entry.split_whitespace().skip(2).collect();
+            assert_eq!(words.join(" "), one.about);
+        }
+    }
 }

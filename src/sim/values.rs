@@ -55,6 +55,12 @@ impl Values {
             given.insert(domain, values);
         }
         let null = given.remove("").unwrap_or_default();
+        // A whole dump of the null domain holds other domains in it.
+        for (name, values) in null.iter().filter(|(name, _)| name.starts_with("com.apple.")) {
+            if let Value::Dictionary(values) = values {
+                given.entry(name.clone()).or_insert_with(|| values.clone());
+            }
+        }
         let seed = seed(folder);
         let udid = udid(&null, seed).map_err(|reason| FolderError::damaged(&path, reason))?;
         let mut domains = healthy::domains(udid.as_str(), seed);

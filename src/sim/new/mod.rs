@@ -151,6 +151,14 @@ pub enum Error {
     /// A version of which no library is known.
     #[error("iOS {0:?} cannot be made: 13 to 18, 26 and 27 can, as in `18` or `18.4.1`")]
     UnknownIos(String),
+    /// What the scenario shows came with a later iOS.
+    #[error("{scenario} needs iOS {since} or later")]
+    TooOld {
+        /// Its name.
+        scenario: &'static str,
+        /// The first major version that has it.
+        since: u32,
+    },
     /// None, or too many.
     #[error("a phone with {0} photos cannot be made: from 1 to {max}", max = phone::PHOTOS_MAX)]
     Photos(u32),
@@ -182,6 +190,9 @@ pub enum Error {
 pub fn create(dir: &Path, options: &NewOptions) -> Result<Created, Error> {
     let scenario = scenario::find(&options.scenario)?;
     let mut phone = Phone::healthy(options, options.photos.unwrap_or(scenario.photos))?;
+    if phone.ios.major < scenario.since {
+        return Err(Error::TooOld { scenario: scenario.name, since: scenario.since });
+    }
     scenario.shape(&mut phone);
     phone.mix.fit(phone.ios.major);
     let mut folder = Folder::create(dir)?;

@@ -210,6 +210,99 @@ fn stuck_means_long_before_the_last_sync_and_waiting_means_after_it() {
 }
 
 #[test]
+fn real_sizes_take_hardly_any_place_where_padding_is_holes() {
+    use std::os::unix::fs::MetadataExt;
+    let options = NewOptions { sizes: Sizes::Real, sparse: true, media_bytes: None, ..small("healthy") };
+    let (dir, created) = make(&options);
+    assert!(created.picture_bytes > 50_000_000, "{}", created.picture_bytes);
+    let media = dir.path().join("media");
+    let pictures: Vec<String> = files(&media)
+        .into_iter()
+        .filter(|path| path.starts_with("DCIM") || path.contains("/CPLAssets/"))
+        .collect();
+    let mut on_disk = 0;
+    let mut hashes = BTreeSet::new();
+    for path in &pictures {
+        let file = std::fs::File::open(media.join(path)).unwrap();
+        on_disk += file.metadata().unwrap().blocks() * 512;
+        let bytes = std::fs::read(media.join(path)).unwrap();
+        assert!(
+            hashes.insert(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes).as_ref().to_vec())
+        );
+        let end: &[u8] = match path.rsplit_once('.').unwrap().1 {
+            "JPG" => &[0xff, 0xd9],
+            "PNG" => b"IEND\xae\x42\x60\x82",
+            _ => b"",
+        };
+        assert!(bytes.ends_with(end), "{path}");
+    }
+    assert!(on_disk < created.picture_bytes / 5, "{on_disk} of {} bytes", created.picture_bytes);
+}
+
+#[test]
+fn a_mixed_library_has_every_state() {
+    let (dir, created) = make(&NewOptions { photos: Some(120), ..small("mixed") });
+    let counts = &created.counts;
+    for (name, count) in [
+        ("uploaded", counts.uploaded),
+        ("waiting", counts.waiting),
+        ("failed", counts.failed),
+        ("never queued", counts.never_queued),
+        ("only here", counts.originals_only_here),
+        ("only in iCloud", counts.originals_only_in_icloud),
+        ("in neither", counts.originals_in_neither),
+        ("recently deleted", counts.recently_deleted),
+        ("hidden", counts.hidden),
+        ("shared album", counts.shared_album_only),
+    ] {
+        assert!(count > Some(0), "{name}");
+    }
+    let library = read_library(dir.path()).unwrap();
+    assert_eq!(&library.counts, counts);
+    let store = rusqlite::Connection::open(dir.path().join("media/PhotoData/Photos.sqlite")).unwrap();
+    for (what, wanted) in [
+        ("ZASSET WHERE ZACTIVELIBRARYSCOPEPARTICIPATIONSTATE = 1 AND ZLIBRARYSCOPE NOT NULL", 6),
+        ("ZSHARE WHERE ZSCOPEIDENTIFIER LIKE 'SharedSync-%'", 1),
+        ("ZADDITIONALASSETATTRIBUTES WHERE ZSYNDICATIONIDENTIFIER NOT NULL", 5),
+        ("ZINTERNALRESOURCE WHERE ZLOCALAVAILABILITY = -32768", 5),
+        ("ZASSET WHERE ZTRASHEDSTATE = 2", 3),
+        ("ZASSET WHERE ZBUNDLESCOPE = 3", 3),
+    ] {
+        let count: i64 =
+            store.query_row(&format!("SELECT COUNT(*) FROM {what}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(count, wanted, "{what}");
+    }
+    for state in
+        ["ZASSET WHERE ZCLOUDLOCALSTATE = 2", "ZCLOUDMASTER WHERE ZCLOUDLOCALSTATE = 2", "Z_1KEYWORDS"]
+    {
+        let count: i64 =
+            store.query_row(&format!("SELECT COUNT(*) FROM {state}"), [], |row| row.get(0)).unwrap();
+        assert!(count > 0, "{state}");
+    }
+}
+
+#[test]
+fn the_engines_backlog_is_in_its_log() {
+    let (dir, created) = make(&small("demo"));
+    let storage = dir.path().join("media/PhotoData/CPL/storage");
+    let backlog = |with_log: bool| {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(storage.join("store.cloudphotodb"), copy.path().join("store.cloudphotodb")).unwrap();
+        if with_log {
+            let name = "store.cloudphotodb-wal";
+            std::fs::copy(storage.join(name), copy.path().join(name)).unwrap();
+        }
+        library::read_backlog(copy.path()).unwrap()
+    };
+    assert_eq!(backlog(false).outgoing_files, 0);
+    assert!(backlog(true).outgoing_files >= created.counts.waiting.unwrap());
+    assert_eq!(
+        backlog(true).quarantined.iter().map(|(_, count)| count).sum::<u64>(),
+        created.counts.failed.unwrap()
+    );
+}
+
+#[test]
 fn scenarios_have_names_of_their_own_and_name_findings_that_exist() {
     let names: BTreeSet<&str> = scenarios().iter().map(|scenario| scenario.name).collect();
     assert_eq!(names.len(), scenarios().len());

@@ -3,13 +3,53 @@
 //! SQLite salts every log with random numbers; the same phone would never be made twice. The salts and the checksums
 //! over them are the only thing that changes. Format: "WAL-Mode File Format" in SQLite's documentation.
 
+use jiff::Timestamp;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::Error;
+use super::folder::Folder;
+use super::phone::Phone;
 use super::random::Random;
+
+/// From now on `database` writes into a log; if the log is to `stay`, what is written is never carried over into the
+/// database itself.
+pub(super) fn begin(database: &Connection, stay: bool) -> Result<(), rusqlite::Error> {
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    if stay {
+        database.pragma_update(None, "wal_autocheckpoint", 0)?;
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    }
+    Ok(())
+}
+
+/// Once the database at `path` (below the folder) is closed: makes its log, if it stays, the phone's own.
+pub(super) fn finish(
+    phone: &Phone,
+    folder: &mut Folder,
+    path: &str,
+    changed: Timestamp,
+) -> Result<(), Error> {
+    if !phone.live_wal {
+        return Ok(());
+    }
+    let log = folder.place(&format!("{path}-wal"))?;
+    let io = |error| Error::Io { path: log.clone(), error };
+    let bytes = std::fs::read(&log).map_err(io)?;
+    std::fs::write(&log, resalted(bytes, phone.seed)).map_err(io)?;
+    // The phone has the index of the log in memory that is shared through this file; it is rebuilt by whoever opens
+    // the database.
+    let index = folder.place(&format!("{path}-shm"))?;
+    std::fs::write(&index, vec![0; 32_768]).map_err(|error| Error::Io { path: index, error })?;
+    folder.adopt(&format!("{path}-wal"), changed)?;
+    folder.adopt(&format!("{path}-shm"), changed)
+}
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
 /// The same log with the salts of `seed`. What is no log of whole frames comes back unchanged.
-pub(super) fn resalted(mut log: Vec<u8>, seed: u64) -> Vec<u8> {
+fn resalted(mut log: Vec<u8>, seed: u64) -> Vec<u8> {
     if log.len() < HEADER_BYTES {
         return log;
     }

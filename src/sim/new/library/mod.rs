@@ -8,10 +8,9 @@ mod albums;
 mod resources;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 use super::assets::Asset;
 use super::folder::Folder;
@@ -33,29 +32,11 @@ pub(super) fn write(phone: &Phone, assets: &[Asset], folder: &mut Folder) -> Res
     fill(phone, assets, &schema, &mut database).map_err(failed)?;
     drop(database);
     let changed = phone.ago(phone.cloud.synced_s_ago.min(180));
-    if phone.live_wal {
-        let log = with_suffix(&path, "-wal");
-        let io = |error| Error::Io { path: log.clone(), error };
-        let bytes = std::fs::read(&log).map_err(io)?;
-        std::fs::write(&log, wal::resalted(bytes, phone.seed)).map_err(io)?;
-        // The phone has the index of the log in memory that is shared through this file; it is rebuilt by whoever
-        // opens the database.
-        let index = with_suffix(&path, "-shm");
-        std::fs::write(&index, vec![0; 32_768]).map_err(|error| Error::Io { path: index, error })?;
-        for suffix in ["-wal", "-shm"] {
-            folder.adopt(&format!("{PATH}{suffix}"), changed)?;
-        }
-    }
+    wal::finish(phone, folder, PATH, changed)?;
     if phone.damage.library {
         damage(phone, &path)?;
     }
     folder.adopt(PATH, changed)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Noise over all pages but the first, so that it looks like a database and is none.
@@ -102,11 +83,7 @@ fn fill(
     transaction.execute_batch(&schema.indexes_sql())?;
     transaction.commit()?;
 
-    database.pragma_update(None, "journal_mode", "WAL")?;
-    if phone.live_wal {
-        database.pragma_update(None, "wal_autocheckpoint", 0)?;
-        database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    }
+    wal::begin(database, phone.live_wal)?;
     let transaction = database.transaction()?;
     {
         let mut rows = Rows::going_on(schema, &transaction, std::mem::take(&mut writer.last_keys));

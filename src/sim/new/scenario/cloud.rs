@@ -21,16 +21,29 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         &[],
         "the storage of the shared library's owner is full",
         |phone| {
+            phone.mix.shared_library = phone.mix.own() / 4;
             phone.status("isExceedingSharedLibraryQuota", true);
         },
-    ),
+    )
+    .since(16),
+    scenario(
+        "shared-library",
+        "photos-not-copied",
+        &[],
+        "a quarter of the photos is in an iCloud Shared Photo Library",
+        |phone| {
+            phone.mix.shared_library = phone.mix.own() / 4;
+        },
+    )
+    .since(16),
     scenario(
         "advanced-data-protection",
         "photos-not-copied",
         &["advanced-data-protection"],
         "Advanced Data Protection is on",
         |phone| phone.status("walrusEnabled", true),
-    ),
+    )
+    .since(16),
     scenario("find-my-off", "photos-not-copied", &[], "Find My is off, as before an erase", |phone| {
         phone.value("com.apple.fmip", "IsAssociated", false);
     }),
@@ -175,10 +188,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         &[],
         "leaving the shared library does not end",
         |phone| {
+            phone.mix.shared_library = 14;
             phone.status("isStuckInExitForSharedLibrary", true);
             phone.status("remainingCountInSharedLibraryExit", 14);
         },
-    ),
+    )
+    .since(16),
     scenario(
         "photo-stream",
         "photos-not-copied",
@@ -244,6 +259,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         |phone| {
             phone.value(BACKUP, "LastCloudBackupDate", cocoa_seconds(phone.days_ago(49)));
             phone.backup_error = Some(303);
+        },
+    ),
+    scenario(
+        "backup-failed",
+        "photos-not-copied",
+        &[],
+        "the last iCloud backup failed; what says so is only in a local backup",
+        |phone| phone.backup_error = Some(303),
+    ),
+    scenario(
+        "backup-password",
+        "photos-not-copied",
+        &[],
+        "local backups are encrypted; the password is \"secret\"",
+        |phone| {
+            phone.toml.push(("backup", "password = \"secret\"".into()));
         },
     ),
     scenario(

@@ -21,6 +21,8 @@ pub struct Scenario {
     pub also: &'static [&'static str],
     /// How many photos its library has unless told otherwise.
     pub photos: u32,
+    /// The first major version of iOS on which this can be.
+    pub since: u32,
     shape: fn(&mut Phone),
 }
 
@@ -36,6 +38,13 @@ impl std::fmt::Debug for Scenario {
 impl Scenario {
     pub(super) fn shape(&self, phone: &mut Phone) {
         (self.shape)(phone);
+    }
+}
+
+impl Scenario {
+    /// The same, on iOS `major` and later only.
+    const fn since(self, major: u32) -> Self {
+        Self { since: major, ..self }
     }
 }
 
@@ -66,7 +75,7 @@ const fn scenario(
     about: &'static str,
     shape: fn(&mut Phone),
 ) -> Scenario {
-    Scenario { name, about, first, also, photos: PHOTOS, shape }
+    Scenario { name, about, first, also, photos: PHOTOS, since: 13, shape }
 }
 
 static SCENARIOS: LazyLock<Vec<&'static Scenario>> =
@@ -96,7 +105,45 @@ const FIRST: &[Scenario] = &[
             demo,
         )
     },
+    Scenario {
+        photos: 240,
+        ..scenario(
+            "mixed",
+            "originals-missing",
+            &["uploads-stuck", "uploads-failed", "originals-only-in-icloud", "shared-album-only"],
+            "one photo or more in every state that a library knows",
+            mixed,
+        )
+    },
 ];
+
+/// One asset or more of every sort.
+fn mixed(phone: &mut Phone) {
+    for (many, to) in [
+        (6, (|mix| &mut mix.waiting) as fn(&mut Mix) -> &mut u32),
+        (4, |mix| &mut mix.failed),
+        (3, |mix| &mut mix.never_queued),
+        (8, |mix| &mut mix.only_in_icloud),
+        (3, |mix| &mut mix.clip_only_in_icloud),
+        (1, |mix| &mut mix.in_neither),
+    ] {
+        phone.mix.move_from_uploaded(many, to);
+    }
+    phone.mix = Mix {
+        hidden: 3,
+        edited: 12,
+        syndicated: 5,
+        shared_library: 6,
+        trashed: 8,
+        expunged: 3,
+        shared_album: 6,
+        links: 2,
+        shared_with_you: 3,
+        ..phone.mix.clone()
+    };
+    phone.cloud.backlog_days = 12;
+    phone.cloud.optimise = true;
+}
 
 /// The phone of `--demo`.
 fn demo(phone: &mut Phone) {

@@ -4,31 +4,44 @@
 //! *local* time as text; `cloudServiceEnableLog.plist` is the history of the switch; `store.cloudphotodb` is the
 //! engine's own database with what it still has to send and what it gave up.
 
+mod store;
+mod surroundings;
+
 use jiff::Timestamp;
 use plist::{Dictionary, Value};
-use rusqlite::{Connection, params};
 
 use super::Error;
 use super::assets::Asset;
 use super::folder::Folder;
-use super::phone::{Phone, Switch, cocoa, date, local};
+use super::phone::{Phone, Switch, date, local};
 use super::random::Random;
-use super::schema::{CLOUD, Schema};
 use crate::facts::{Owner, Upload};
 
 const PHOTO_DATA: &str = "media/PhotoData";
+/// The first iOS whose engine keeps account of its sessions.
+const METRICS_SINCE: u32 = 26;
 
 /// Writes them all.
 pub(super) fn write(phone: &Phone, assets: &[Asset], folder: &mut Folder) -> Result<(), Error> {
-    surroundings(phone, folder)?;
+    surroundings::write(phone, folder)?;
     switchings(phone, folder)?;
+    notes(phone, folder)?;
     if phone.cloud.switch == Switch::Never {
-        return Ok(());
+        never_on(phone, folder)?;
+    } else {
+        markers(phone, folder)?;
+        status(phone, assets, folder)?;
+        server_configuration(phone, folder)?;
     }
-    markers(phone, folder)?;
-    status(phone, assets, folder)?;
-    settings(phone, folder)?;
-    store(phone, assets, folder)
+    store::write(phone, assets, folder)
+}
+
+/// A phone on which iCloud Photos was never on has a status all the same, in which little is said.
+fn never_on(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
+    let budgets = ["hasBatteryBudgetKey", "hasCellularBudgetKey", "hasValidSystemBudgetKey"];
+    let status =
+        Value::Dictionary(budgets.iter().map(|key| ((*key).to_owned(), Value::from(true))).collect());
+    folder.binary_plist(&format!("{PHOTO_DATA}/CPL/syncstatus.plist"), phone.days_ago(1101), &status)
 }
 
 /// When iCloud Photos was switched on.
@@ -160,8 +173,8 @@ fn status(phone: &Phone, assets: &[Asset], folder: &mut Folder) -> Result<(), Er
     folder.binary_plist(&path, synced, &Value::Dictionary(keys))
 }
 
-/// What the server configured, and the engine's smaller notes.
-fn settings(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
+/// What the server configured.
+fn server_configuration(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
     let synced = last_sync(phone);
     let throttle =
         [("forget-after", 3600), ("give-up-after", 1800), ("start-after", 2), ("wait-at-most", 60)];
@@ -179,141 +192,36 @@ fn settings(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
         ("configuration", Value::Dictionary(configuration)),
         ("lastUpdate", date(synced)),
     ]);
+    let path = format!("{PHOTO_DATA}/CPL/cloudphotos-1.0.plist");
+    folder.xml_plist(&path, synced, &Value::Dictionary(server))
+}
+
+/// The engine's smaller notes, which are there even where it was never on.
+fn notes(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
+    let synced = last_sync(phone);
     let cpl = format!("{PHOTO_DATA}/CPL");
-    folder.xml_plist(&format!("{cpl}/cloudphotos-1.0.plist"), synced, &Value::Dictionary(server))?;
     let counts = [("CountKeyImages", phone.cloud.to_download), ("CountKeyVideos", 0)];
     folder.xml_plist(&format!("{cpl}/DownloadCounts.plist"), synced, &numbers(&counts))?;
     let mobile = Dictionary::from_iter([
         ("cloudVersion", Value::from(Random::new(phone.seed, "cloud version").uuid())),
         ("storeUUID", Value::from(phone.store_uuid())),
     ]);
-    folder.xml_plist(&format!("{cpl}/mobileCPL.plist"), synced, &Value::Dictionary(mobile))
+    folder.xml_plist(&format!("{cpl}/mobileCPL.plist"), synced, &Value::Dictionary(mobile))?;
+    let launched = Dictionary::from_iter([("lastSyncAfterLaunchDate", date(synced))]);
+    folder.binary_plist(&format!("{cpl}/lastsyncafterlaunch.plist"), synced, &Value::Dictionary(launched))?;
+    folder.binary_plist(&format!("{cpl}/feedbackmessages.plist"), synced, &Value::Array(Vec::new()))?;
+    if phone.ios.major < METRICS_SINCE {
+        return Ok(());
+    }
+    let metrics = [
+        ("BlockedSessionsCount", phone.mix.waiting),
+        ("PoorSystemConditionsBlockedCount", 0),
+        ("ThunderingHerdBlockedCount", 0),
+        ("TotalSessionsCount", 40 + phone.mix.waiting),
+    ];
+    folder.binary_plist(&format!("{cpl}/metrics.plist"), synced, &numbers(&metrics))
 }
 
 fn numbers<N: Into<Value> + Copy>(pairs: &[(&str, N)]) -> Value {
     Value::Dictionary(pairs.iter().map(|(key, number)| ((*key).to_owned(), (*number).into())).collect())
-}
-
-/// `store.cloudphotodb`: what is still to be sent, and what was given up and why.
-fn store(phone: &Phone, assets: &[Asset], folder: &mut Folder) -> Result<(), Error> {
-    let relative = format!("{PHOTO_DATA}/CPL/storage/store.cloudphotodb");
-    let path = folder.place(&relative)?;
-    let failed = |error| Error::Database { path: path.clone(), error };
-    fill_store(phone, assets, &path).map_err(failed)?;
-    folder.adopt(&relative, last_sync(phone))
-}
-
-fn fill_store(phone: &Phone, assets: &[Asset], path: &std::path::Path) -> Result<(), rusqlite::Error> {
-    let schema = Schema::of(CLOUD, 0);
-    let mut database = Connection::open(path)?;
-    database.pragma_update(None, "synchronous", "OFF")?;
-    database.pragma_update(None, "journal_mode", "MEMORY")?;
-    let transaction = database.transaction()?;
-    transaction.execute_batch(&schema.tables_sql())?;
-    scope(phone, assets, &transaction)?;
-    let mut random = Random::new(phone.seed, "engine");
-    for asset in assets.iter().filter(|asset| asset.owner == Owner::Own && asset.trashed.is_none()) {
-        match asset.upload {
-            Upload::Waiting => outgoing(&transaction, asset, &mut random)?,
-            Upload::Failed => quarantined(phone, &transaction, asset)?,
-            Upload::Uploaded | Upload::NeverQueued => {}
-        }
-    }
-    transaction.execute_batch(&schema.indexes_sql())?;
-    transaction.commit()
-}
-
-fn scope(phone: &Phone, assets: &[Asset], database: &Connection) -> Result<(), rusqlite::Error> {
-    let (images, movies) = on_the_server(phone, assets);
-    let up = assets.iter().filter(|asset| asset.owner == Owner::Own && asset.upload == Upload::Uploaded);
-    let bytes = up.map(|asset| asset.bytes + asset.second_bytes).sum::<u64>();
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let first = (!phone.cloud.first_sync_unfinished).then(|| cocoa(first_sync(phone)));
-    database.execute(
-        "INSERT INTO scopes (scopeIdentifier, scopeType, localIndex, cloudIndex, stableIndex, creationDate,
-             estimatedSize, estimatedAssetCount, initialSyncDate, pullFromTransportLastCompletionDate, lastClearedPush)
-         VALUES ('PrimarySync', 1, 1, 1, 1, ?1, ?2, ?3, ?4, ?5, ?5)",
-        params![cocoa(switched_on(phone)), bytes, images + movies, first, cocoa(last_sync(phone))],
-    )?;
-    database.execute(
-        "INSERT INTO globals (libraryVersion, \"resources.totalSize\", \"resources.totalOriginalSize\",
-             libraryCreationDate) VALUES (?1, ?2, ?2, ?3)",
-        params![phone.store_uuid(), bytes, cocoa(switched_on(phone))],
-    )?;
-    Ok(())
-}
-
-fn outgoing(database: &Connection, asset: &Asset, random: &mut Random) -> Result<(), rusqlite::Error> {
-    let upload = random.uuid();
-    let mut insert = database.prepare_cached(
-        "INSERT INTO outgoingResources (scopeIndex, itemIdentifier, resourceType, fingerPrint, fileUTI, fileKind,
-             fileSize, uploadIdentifier) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    let kind = i64::from(asset.kind.is_video()) + 1;
-    let size = i64::try_from(asset.bytes).unwrap_or(i64::MAX);
-    insert.execute(params![
-        asset.uuid,
-        1,
-        asset.fingerprint,
-        asset.kind.uniform_type(),
-        kind,
-        size,
-        upload
-    ])?;
-    if asset.second_extension().is_some() {
-        let size = i64::try_from(asset.second_bytes).unwrap_or(i64::MAX);
-        let print = random.fingerprint();
-        insert.execute(params![asset.uuid, 18, print, "com.apple.quicktime-movie", 2, size, upload])?;
-    }
-    let mut insert = database.prepare_cached(
-        "INSERT INTO pushRepository (class, scopeIndex, identifier, changeType, dequeueOrder, trashed,
-             uploadIdentifier, flags, trustLevel) VALUES (?, 1, ?, 0, ?, 0, ?, 0, 0)",
-    )?;
-    let order = cocoa(asset.added).round();
-    for class in ["CPLMasterChange", "CPLAssetChange"] {
-        insert.execute(params![class, asset.uuid, order, upload])?;
-    }
-    Ok(())
-}
-
-fn quarantined(phone: &Phone, database: &Connection, asset: &Asset) -> Result<(), rusqlite::Error> {
-    database
-        .prepare_cached(
-            "INSERT INTO quarantinedRecords (scopeIndex, localIdentifier, quarantineDate, class, reason)
-             VALUES (1, ?, ?, 'CPLMasterChange', ?)",
-        )?
-        .execute(params![
-            asset.uuid,
-            cocoa(last_sync(phone)) - 1800.0,
-            "Resource could not be uploaded after 5 attempts"
-        ])
-        .map(drop)
-}
-
-/// What every phone has beside, whether iCloud Photos is on or not.
-fn surroundings(phone: &Phone, folder: &mut Folder) -> Result<(), Error> {
-    let born = phone.days_ago(1101);
-    let stamp = local(born).strftime("%Y%m%d-%H%M%S").to_string();
-    folder.file(&format!("{PHOTO_DATA}/Caches/CreateDatabase_{stamp}-07:00"), born, b"")?;
-    folder.file(&format!("{PHOTO_DATA}/Caches/libraryavailable"), born, b"")?;
-    folder.file(&format!("{PHOTO_DATA}/protection"), born, b"")?;
-    let person = Random::new(phone.seed, "person").digits(11);
-    folder.file(&format!("{PHOTO_DATA}/PhotoCloudSharingData/personID"), born, person.as_bytes())?;
-    let private = Dictionary::from_iter([("PLLastKnownBuild", Value::from(phone.ios.build))]);
-    let path = format!("{PHOTO_DATA}/private/com.apple.assetsd/appPrivateData.plist");
-    folder.binary_plist(&path, born, &Value::Dictionary(private))?;
-    let journal = Dictionary::from_iter([("version", Value::from(1))]);
-    folder.binary_plist(&format!("{PHOTO_DATA}/Journals/Asset.plist"), born, &Value::Dictionary(journal))?;
-    for empty in ["Downloads", "Books", "Recordings", "iTunes_Control/iTunes", "PhotoData/Metadata"] {
-        folder.directory(&format!("media/{empty}"))?;
-    }
-    folder.file("media/iTunes_Control/iTunes/IC-Info.sidv", born, &[0; 36])?;
-    folder.file("media/com.apple.itunes.lock_sync", born, b"")?;
-    if phone.cloud.photo_stream {
-        let old = phone.days_ago(1300);
-        let path = "media/PhotoStreamsData/1234567890/100APPLE/IMG_0001.JPG";
-        let studio = super::media::studio(phone);
-        folder.stream(path, old, |out| studio.thumbnail(out, phone.seed))?;
-    }
-    Ok(())
 }
