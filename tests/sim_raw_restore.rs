@@ -36,9 +36,18 @@ impl Raw {
         let (mut here, there) = tokio::io::duplex(1 << 20);
         tokio::spawn(Service::MobileBackup2.serve(Box::new(there), device.clone()));
         assert_eq!(name(&receive(&mut here).await), "DLMessageVersionExchange");
-        send(&mut here, "<string>DLMessageVersionExchange</string><string>DLVersionsOk</string><integer>400</integer>").await;
+        send(
+            &mut here,
+            "<string>DLMessageVersionExchange</string><string>DLVersionsOk</string><integer>400</integer>",
+        )
+        .await;
         assert_eq!(name(&receive(&mut here).await), "DLMessageDeviceReady");
-        request(&mut here, "Hello", "<key>SupportedProtocolVersions</key><array><real>2.0</real><real>2.1</real></array>").await;
+        request(
+            &mut here,
+            "Hello",
+            "<key>SupportedProtocolVersions</key><array><real>2.0</real><real>2.1</real></array>",
+        )
+        .await;
         let hello = receive(&mut here).await;
         assert_eq!(body(&hello)["ProtocolVersion"].as_real(), Some(2.1));
         here
@@ -411,7 +420,9 @@ async fn info_and_list_come_as_text_and_icloud_backup_is_switched() {
     let mut raw = Raw::greeted().await;
     let (domain, path) = PHOTO;
     let (udid, records) = (raw.udid(), Records::of(domain, path, 6));
-    for (request, says) in [("Info", "Product Version: 17.1\n"), ("List", "CameraRollDomain,Media/DCIM/100APPLE/")] {
+    for (request, says) in
+        [("Info", "Product Version: 17.1\n"), ("List", "CameraRollDomain,Media/DCIM/100APPLE/")]
+    {
         raw.ask(request, "").await;
         records.serve(&mut raw, &udid).await;
         let answer = raw.hear().await;
@@ -450,7 +461,8 @@ async fn space_is_judged_to_the_byte_as_it_was_measured_on_a_real_phone() {
         raw.status("18446744073709551615", "<integer>0</integer>").await;
         let refused = raw.hear().await;
         assert_eq!(code(&refused), 105);
-        let want = format!("Insufficient free disk space on drive to back up ({free} < {need}) (MBErrorDomain/105)");
+        let want =
+            format!("Insufficient free disk space on drive to back up ({free} < {need}) (MBErrorDomain/105)");
         assert_eq!(body(&refused)["ErrorDescription"].as_string(), Some(want.as_str()));
     }
     // A host that has purged is asked again.
