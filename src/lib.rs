@@ -35,6 +35,7 @@ pub mod ladder;
 pub mod job;
 pub mod visit;
 pub mod report;
+pub mod conformance;
 
 // -- doors --
 pub mod sim;

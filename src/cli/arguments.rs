@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Jobs,
     /// Is this computer ready? Names what is in the way and the one command that mends it
     Doctor,
+    /// What this phone does that was only assumed so far: a file without a word of whose it is
+    Conformance(Conformance),
     /// The simulated iPhone
     #[command(subcommand)]
     Sim(Sim),
@@ -172,6 +174,27 @@ pub(crate) struct Report {
     /// As HTML on stdout
     #[arg(long, conflicts_with = "json")]
     pub(crate) html: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Conformance {
+    /// Also have the phone make a backup, which is thrown away: takes long, and asks first
+    #[arg(long)]
+    pub(crate) with_backup: bool,
+    /// Where the file goes after it was shown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<ConformanceCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConformanceCommand {
+    /// Hold such a file against the simulated phone: what is assumed, and what the phone said
+    Compare {
+        /// A file that was saved by idevice-fix conformance
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod backup;
+mod conformance;
 mod devices;
 mod diagnose;
 mod doctor;
@@ -78,6 +79,7 @@ async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
         Command::Report(arguments) => reports::report(run, &arguments),
         Command::Jobs => jobs::jobs(run),
         Command::Doctor => doctor::doctor(run).await,
+        Command::Conformance(arguments) => conformance::conformance(run, &arguments).await,
         Command::Sim(command) => sim::sim(run, &command).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),

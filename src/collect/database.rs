@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::words;
 use crate::afc::{self, Afc, OpenMode, Status};
 use crate::facts::{Backlog, Library};
+use crate::library::census::{self, Census};
 use crate::library::{self, Unreadable};
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 
@@ -76,6 +77,24 @@ pub(super) async fn read_library(afc: &Afc, desk: Desk<'_>) -> Result<Library, F
 /// Copies the engine's own store off the phone and reads what waits in it.
 pub(super) async fn read_backlog(afc: &Afc, desk: Desk<'_>) -> Result<Backlog, Failed> {
     copied(afc, Desk { observer: &crate::progress::Silent, ..desk }, STORE, library::read_backlog).await
+}
+
+/// Copies the photo library off the phone and takes its census; the copy vanishes. What went wrong is told in words that
+/// may hold the phone's; we were asked to stop: `None`.
+///
+/// # Errors
+/// The library could not be copied or read.
+pub async fn census(
+    afc: &Afc,
+    scratch: &Path,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Option<Census>, String> {
+    match copied(afc, Desk { scratch, observer, cancel }, LIBRARY, census::census).await {
+        Ok(census) => Ok(Some(census)),
+        Err(Failed::Cancelled) => Ok(None),
+        Err(Failed::Unreadable(words)) => Err(words),
+    }
 }
 
 /// Copies `pair` until it held still meanwhile and `read` makes sense of it.

@@ -22,6 +22,7 @@ mod quick;
 mod reach;
 mod resolve;
 
+pub use database::census;
 pub use full::full;
 pub use inside_backup::{library_from_backup, refine};
 pub use kept::kept;

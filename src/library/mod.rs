@@ -12,6 +12,7 @@
 
 mod asset;
 mod cells;
+pub mod census;
 mod counts;
 pub mod cpl;
 mod engine_store;

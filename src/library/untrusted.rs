@@ -177,6 +177,36 @@ impl Untrusted {
         Ok(Some(table))
     }
 
+    /// The names of all plain tables, up to `most`, as the database has them.
+    pub(super) fn table_names(&self, most: usize) -> Result<Vec<String>, Unreadable> {
+        let ask = || {
+            let mut statement =
+                self.connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'")?;
+            let rows = statement.query_map([], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
+            })?;
+            let plain = |sql: &str| {
+                let head = sql.trim_start().get(..12).unwrap_or_default();
+                head.eq_ignore_ascii_case("CREATE TABLE")
+            };
+            rows.filter(|row| row.as_ref().map_or(true, |(_, sql)| plain(sql)))
+                .map(|row| row.map(|(name, _)| name))
+                .take(most)
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        ask().map_err(|error| self.explain(&error))
+    }
+
+    /// The names of the columns of a table that was named by [`Self::table_names`].
+    pub(super) fn column_names(&self, table: &str) -> Result<Vec<String>, Unreadable> {
+        let mut columns = Vec::new();
+        self.pragma("table_xinfo", table, |row| {
+            columns.push(row.get("name")?);
+            Ok(())
+        })?;
+        Ok(columns)
+    }
+
     /// What the schema table says of `name`: kind and SQL of each entry, in SQLite's own sense of equal names.
     fn objects_named(&self, name: &str) -> Result<Vec<(String, String)>, Unreadable> {
         let ask = || {

@@ -62,9 +62,36 @@ pub fn client_config(record: &PairRecord) -> Result<Arc<ClientConfig>, BadRecord
 /// # Errors
 /// [`Error::KeyMismatch`] when somebody else answers, else [`Error::Tls`].
 pub async fn connect(stream: Stream, config: &Arc<ClientConfig>) -> Result<Stream, Error> {
+    Ok(connect_and_tell(stream, config).await?.0)
+}
+
+/// What both sides agreed to speak, by its names in the standards; `None` for one that has no name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spoken {
+    /// The version, `TLSv1_2` for example.
+    pub version: Option<&'static str>,
+    /// The cipher suite, `TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384` for example.
+    pub cipher: Option<&'static str>,
+}
+
+/// As [`connect`], and tells what was agreed.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_and_tell(
+    stream: Stream,
+    config: &Arc<ClientConfig>,
+) -> Result<(Stream, Spoken), Error> {
     let nobody = ServerName::try_from("device.invalid").expect("a well-formed name; it is never sent");
     match TlsConnector::from(Arc::clone(config)).connect(nobody, stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let agreed = stream.get_ref().1;
+            let spoken = Spoken {
+                version: agreed.protocol_version().and_then(|version| version.as_str()),
+                cipher: agreed.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+            };
+            Ok((Box::new(stream), spoken))
+        }
         Err(error) if is_key_mismatch(&error) => Err(Error::KeyMismatch),
         Err(error) => Err(Error::Tls(error)),
     }

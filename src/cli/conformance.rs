@@ -1,0 +1,430 @@
+//! `conformance`: measures a phone, shows the file, saves it. `conformance compare`: holds such a file against a
+//! simulated phone of the same iOS, which is made and measured in this process.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use serde_json::{Value, json};
+
+use super::arguments::{Conformance, ConformanceCommand};
+use super::phones::Phones;
+use super::run::Run;
+use super::terminal;
+use super::visits::password;
+use crate::conformance::compare::{BadFile, Comparison, FILE_BYTES_MAX, Read, compare};
+use crate::conformance::{End, Measuring, Pace, backup};
+use crate::durable;
+use crate::facts::text::{bytes, counted, plain};
+use crate::frame::DictExt;
+use crate::lockdown::{Phone, Session};
+use crate::progress::{CancellationToken, Observer, Silent};
+use crate::sim::new::{NewOptions, create};
+use crate::sim::{Bus, Device};
+use crate::usbmux::Muxer;
+use crate::visit::{Stop, Trouble, reach};
+
+/// Photos of the simulated phone: enough for every kind of asset.
+const PHOTOS: u32 = 40;
+/// The simulated person taps Trust in a moment.
+const TAPPED_WITHIN: Duration = Duration::from_secs(30);
+/// Times that an answer which is none is asked for again.
+const TRIES: u32 = 3;
+/// The file's permissions: its owner's.
+const FILE_MODE: u32 = 0o600;
+
+/// Measures, or compares.
+pub(super) async fn conformance(run: &Run, arguments: &Conformance) -> Result<(), Stop> {
+    match &arguments.command {
+        Some(ConformanceCommand::Compare { file }) => {
+            let compared = compared(run, file).await;
+            compared.map_err(|stop| match stop.trouble {
+                // The list was printed; the exit status says that it is not empty.
+                Trouble::Skipped => stop,
+                _ => run.explain("conformance-comparison", stop),
+            })
+        }
+        None => measured(run, arguments).await,
+    }
+}
+
+/// What measuring came to: the file, and why it is not whole.
+struct Measured {
+    file: Value,
+    stop: Option<Stop>,
+}
+
+async fn measured(run: &Run, arguments: &Conformance) -> Result<(), Stop> {
+    let failed = |stop| run.explain("conformance", stop);
+    let phones = Phones::open(run).map_err(failed)?;
+    if arguments.with_backup && !run.global.yes && !terminal::can_ask() {
+        return Err(failed(Stop::new(
+            Trouble::PersonNeeded,
+            "A backup takes long, and nobody is at a terminal to agree to it.",
+            "Say yes with -y, or leave --with-backup out.",
+        )));
+    }
+    let Measured { file, stop } = measure(run, &phones, arguments).await.map_err(failed)?;
+    show(run, &file);
+    let saved = save(run, arguments, &file).await;
+    summary(run, &file);
+    match (stop, saved) {
+        (Some(stop), _) => Err(stop),
+        (None, saved) => saved,
+    }
+}
+
+async fn measure(run: &Run, phones: &Phones, arguments: &Conformance) -> Result<Measured, Stop> {
+    let (muxer, observer) = (&phones.muxer, run.watch_query());
+    let chosen = reach::choose(muxer.as_ref(), run.global.udid.as_deref(), &phones.on_bus().await).await;
+    let attached = chosen.map_err(|unreached| unreached.stop)?;
+    let phone = Phone { muxer: Arc::clone(muxer), attached: attached.clone() };
+    let mut measuring = Measuring::new(Pace::default(), phones.simulated);
+    let end = measuring.stranger(&phone, observer.as_ref(), &run.cancel).await;
+    if end != End::Done {
+        return Ok(Measured { file: measuring.file(), stop: stop_of(end) });
+    }
+    let wait = if run.person_is_near() { reach::WAIT_WITH_PERSON } else { reach::WAIT_ALONE };
+    let session = match reach::session(muxer, attached, wait, observer.as_ref(), &run.cancel).await {
+        Ok(session) => session,
+        Err(unreached) => {
+            measuring.not_let_in("the phone did not let this computer in");
+            return Ok(Measured { file: measuring.file(), stop: Some(unreached.stop) });
+        }
+    };
+    let with_backup = arguments.with_backup && agrees_to_backup(run, &session).await?;
+    let scratch = if with_backup {
+        // A backup is large: it goes where backups go, and not into the system's temporary folder.
+        backup::scratch_below(&phones.dest(run)?)
+    } else {
+        tempfile::Builder::new().prefix("idevice-fix-").tempdir()
+    };
+    let scratch = scratch.map_err(|error| {
+        let cause = format!("There is no place for copies: {error}.");
+        Stop::new(Trouble::Failed, cause, "Name another folder with --dest.")
+    })?;
+    let end = all(&mut measuring, &session, scratch.path(), with_backup, observer.as_ref(), &run.cancel).await;
+    let file = measuring.file();
+    let stop = stop_of(end).or_else(|| locked(&file));
+    Ok(Measured { file, stop })
+}
+
+async fn all(
+    measuring: &mut Measuring,
+    session: &Session,
+    scratch: &Path,
+    with_backup: bool,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> End {
+    let end = measuring.trusted(session, scratch, observer, cancel).await;
+    if end != End::Done || !with_backup {
+        return end;
+    }
+    measuring.backup(session, scratch, password().as_deref(), observer, cancel).await
+}
+
+fn stop_of(end: End) -> Option<Stop> {
+    match end {
+        End::Done => None,
+        End::Cancelled => Some(Stop::new(Trouble::Interrupted, "Stopped; what was measured is above.", "")),
+        End::PhoneLeft => Some(Stop::new(
+            Trouble::NoDevice,
+            "The phone left before everything was measured; what was measured is above.",
+            "Plug it in and run this again.",
+        )),
+    }
+}
+
+/// A lock that kept part of it shut is something that a person can change.
+fn locked(file: &Value) -> Option<Stop> {
+    let gaps = file["gaps"].as_array()?;
+    let shut = ["PasswordProtected", "EscrowLocked", "DeviceLocked"];
+    let locked = gaps.iter().any(|gap| gap["reason"].as_str().is_some_and(|reason| shut.contains(&reason)));
+    locked.then(|| {
+        Stop::new(
+            Trouble::PersonNeeded,
+            "The phone is locked, which kept part of it from being measured.",
+            "Unlock it and run this again.",
+        )
+    })
+}
+
+/// Says what a backup means and asks.
+async fn agrees_to_backup(run: &Run, session: &Session) -> Result<bool, Stop> {
+    let usage = session.value(Some("com.apple.disk_usage"), None).await.ok();
+    let usage = usage.as_ref().and_then(plist::Value::as_dictionary);
+    let used = usage.and_then(|usage| {
+        usage.uint("TotalDataCapacity")?.checked_sub(usage.uint("AmountDataAvailable")?)
+    });
+    let much = used.map_or_else(|| "as much as the phone holds".to_owned(), |used| format!("up to {}", bytes(used)));
+    run.screen.say(&format!(
+        "With a backup: the phone sends {much} to this computer, which is thrown away afterwards. That can take hours; \
+         the phone may ask for its passcode, and it notes the time as that of its last backup."
+    ));
+    if run.global.yes {
+        return Ok(true);
+    }
+    question(run, "Make it? [y/N] ", false).await
+}
+
+/// Asks a question at the terminal; Enter is `usual`.
+async fn question(run: &Run, text: &str, usual: bool) -> Result<bool, Stop> {
+    let (screen, text) = (Arc::clone(&run.screen), text.to_owned());
+    let asking = tokio::task::spawn_blocking(move || screen.beside(|| converse(&text, usual)));
+    tokio::select! {
+        () = run.cancel.cancelled() => Err(Stop::interrupted()),
+        answer = asking => Ok(answer.unwrap_or(false)),
+    }
+}
+
+fn converse(text: &str, usual: bool) -> bool {
+    for _ in 0..TRIES {
+        let mut stderr = std::io::stderr().lock();
+        let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        let mut line = String::new();
+        if !matches!(std::io::stdin().lock().read_line(&mut line), Ok(n) if n > 0) {
+            return false;
+        }
+        match line.trim().to_lowercase().as_str() {
+            "" => return usual,
+            "y" | "yes" => return true,
+            "n" | "no" => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+fn pretty(file: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(file).expect("JSON is written as JSON");
+    text.push('\n');
+    text
+}
+
+fn show(run: &Run, file: &Value) {
+    if run.global.json {
+        terminal::print_json(file);
+    } else {
+        terminal::print(&pretty(file));
+    }
+}
+
+/// What is in it, and what is not.
+fn summary(run: &Run, file: &Value) {
+    let parts = file["parts"].as_object().map_or(0, serde_json::Map::len);
+    let mut text = format!("{} measured.", counted(parts as u64, "part was", "parts were"));
+    for gap in file["gaps"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let word = |key: &str| gap[key].as_str().unwrap_or_default().to_owned();
+        let _ = write!(text, "\nNot whole: {} ({})", word("part"), word("reason"));
+    }
+    for line in text.lines() {
+        run.screen.say(line);
+    }
+}
+
+/// Saves the file that was shown, if that is wanted. Without a terminal `--out` says so.
+async fn save(run: &Run, arguments: &Conformance, file: &Value) -> Result<(), Stop> {
+    let ask = terminal::can_ask() && !run.global.yes;
+    let path = match (&arguments.out, ask) {
+        (Some(out), _) => out.clone(),
+        (None, true) => PathBuf::from(usual_name(file)),
+        (None, false) => {
+            run.screen.say("Nothing was saved; --out FILE does that.");
+            return Ok(());
+        }
+    };
+    if ask && !run.cancel.is_cancelled() {
+        run.screen.say("This is the whole file. It holds nothing that says whose phone it is.");
+        if !question(run, &format!("Save it as {}? [Y/n] ", path.display()), true).await? {
+            return Ok(());
+        }
+    } else if run.cancel.is_cancelled() && arguments.out.is_none() {
+        return Ok(());
+    }
+    let saved = write(&path, &pretty(file));
+    saved.map_err(|error| {
+        let cause = format!("{} could not be written: {error}.", path.display());
+        run.explain("conformance", Stop::new(Trouble::Failed, cause, "Name another file with --out."))
+    })?;
+    run.screen.say(&format!("Saved as {}.", path.display()));
+    Ok(())
+}
+
+fn usual_name(file: &Value) -> String {
+    let word = |key: &str| file["phone"][key].as_str().unwrap_or("unknown").replace(',', "-").replace(' ', "-");
+    format!("conformance-{}-{}.json", word("product_type"), word("ios_version"))
+}
+
+/// Beside, synced, renamed.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let wrong = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no name of a file");
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(wrong)?;
+    if !durable::is_single_component(name) {
+        return Err(wrong());
+    }
+    let dir = Dir::open_ambient_dir(path.parent().ok_or_else(wrong)?, ambient_authority())?;
+    durable::replace_bytes(&dir, name, FILE_MODE, text.as_bytes())
+}
+
+async fn compared(run: &Run, path: &Path) -> Result<(), Stop> {
+    let phone = read(path)?;
+    run.screen.say(&format!("Making and measuring a simulated phone with iOS {} ...", phone.ios_version));
+    let assumed = assumed(run, &phone).await?;
+    let comparison = compare(&phone, &assumed);
+    if run.global.json {
+        print_json(&phone, &comparison);
+    } else {
+        terminal::print(&text(&phone, &comparison, terminal::stdout_style().width));
+    }
+    if comparison.differences.is_empty() { Ok(()) } else { Err(Stop::new(Trouble::Skipped, "", "")) }
+}
+
+/// Reads a file that may come from anybody.
+fn read(path: &Path) -> Result<Read, Stop> {
+    let stop = |why: &dyn std::fmt::Display| {
+        Stop::new(
+            Trouble::Usage,
+            format!("{} cannot be compared: {why}.", plain(&path.display().to_string())),
+            "A whole file is made by: idevice-fix conformance --out FILE.",
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| stop(&error))?;
+    if !file.metadata().map_err(|error| stop(&error))?.is_file() {
+        return Err(stop(&"it is no file"));
+    }
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| stop(&error))?;
+    Read::parse(&bytes).map_err(|error| stop(&error))
+}
+
+/// The simulated phone of the same iOS, measured in the same way.
+async fn assumed(run: &Run, phone: &Read) -> Result<Read, Stop> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let cause = format!("No simulated phone with iOS {} could be made: {error}.", phone.ios_version);
+        Stop::new(Trouble::Failed, cause, "")
+    };
+    let temp = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let folder = temp.path().join("phone");
+    let options = NewOptions { ios: phone.ios_version.clone(), photos: Some(PHOTOS), ..NewOptions::default() };
+    let made = {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || create(&folder, &options)).await
+    };
+    made.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    let device = Device::open(&folder, false).map_err(|error| failed(&error))?;
+    let muxer: Arc<dyn Muxer> = Arc::new(Bus::new(vec![device]));
+    let chosen = reach::choose(muxer.as_ref(), None, &[]).await;
+    let attached = chosen.map_err(|unreached| unreached.stop)?;
+    let simulated = Phone { muxer: Arc::clone(&muxer), attached: attached.clone() };
+    let mut measuring = Measuring::new(Pace::brief(), true);
+    let mut end = measuring.stranger(&simulated, &Silent, &run.cancel).await;
+    if end == End::Done {
+        let session = reach::session(&muxer, attached, TAPPED_WITHIN, &Silent, &run.cancel).await;
+        let session = session.map_err(|unreached| unreached.stop)?;
+        end = all(&mut measuring, &session, temp.path(), phone.has_backup(), &Silent, &run.cancel).await;
+    }
+    match end {
+        End::Done => Read::of(&measuring.file()).map_err(|error: BadFile| failed(&error)),
+        End::Cancelled => Err(Stop::interrupted()),
+        End::PhoneLeft => Err(failed(&"it left")),
+    }
+}
+
+fn print_json(phone: &Read, comparison: &Comparison) {
+    let differences: Vec<Value> = comparison
+        .differences
+        .iter()
+        .map(|found| json!({"place": found.place, "assumed": found.assumed, "phone": found.phone}))
+        .collect();
+    let gaps: Vec<Value> = comparison
+        .not_measured
+        .iter()
+        .map(|(part, reason)| json!({"part": part, "reason": reason}))
+        .collect();
+    terminal::print_json(&json!({
+        "schema": "idevice-fix/conformance-comparison/1",
+        "phone": {"product_type": phone.product_type, "ios_version": phone.ios_version, "simulated": phone.simulated},
+        "compared": comparison.compared, "differences": differences, "not_measured": gaps,
+    }));
+}
+
+fn text(phone: &Read, comparison: &Comparison, width: usize) -> String {
+    let who = phone.product_type.as_deref().unwrap_or("A phone");
+    let made_on = if phone.simulated { " (itself a simulated phone)" } else { "" };
+    let mut text = format!("{who} with iOS {}{made_on}, held against the simulated phone\n\n", phone.ios_version);
+    for found in &comparison.differences {
+        text.push_str(&wrapped(&found.place, 0, width));
+        text.push_str(&wrapped(&format!("we assume:      {}", found.assumed), 2, width));
+        text.push_str(&wrapped(&format!("the phone said: {}", found.phone), 2, width));
+    }
+    if !comparison.differences.is_empty() {
+        text.push('\n');
+    }
+    let differences = counted(comparison.differences.len() as u64, "difference", "differences");
+    let _ = writeln!(text, "{differences} in {}.", counted(comparison.compared as u64, "place", "places"));
+    for (part, reason) in &comparison.not_measured {
+        text.push_str(&wrapped(&format!("Not whole: {part} ({reason})"), 0, width));
+    }
+    text
+}
+
+/// Lines of at most `width` columns, the later ones indented further.
+fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let mut lines = String::new();
+    let mut line = " ".repeat(indent);
+    let mut begun = false;
+    for word in text.split(' ') {
+        if begun && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push_str(line.trim_end());
+            lines.push('\n');
+            line = " ".repeat(indent + 4);
+            begun = false;
+        }
+        if begun {
+            line.push(' ');
+        }
+        line.push_str(word);
+        begun = true;
+    }
+    lines.push_str(line.trim_end());
+    lines.push('\n');
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_wrapped_where_there_is_room_to() {
+        assert_eq!(wrapped("one two three", 0, 80), "one two three\n");
+        assert_eq!(wrapped("one two three", 2, 9), "  one two\n      three\n");
+        assert_eq!(wrapped("unbreakable", 0, 4), "unbreakable\n");
+    }
+
+    #[test]
+    fn a_file_is_written_privately_and_only_under_a_name() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file.json");
+        write(&path, "{}").unwrap();
+        write(&path, "{\"a\": 1}").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\": 1}");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write(&temp.path().join("none/file.json"), "{}").is_err());
+        assert!(write(Path::new("/"), "{}").is_err());
+    }
+
+    #[test]
+    fn the_usual_name_is_one_name() {
+        let file = json!({"phone": {"product_type": "iPhone13,2", "ios_version": "18.4.1"}});
+        assert_eq!(usual_name(&file), "conformance-iPhone13-2-18.4.1.json");
+        assert_eq!(usual_name(&json!({})), "conformance-unknown-unknown.json");
+    }
+}
