@@ -107,7 +107,8 @@ async fn measure(run: &Run, phones: &Phones, arguments: &Conformance) -> Result<
         let cause = format!("There is no place for copies: {error}.");
         Stop::new(Trouble::Failed, cause, "Name another folder with --dest.")
     })?;
-    let end = all(&mut measuring, &session, scratch.path(), with_backup, observer.as_ref(), &run.cancel).await;
+    let end =
+        all(&mut measuring, &session, scratch.path(), with_backup, observer.as_ref(), &run.cancel).await;
     let file = measuring.file();
     let stop = stop_of(end).or_else(|| locked(&file));
     Ok(Measured { file, stop })
@@ -158,10 +159,10 @@ fn locked(file: &Value) -> Option<Stop> {
 async fn agrees_to_backup(run: &Run, session: &Session) -> Result<bool, Stop> {
     let usage = session.value(Some("com.apple.disk_usage"), None).await.ok();
     let usage = usage.as_ref().and_then(plist::Value::as_dictionary);
-    let used = usage.and_then(|usage| {
-        usage.uint("TotalDataCapacity")?.checked_sub(usage.uint("AmountDataAvailable")?)
-    });
-    let much = used.map_or_else(|| "as much as the phone holds".to_owned(), |used| format!("up to {}", bytes(used)));
+    let used = usage
+        .and_then(|usage| usage.uint("TotalDataCapacity")?.checked_sub(usage.uint("AmountDataAvailable")?));
+    let much =
+        used.map_or_else(|| "as much as the phone holds".to_owned(), |used| format!("up to {}", bytes(used)));
     run.screen.say(&format!(
         "With a backup: the phone sends {much} to this computer, which is thrown away afterwards. That can take hours; \
          the phone may ask for its passcode, and it notes the time as that of its last backup."
@@ -256,7 +257,8 @@ async fn save(run: &Run, arguments: &Conformance, file: &Value) -> Result<(), St
 }
 
 fn usual_name(file: &Value) -> String {
-    let word = |key: &str| file["phone"][key].as_str().unwrap_or("unknown").replace(',', "-").replace(' ', "-");
+    let word =
+        |key: &str| file["phone"][key].as_str().unwrap_or("unknown").replace(',', "-").replace(' ', "-");
     format!("conformance-{}-{}.json", word("product_type"), word("ios_version"))
 }
 
@@ -311,7 +313,8 @@ async fn assumed(run: &Run, phone: &Read) -> Result<Read, Stop> {
     };
     let temp = tempfile::tempdir().map_err(|error| failed(&error))?;
     let folder = temp.path().join("phone");
-    let options = NewOptions { ios: phone.ios_version.clone(), photos: Some(PHOTOS), ..NewOptions::default() };
+    let options =
+        NewOptions { ios: phone.ios_version.clone(), photos: Some(PHOTOS), ..NewOptions::default() };
     let made = {
         let folder = folder.clone();
         tokio::task::spawn_blocking(move || create(&folder, &options)).await
@@ -357,7 +360,8 @@ fn print_json(phone: &Read, comparison: &Comparison) {
 fn text(phone: &Read, comparison: &Comparison, width: usize) -> String {
     let who = phone.product_type.as_deref().unwrap_or("A phone");
     let made_on = if phone.simulated { " (itself a simulated phone)" } else { "" };
-    let mut text = format!("{who} with iOS {}{made_on}, held against the simulated phone\n\n", phone.ios_version);
+    let mut text =
+        format!("{who} with iOS {}{made_on}, held against the simulated phone\n\n", phone.ios_version);
     for found in &comparison.differences {
         text.push_str(&wrapped(&found.place, 0, width));
         text.push_str(&wrapped(&format!("we assume:      {}", found.assumed), 2, width));

@@ -99,7 +99,8 @@ pub(super) async fn measure(
     tell(&seen.lock().unwrap_or_else(PoisonError::into_inner), into);
     outcome?;
     let folder = scratch.join(session.udid().as_str());
-    let (password, refused) = (password.cloned(), refused.0.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    let (password, refused) =
+        (password.cloned(), refused.0.lock().unwrap_or_else(PoisonError::into_inner).clone());
     let looking = tokio::task::spawn_blocking(move || records(&folder, password.as_ref(), &refused));
     let told = looking.await.map_err(|_| Word::own("its records could not be read"))??;
     into.put("records", told);
@@ -155,11 +156,13 @@ async fn receive(
 
 fn tell(seen: &Seen, into: &mut Section) {
     into.put("order of messages", Node::List(seen.order.iter().cloned().map(Node::Word).collect()));
-    let shapes = seen.shapes.iter().map(|(name, shapes)| (name.clone(), Node::List(shapes.clone()))).collect();
+    let shapes =
+        seen.shapes.iter().map(|(name, shapes)| (name.clone(), Node::List(shapes.clone()))).collect();
     into.put("shapes of messages", Node::Map(shapes));
-    let codes = seen.codes.iter().map(|(code, count)| {
-        (Word::number_up_to(u64::from(*code), 255), Word::about(*count).into())
-    });
+    let codes = seen
+        .codes
+        .iter()
+        .map(|(code, count)| (Word::number_up_to(u64::from(*code), 255), Word::about(*count).into()));
     into.put("codes at the end of files", Node::Map(codes.collect()));
     if seen.lost {
         into.put("the stream", Word::own("could not be followed to its end"));
@@ -167,7 +170,11 @@ fn tell(seen: &Seen, into: &mut Section) {
 }
 
 /// What the records say beside what came.
-fn records(folder: &Path, password: Option<&Secret>, refused: &BTreeMap<String, u8>) -> Result<Section, Word> {
+fn records(
+    folder: &Path,
+    password: Option<&Secret>,
+    refused: &BTreeMap<String, u8>,
+) -> Result<Section, Word> {
     let no_disk = |_| Word::own("this computer's disk");
     let dir = Dir::open_ambient_dir(folder, ambient_authority()).map_err(no_disk)?;
     let scratch = dir.try_clone().map_err(no_disk)?;
@@ -193,7 +200,8 @@ fn records(folder: &Path, password: Option<&Secret>, refused: &BTreeMap<String, 
             no.count(format_code(&place, *code));
         }
         let Some(name) = row.stored() else { return true };
-        let length = manifest::open_plain(&stored, &name).and_then(|file| file.metadata()).map(|data| data.size());
+        let length =
+            manifest::open_plain(&stored, &name).and_then(|file| file.metadata()).map(|data| data.size());
         match (length, MbFile::parse(&row.archive)) {
             (Err(_), _) if !refused.contains_key(&row.id) => without_file.count(place),
             (Ok(length), Ok(file)) if !is_size(length, file.size, encrypted) => sizes.count(place),
@@ -266,7 +274,10 @@ fn kind(row: &Row) -> Word {
         1 => {
             let extension = row.path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
             let extension = extension.unwrap_or_default();
-            KINDS.iter().find(|(_, known)| known.contains(&extension.as_str())).map_or("file", |(kind, _)| kind)
+            KINDS
+                .iter()
+                .find(|(_, known)| known.contains(&extension.as_str()))
+                .map_or("file", |(kind, _)| kind)
         }
         2 => "folder",
         4 => "link",

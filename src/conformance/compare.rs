@@ -82,7 +82,9 @@ impl Read {
             parts: parts.clone(),
             gaps: gaps.iter().map(|gap| (text(&gap["part"]), text(&gap["reason"]))).collect(),
             ios_version: ios_version.as_str().to_owned(),
-            product_type: phone("product_type").and_then(Word::product_type).map(|word| word.as_str().to_owned()),
+            product_type: phone("product_type")
+                .and_then(Word::product_type)
+                .map(|word| word.as_str().to_owned()),
             simulated: value["made_on"] == "a simulated phone",
         })
     }
@@ -190,7 +192,14 @@ impl Comparing {
 
 fn rule(place: &[&str]) -> Rule {
     match place {
-        [.., "MB per second" | "good answers before" | "a notification came by itself" | "file" | "can be read"] => Rule::Not,
+        [
+            ..,
+            "MB per second"
+            | "good answers before"
+            | "a notification came by itself"
+            | "file"
+            | "can be read",
+        ] => Rule::Not,
         [_, name] if name.starts_with("small requests per second") => Rule::Not,
         ["apps", "apps of the owner"] | ["files", "top folders" | "other names at the top", ..] => Rule::Not,
         ["files", "paths", ..] => Rule::MayBeMissing,
@@ -217,9 +226,12 @@ fn holds(rule: Rule, place: &[&str], assumed: Option<&Value>, phone: Option<&Val
         Rule::MayBeMissing => {
             assumed == phone || ((is_absent(assumed) || opens(assumed)) && (is_absent(phone) || opens(phone)))
         }
-        Rule::KnownStates => phone.is_none() || place.last().is_some_and(|state| is_known_state(place, state)),
+        Rule::KnownStates => {
+            phone.is_none() || place.last().is_some_and(|state| is_known_state(place, state))
+        }
         Rule::Agrees => text(phone).is_none_or(|said| {
-            said.starts_with("agree") || ["cannot be told", "none was looked at", "0"].contains(&said.as_str())
+            said.starts_with("agree")
+                || ["cannot be told", "none was looked at", "0"].contains(&said.as_str())
         }),
         Rule::WholeAndInOrder => {
             let fine = |said: &str| said == "whole and in order" || said.starts_with("not tried: ");
@@ -272,10 +284,14 @@ fn words(rule: Rule, value: Option<&Value>) -> String {
             let shown: Vec<String> = entries.keys().take(KEYS_SHOWN).map(|key| plain(key)).collect();
             let more = entries.len().saturating_sub(KEYS_SHOWN);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("a group of {}{more}", if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") })
+            format!(
+                "a group of {}{more}",
+                if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") }
+            )
         }
         (_, Some(Value::Array(items))) => {
-            let shown: Vec<String> = items.iter().take(64).map(|item| words(Rule::Same, Some(item))).collect();
+            let shown: Vec<String> =
+                items.iter().take(64).map(|item| words(Rule::Same, Some(item))).collect();
             plain(&shown.join(", "))
         }
         (_, Some(other)) => plain(&other.to_string()),
@@ -403,7 +419,10 @@ mod tests {
         assert_eq!(found.len(), 2);
         for (place, assumed, phone) in found {
             for text in [place, assumed, phone] {
-                assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']) && text.chars().count() < 300, "{text:?}");
+                assert!(
+                    !text.contains(['\u{1b}', '\u{7}', '\u{202e}']) && text.chars().count() < 300,
+                    "{text:?}"
+                );
             }
         }
     }

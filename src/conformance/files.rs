@@ -13,10 +13,32 @@ use crate::lockdown::{Error, Session};
 
 /// What iOS itself puts into the root.
 const TOP_FOLDERS: &[&str] = &[
-    "AirFair", "Airlock", "Books", "CloudAssets", "DCIM", "Deferred", "Downloads", "EnhancedAudioSharedKeys",
-    "HFSMeta", "LoFiCloudAssets", "MediaAnalysis", "MemoriesMovies", "PBImages", "PhotoData", "PhotoStreamsData",
-    "Photos", "Podcasts", "PublicStaging", "Purchases", "Radio", "Recordings", "Vibrations", "com.apple.itunes.lock_sync",
-    "general_storage", "iTunesRestore", "iTunes_Control",
+    "AirFair",
+    "Airlock",
+    "Books",
+    "CloudAssets",
+    "DCIM",
+    "Deferred",
+    "Downloads",
+    "EnhancedAudioSharedKeys",
+    "HFSMeta",
+    "LoFiCloudAssets",
+    "MediaAnalysis",
+    "MemoriesMovies",
+    "PBImages",
+    "PhotoData",
+    "PhotoStreamsData",
+    "Photos",
+    "Podcasts",
+    "PublicStaging",
+    "Purchases",
+    "Radio",
+    "Recordings",
+    "Vibrations",
+    "com.apple.itunes.lock_sync",
+    "general_storage",
+    "iTunesRestore",
+    "iTunes_Control",
 ];
 
 /// Paths that are asked for. The same on every phone: none holds a name that somebody gave.
@@ -98,7 +120,9 @@ pub(super) async fn look(raw: &mut Raw, into: &mut Section) -> Result<Option<Cho
         into.put("handles", handles);
         into.put("file info", keys(&raw.data(&info(&chosen.path)).await?));
     }
-    for (name, depth) in [("small requests per second", 1), ("small requests per second, 16 in flight", SMALL_DEPTH)] {
+    for (name, depth) in
+        [("small requests per second", 1), ("small requests per second, 16 in flight", SMALL_DEPTH)]
+    {
         let rate = small(raw, depth).await?;
         into.put(name, Node::figure(rate));
     }
@@ -212,9 +236,9 @@ async fn names(raw: &mut Raw, path: &str) -> Result<Vec<String>, Oddity> {
 
 async fn size(raw: &mut Raw, path: &str) -> Result<u64, Oddity> {
     match raw.data(&info(path)).await {
-        Ok(reply) => Ok(FileInfo::parse(&reply)
-            .filter(|info| info.kind == Kind::File)
-            .map_or(0, |info| info.size)),
+        Ok(reply) => {
+            Ok(FileInfo::parse(&reply).filter(|info| info.kind == Kind::File).map_or(0, |info| info.size))
+        }
         Err(oddity) if oddity.is_refusal() => Ok(0),
         Err(oddity) => Err(oddity),
     }

@@ -38,8 +38,9 @@ const READ_TABLES: [&str; 5] =
     ["ZASSET", "ZGENERICASSET", "ZADDITIONALASSETATTRIBUTES", "ZCLOUDMASTER", "ZINTERNALRESOURCE"];
 /// Assets whose files are looked at.
 const SAMPLE: usize = 60;
-/// The largest number that a model version may be shown with: iOS 27 has nine digits.
-const MODEL_VERSION_MAX: u64 = 999_999_999;
+/// The largest model version that is shown whole. That of iOS 27 has nine digits, which could be anything: of such a
+/// one the first two are shown.
+const MODEL_VERSION_MAX: u64 = 99_999;
 
 /// The engine's files: which are there, their keys and kinds. Gives the server's count of assets, if it is told.
 pub(super) async fn engine(afc: &Afc, into: &mut Section) -> Option<u64> {
@@ -70,7 +71,10 @@ pub(super) async fn engine(afc: &Afc, into: &mut Section) -> Option<u64> {
 
 fn server_count(status: &plist::Value) -> Option<u64> {
     let counts = status.as_dictionary()?.dict("cloudAssetCountPerType")?;
-    counts.keys().map(|kind| counts.uint(kind)).try_fold(0, |sum, count| count.map(|count| sum + count.min(1 << 40)))
+    counts
+        .keys()
+        .map(|kind| counts.uint(kind))
+        .try_fold(0, |sum, count| count.map(|count| sum + count.min(1 << 40)))
 }
 
 /// The database. `Ok(None)`: we were asked to stop.
@@ -93,7 +97,11 @@ fn tell(census: &Census, into: &mut Section) {
     let version = census.model_version.and_then(|version| u64::try_from(version).ok());
     into.put(
         "model version",
-        version.map_or(Word::own("not told"), |version| Word::number_up_to(version, MODEL_VERSION_MAX)),
+        match version {
+            None => Node::own("not told"),
+            Some(version) if version > MODEL_VERSION_MAX => Node::figure(version),
+            Some(version) => Word::number_up_to(version, MODEL_VERSION_MAX).into(),
+        },
     );
     let mut hidden: BTreeMap<Word, u64> = BTreeMap::new();
     for table in &census.tables {
@@ -154,7 +162,8 @@ fn histogram(states: &States) -> Node {
 /// Do two ways of counting agree?
 pub(super) async fn cross_check(afc: &Afc, library: &Library, on_server: Option<u64>, into: &mut Section) {
     let counts = &library.counts;
-    let sum = |parts: &[Option<u64>]| parts.iter().copied().try_fold(0, |sum, part| part.map(|part| sum + part));
+    let sum =
+        |parts: &[Option<u64>]| parts.iter().copied().try_fold(0, |sum, part| part.map(|part| sum + part));
     let agree = |one: Option<u64>, other: Option<u64>| match (one, other) {
         (Some(one), Some(other)) if one == other => Word::own("agree"),
         (Some(_), Some(_)) => Word::own("differ"),

@@ -86,7 +86,10 @@ const SESSIONS_MAX: usize = 4;
 pub(super) async fn outside(phone: &Phone, into: &mut Section) -> Result<(), Error> {
     let mut connection = Connection::open(phone).await?;
     let kind = connection.query_type().await?;
-    into.put("QueryType", if kind == message::TYPE { Node::own(message::TYPE) } else { Node::own("another type") });
+    into.put(
+        "QueryType",
+        if kind == message::TYPE { Node::own(message::TYPE) } else { Node::own("another type") },
+    );
     into.put("values", values(connection.value(None, None).await)?);
     for (name, request) in [
         ("GetValue SerialNumber", get(None, Some("SerialNumber"))),
@@ -102,7 +105,11 @@ pub(super) async fn outside(phone: &Phone, into: &mut Section) -> Result<(), Err
 }
 
 /// What a trusted host is told. The model and the versions go to `phone_is`.
-pub(super) async fn inside(session: &Session, into: &mut Section, phone_is: &mut Section) -> Result<(), Error> {
+pub(super) async fn inside(
+    session: &Session,
+    into: &mut Section,
+    phone_is: &mut Section,
+) -> Result<(), Error> {
     let root = session.value(None, None).await?;
     if let Some(root) = root.as_dictionary() {
         let told = |key: &str, word: fn(&str) -> Option<Word>| {
@@ -153,11 +160,15 @@ pub(super) async fn services(phone: &Phone, into: &mut Section) -> Result<(), Er
                 Word::own("no answer in time")
             }
             Ok(Ok(started)) => {
-                let stream = timeout(CONNECT_WAIT, phone.muxer.connect(phone.attached.id, started.port)).await;
+                let stream =
+                    timeout(CONNECT_WAIT, phone.muxer.connect(phone.attached.id, started.port)).await;
                 if let (true, false, Ok(Ok(stream))) = (started.tls, service_told, stream) {
                     service_told = true;
                     let told = timeout(CONNECT_WAIT, tls::connect_and_tell(stream, &config)).await;
-                    into.put("service", told.ok().and_then(Result::ok).map_or(Node::own("failed"), |told| spoken(told.1)));
+                    into.put(
+                        "service",
+                        told.ok().and_then(Result::ok).map_or(Node::own("failed"), |told| spoken(told.1)),
+                    );
                 }
                 Word::own(if started.tls { "started, encrypted" } else { "started, plain" })
             }
@@ -172,7 +183,8 @@ pub(super) async fn services(phone: &Phone, into: &mut Section) -> Result<(), Er
         into.section(Word::own("services")).insert(Word::own(service), answer.into());
     }
     let refused = word_of(connection.start_service(NO_SUCH_SERVICE, None).await.map(drop))?;
-    into.section(Word::own("requests")).insert(Word::own("StartService of a service that is none"), refused.into());
+    into.section(Word::own("requests"))
+        .insert(Word::own("StartService of a service that is none"), refused.into());
     drop(connection);
     into.put("sessions at the same time", sessions(phone, &record, &config).await);
     Ok(())

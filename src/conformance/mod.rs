@@ -280,11 +280,15 @@ impl Measuring {
         let reason = outcome.err();
         let end = match &reason {
             _ if turn.cancel.is_cancelled() => Some(End::Cancelled),
-            Some(_) if turn.phone_left().await => Some(End::PhoneLeft),
-            None if !turn.is_there().await => Some(End::PhoneLeft),
+            // What took too long did not break; anything else may have broken because the phone is going.
+            Some(why) if !OUT_OF_TIME.contains(&why.as_str()) && turn.phone_left().await => {
+                Some(End::PhoneLeft)
+            }
+            _ if !turn.is_there().await => Some(End::PhoneLeft),
             _ => None,
         };
-        let over = end.map(|end| Word::own(if end == End::Cancelled { INTERRUPTED } else { "the phone left" }));
+        let over =
+            end.map(|end| Word::own(if end == End::Cancelled { INTERRUPTED } else { "the phone left" }));
         if let Some(reason) = over.clone().or(reason) {
             self.gaps.push((Word::own(name), reason));
         }
@@ -326,6 +330,9 @@ impl Measuring {
 }
 
 const INTERRUPTED: &str = "interrupted";
+const TOO_LONG: &str = "it took too long";
+const NO_TIME: &str = "no time was left";
+const OUT_OF_TIME: [&str; 2] = [TOO_LONG, NO_TIME];
 
 /// What every part needs to take its turn.
 struct Turn<'a> {
@@ -348,14 +355,14 @@ impl Turn<'_> {
         }
         let left = self.end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Word::own("no time was left"));
+            return Err(Word::own(NO_TIME));
         }
         let words = PARTS.iter().find(|(part, _)| *part == name).map_or(name, |(_, words)| words);
         self.observer.event(Event::Note(format!("Measuring {words} ...")));
         tokio::select! {
             () = self.cancel.cancelled() => Err(Word::own(INTERRUPTED)),
             outcome = timeout(left.min(Duration::from_secs(seconds)), work) => {
-                outcome.unwrap_or_else(|_| Err(Word::own("it took too long")))
+                outcome.unwrap_or_else(|_| Err(Word::own(TOO_LONG)))
             }
         }
     }

@@ -71,7 +71,10 @@ impl Raw {
         let bytes = request.encode(self.sent, b"").map_err(|_| Oddity::Refused(Status::InvalidArgument))?;
         let written = timeout(ANSWER_WAIT, self.stream.write_all(&bytes)).await;
         written.map_err(|_| Oddity::Stalled)?.map_err(|_| Oddity::Closed)?;
-        timeout(ANSWER_WAIT, self.stream.flush()).await.map_err(|_| Oddity::Stalled)?.map_err(|_| Oddity::Closed)
+        timeout(ANSWER_WAIT, self.stream.flush())
+            .await
+            .map_err(|_| Oddity::Stalled)?
+            .map_err(|_| Oddity::Closed)
     }
 
     /// The header of the next answer, which must be that of the oldest request.

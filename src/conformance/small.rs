@@ -112,9 +112,21 @@ fn command(entries: &[(&str, &str)]) -> Value {
 
 /// installation_proxy: which keys the apps that were installed by the owner have; which apps is nobody's business.
 pub(super) async fn apps(session: &Session, into: &mut Section) -> Result<(), Error> {
-    let attributes = ["CFBundleIdentifier", "CFBundleVersion", "ApplicationType", "ApplicationSINF", "iTunesMetadata",
-        "Container", "Path", "StaticDiskUsage", "DynamicDiskUsage", "UIFileSharingEnabled", "SignerIdentity",
-        "IsDemotedApp", "IsAppClip"];
+    let attributes = [
+        "CFBundleIdentifier",
+        "CFBundleVersion",
+        "ApplicationType",
+        "ApplicationSINF",
+        "iTunesMetadata",
+        "Container",
+        "Path",
+        "StaticDiskUsage",
+        "DynamicDiskUsage",
+        "UIFileSharingEnabled",
+        "SignerIdentity",
+        "IsDemotedApp",
+        "IsAppClip",
+    ];
     let apps = installation_proxy::browse(session, "User", &attributes).await?;
     into.put("apps of the owner", Word::about(apps.len() as u64));
     let mut keys = Dictionary::new();

@@ -365,9 +365,13 @@ mod tests {
 
     #[test]
     fn keys_of_apples_pass_and_names_of_people_do_not() {
-        for key in
-            ["BatteryIsCharging", "com.apple.mobile.backup", "st_mtime", "BatteryLevelMaximum", "LastUploadTime"]
-        {
+        for key in [
+            "BatteryIsCharging",
+            "com.apple.mobile.backup",
+            "st_mtime",
+            "BatteryLevelMaximum",
+            "LastUploadTime",
+        ] {
             assert!(Word::key(key).is_some(), "{key}");
         }
         for key in [
@@ -430,6 +434,14 @@ mod tests {
         assert_eq!(Word::state(4_915_112_345).as_str(), "another number");
         assert_eq!(Node::figure(37_912), Node::Figure(37_000));
         assert_eq!(Node::figure(99), Node::Figure(99));
+    }
+
+    #[test]
+    fn what_a_phone_calls_its_refusals_is_not_repeated() {
+        assert_eq!(Word::refusal(&Refusal::from_name("InvalidService")).as_str(), "InvalidService");
+        assert_eq!(Word::refusal(&Refusal::from_name("Anna Schmidt")).as_str(), "another refusal");
+        assert_eq!(Word::afc_status(Status::from_code(8)).as_str(), "not found (AFC status 8)");
+        assert_eq!(Word::afc_status(Status::from_code(4_915_112_345)).as_str(), "another status");
     }
 
     #[test]

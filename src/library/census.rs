@@ -133,10 +133,8 @@ fn count(
     columns: &'static [&'static str],
 ) -> Result<Vec<States>, Unreadable> {
     let present: Vec<&'static str> = columns.iter().copied().filter(|column| table.has(column)).collect();
-    let mut all: Vec<States> = present
-        .iter()
-        .map(|column| States { table: name, column, counts: BTreeMap::new() })
-        .collect();
+    let mut all: Vec<States> =
+        present.iter().map(|column| States { table: name, column, counts: BTreeMap::new() }).collect();
     database.scan(table, &present, ROWS_MAX, |cells| {
         for (at, states) in all.iter_mut().enumerate() {
             let state = state(cells, at);

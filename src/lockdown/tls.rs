@@ -78,10 +78,7 @@ pub struct Spoken {
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn connect_and_tell(
-    stream: Stream,
-    config: &Arc<ClientConfig>,
-) -> Result<(Stream, Spoken), Error> {
+pub async fn connect_and_tell(stream: Stream, config: &Arc<ClientConfig>) -> Result<(Stream, Spoken), Error> {
     let nobody = ServerName::try_from("device.invalid").expect("a well-formed name; it is never sent");
     match TlsConnector::from(Arc::clone(config)).connect(nobody, stream).await {
         Ok(stream) => {
