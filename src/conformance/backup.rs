@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::node::{Node, Section};
 use super::reason;
 use super::tap::{Seen, Tap};
-use super::word::{Node, Section, Word};
+use super::word::Word;
 use crate::backup::Secret;
 use crate::backup::manifest::{self, Row};
 use crate::backup::mbfile::MbFile;

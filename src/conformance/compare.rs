@@ -304,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    fn read(parts: Value, gaps: Value) -> Read {
+    fn read(parts: &Value, gaps: &Value) -> Read {
         Read::of(&json!({
             "schema": SCHEMA, "made_on": "a phone", "parts": parts, "gaps": gaps,
             "phone": {"ios_version": "18.4.1", "product_type": "iPhone13,2"},
@@ -312,8 +312,8 @@ mod tests {
         .unwrap()
     }
 
-    fn differences(assumed: Value, phone: Value) -> Vec<(String, String, String)> {
-        compare(&read(phone, json!([])), &read(assumed, json!([])))
+    fn differences(assumed: &Value, phone: &Value) -> Vec<(String, String, String)> {
+        compare(&read(phone, &json!([])), &read(assumed, &json!([])))
             .differences
             .into_iter()
             .map(|found| (found.place, found.assumed, found.phone))
@@ -323,14 +323,14 @@ mod tests {
     #[test]
     fn equal_files_have_no_differences() {
         let parts = json!({"services": {"services": {"com.apple.afc": "started, plain"}}});
-        assert!(differences(parts.clone(), parts).is_empty());
+        assert!(differences(&parts, &parts).is_empty());
     }
 
     #[test]
     fn a_difference_says_what_we_assume_and_what_the_phone_said() {
         let found = differences(
-            json!({"services": {"services": {"com.apple.afc": "started, plain", "x": {"a": "b"}}}}),
-            json!({"services": {"services": {"com.apple.afc": "started, encrypted", "x": "InvalidService"}}}),
+            &json!({"services": {"services": {"com.apple.afc": "started, plain", "x": {"a": "b"}}}}),
+            &json!({"services": {"services": {"com.apple.afc": "started, encrypted", "x": "InvalidService"}}}),
         );
         let own = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
         assert_eq!(
@@ -345,11 +345,11 @@ mod tests {
     #[test]
     fn what_depends_on_owner_and_cable_is_no_difference() {
         let found = differences(
-            json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "whole and in order", "MB per second": 900}}},
+            &json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "whole and in order", "MB per second": 900}}},
                 "apps": {"apps of the owner": "1+", "keys": {"Path": "string"}},
                 "engine": {"PhotoData/CPL/x.plist": "not found (AFC status 8)"},
                 "files": {"paths": {"PhotoData/CPL/x": "a file that opens"}}}),
-            json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "whole and in order", "MB per second": 30}}},
+            &json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "whole and in order", "MB per second": 30}}},
                 "apps": {"apps of the owner": "100+", "keys": {"Path": "string", "Container": "string"}},
                 "engine": {"PhotoData/CPL/x.plist": {"Status": "integer"}},
                 "files": {"paths": {"PhotoData/CPL/x": "not found (AFC status 8)"}}}),
@@ -360,12 +360,12 @@ mod tests {
     #[test]
     fn oddities_unknown_states_refusals_and_disagreement_are_differences() {
         let found = differences(
-            json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "whole and in order"}}},
+            &json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "whole and in order"}}},
                 "library": {"states": {"asset": {"ZCLOUDLOCALSTATE": {"1": "10+"}}}},
                 "files": {"paths": {"PhotoData": "a folder that opens"}},
                 "apps": {"keys": {"Path": "string"}},
                 "cross-checks": {"x": "differ"}}),
-            json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "an answer out of order"}}},
+            &json!({"ladder": {"01 in flight": {"0064 KiB": {"answers": "an answer out of order"}}},
                 "library": {"states": {"asset": {"ZCLOUDLOCALSTATE": {"1": "1+", "3": "1+", "7": "1+"}}}},
                 "files": {"paths": {"PhotoData": "permission denied (AFC status 10)"}},
                 "apps": {"keys": {"Path": "integer", "(not shown)": "1+"}},
@@ -388,8 +388,8 @@ mod tests {
     #[test]
     fn a_part_that_was_cut_short_is_compared_as_far_as_it_goes() {
         let gaps = json!([{"part": "services", "reason": "it took too long"}]);
-        let phone = read(json!({"services": {"a": "1"}}), gaps);
-        let assumed = read(json!({"services": {"a": "2", "b": "3"}, "files": {"c": "4"}}), json!([]));
+        let phone = read(&json!({"services": {"a": "1"}}), &gaps);
+        let assumed = read(&json!({"services": {"a": "2", "b": "3"}, "files": {"c": "4"}}), &json!([]));
         let found = compare(&phone, &assumed);
         assert_eq!(found.differences.len(), 1);
         assert_eq!(found.not_measured, [("services".to_owned(), "it took too long".to_owned())]);
@@ -413,8 +413,8 @@ mod tests {
         assert_eq!(Read::parse(&vec![b' '; 3 << 20]), Err(BadFile::TooLarge));
         assert!(Read::parse(&[b'['; 100_000]).is_err());
         let found = differences(
-            json!({"services": {"x": "a"}}),
-            json!({"services": {"x": "a\u{1b}[31mred\u{202e}", "\u{1b}]0;title\u{7}": "long ".repeat(1000)}}),
+            &json!({"services": {"x": "a"}}),
+            &json!({"services": {"x": "a\u{1b}[31mred\u{202e}", "\u{1b}]0;title\u{7}": "long ".repeat(1000)}}),
         );
         assert_eq!(found.len(), 2);
         for (place, assumed, phone) in found {

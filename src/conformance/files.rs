@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::node::{Node, Section};
 use super::raw::{Oddity, Raw};
-use super::word::{Node, Section, Word};
+use super::word::Word;
 use crate::afc::info::{Directory, FileInfo, Kind};
 use crate::afc::{Request, SERVICE};
 use crate::lockdown::{Error, Session};

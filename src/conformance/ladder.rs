@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::files::{Chosen, connect, size_class};
+use super::node::{Node, Section};
 use super::raw::{Oddity, Raw};
 use super::reason;
-use super::word::{Node, Section, Word};
+use super::word::Word;
 use crate::afc::Request;
 use crate::lockdown::Session;
 

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::node::{Node, Section};
 use super::reason;
 use super::shape;
-use super::word::{Node, Section, Word, shape as shape_of};
+use super::word::{Word, shape as shape_of};
 use crate::afc::{Afc, Kind, Status};
 use crate::collect;
 use crate::facts::{Asset, Library, Owner, Place};

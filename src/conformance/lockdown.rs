@@ -8,9 +8,10 @@ use plist::Value;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
+use super::node::{Node, Section};
 use super::reason;
 use super::shape;
-use super::word::{Node, Section, Word};
+use super::word::Word;
 use crate::frame::{self, DictExt, Encoding, Limits};
 use crate::lockdown::connection::Connection;
 use crate::lockdown::message::{self, Request};

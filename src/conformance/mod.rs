@@ -12,6 +12,7 @@ mod files;
 mod ladder;
 mod library;
 mod lockdown;
+pub mod node;
 mod raw;
 mod reason;
 mod shape;
@@ -30,7 +31,8 @@ use crate::backup::Secret;
 use crate::lockdown::{Phone, Session};
 use crate::progress::{CancellationToken, Event, Observer};
 use ladder::Step;
-use word::{Node, Section, Word};
+use node::{Node, Section};
+use word::Word;
 
 /// The name and version of the file's form.
 pub const SCHEMA: &str = "idevice-fix/conformance/1";

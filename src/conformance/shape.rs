@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use plist::{Dictionary, Value};
 
-use super::word::{Node, Word, shape};
+use super::node::Node;
+use super::word::{Word, shape};
 
 /// Levels of dictionaries that are looked into.
 const DEPTH_MAX: usize = 4;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use plist::{Dictionary, Value};
 use tokio::time::timeout;
 
+use super::node::{Node, Section};
 use super::reason;
 use super::shape;
-use super::word::{Node, Section, Word};
+use super::word::Word;
 use crate::frame::{self, DictExt, Encoding, Limits};
 use crate::lockdown::Session;
 use crate::services::diagnostics::{self, Entry};

@@ -13,8 +13,9 @@ use std::task::{Context, Poll};
 use plist::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::node::Node;
 use super::shape;
-use super::word::{Node, Word};
+use super::word::Word;
 use crate::frame::{self, Limits};
 use crate::mobilebackup2::codes::BLOCK_DATA;
 use crate::usbmux::Stream;
