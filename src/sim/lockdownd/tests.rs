@@ -4,13 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plist::Value;
+use plist::{Dictionary, Value};
 
 use crate::frame::{self, DictExt, Encoding, Limits};
+use crate::lockdown::certs::{self, HostKeys};
 use crate::lockdown::connection::Connection;
 use crate::lockdown::pairing::{self, Attempt, NotReached, Obstacle};
 use crate::lockdown::{Error, Phone, Refusal, Session};
 use crate::progress::{CancellationToken, Silent};
+use crate::sim::config::Lock;
+use crate::sim::healthy::dictionary;
+use crate::sim::supervision::testing::Supervisor;
+use crate::sim::trust::Answer;
 use crate::sim::{AWAY, Bus, Device};
 use crate::usbmux::{Event, Muxer};
 
@@ -235,4 +240,42 @@ async fn a_phone_that_keeps_nothing_leaves_its_folder_alone() {
     let names: Vec<_> =
         std::fs::read_dir(bench.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["device.toml"]);
+}
+
+#[tokio::test]
+async fn a_supervisor_that_signs_its_challenge_is_trusted_and_gets_the_escrow_bag_of_an_unlocked_phone() {
+    let (supervisor, other) = (Supervisor::new(), Supervisor::new());
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Value::Array(vec![Value::Data(supervisor.certificate.clone())]);
+    let cloud = dictionary! {"IsSupervised": true, "SupervisorHostCertificates": certificates};
+    let told = dictionary! {"CloudConfiguration": Value::Dictionary(cloud)};
+    let told = Value::Dictionary(dictionary! {"GetCloudConfiguration": Value::Dictionary(told)});
+    std::fs::write(folder.path().join("profiles.plist"), frame::to_xml(&told)).unwrap();
+    let state = "[person]\nunlocks_after_ms = 0\n[trust]\nstate = \"supervised\"\n";
+    let bench = Bench::at(folder, &format!("{state}[lock]\nstate = \"locked\"\n"), false);
+    let key = &bench.device.identity().await.unwrap().public_key;
+    let record = certs::new_record(&HostKeys::generate(), key, "HOST", "BUID").unwrap().to_plist();
+    let record = frame::parse(&record, &Limits::FILE).unwrap().into_dictionary().unwrap();
+    let challenged = async |who: &Supervisor| {
+        let named = dictionary! {"SupervisorCertificate": Value::Data(who.certificate.clone())};
+        bench.device.pair(&record, &named).await.unwrap()
+    };
+    let answered = async |response: Vec<u8>| {
+        let response = dictionary! {"ChallengeResponse": Value::Data(response)};
+        bench.device.pair(&record, &response).await.unwrap()
+    };
+    assert!(matches!(challenged(&other).await, Answer::Refused(Refusal::McProtected)));
+    for bag in [false, true] {
+        let Answer::Challenge(challenge) = challenged(&supervisor).await else { panic!("no challenge") };
+        let wrong = answered(other.signed(&challenge, true)).await;
+        assert!(matches!(wrong, Answer::Refused(Refusal::McProtected)));
+        let Answer::Challenge(challenge) = challenged(&supervisor).await else { panic!("no challenge") };
+        let Answer::Paired { escrow_bag } = answered(supervisor.signed(&challenge, true)).await else {
+            panic!("the supervisor is not trusted")
+        };
+        assert_eq!(escrow_bag.is_some(), bag);
+        bench.now(state);
+        bench.device.set_lock(Lock::Unlocked);
+    }
+    assert_eq!(bench.obstacle().await, Obstacle::Supervised);
 }
