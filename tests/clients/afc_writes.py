@@ -111,7 +111,7 @@ def ifuse_writes(world, ios):
 
 
 def add_checks(ios):
-    about = f"iOS {ios}: writes, renames, links, truncates; TLS by version, all, none; kind and harsh"
+    about = f"iOS {ios}: writes, renames, links, truncates (kind, harsh; TLS by version, all, none)"
 
     @check("pymobiledevice3", about)
     def pmd3(world):
