@@ -1,12 +1,15 @@
 """What every client does first: list, pair, ask for values, over both kinds of socket."""
 
 import json
+import pathlib
 import plistlib
 import time
 
 from peers import DOMAINS, pair_with_idevicepair, pair_with_pymobiledevice3
 from phone import Failed
 from registry import check
+
+DOMAINS_PROGRAM = pathlib.Path(__file__).parent / "programs/domains.py"
 
 
 @check("libimobiledevice", "list, pair from nothing, info, every domain")
@@ -61,9 +64,13 @@ def pmd3_basics(world):
         info = json.loads(running.run(world.pmd3, "lockdown", "info"))
         if info["UniqueDeviceID"] != world.kind.udid:
             raise Failed("another phone")
-        for domain in DOMAINS[:6]:
-            running.run(world.pmd3, "lockdown", "get", domain)
-        return f"{len(info)} values"
+        battery = json.loads(running.run(world.pmd3, "lockdown", "get", "com.apple.mobile.battery"))
+        if not 0 <= battery["BatteryCurrentCapacity"] <= 100:
+            raise Failed(f"battery {battery}")
+        domains = json.loads(running.run(world.pmd3_python, DOMAINS_PROGRAM, *DOMAINS, errors=False))
+        if domains["com.apple.mobile.battery"] != len(battery):
+            raise Failed(f"domains {domains}")
+        return f"{len(info)} values, {len(domains)} domains"
 
 
 @check("pymobiledevice3", "battery from IORegistry")

@@ -98,16 +98,19 @@ def pmd3_tls(world):
                 observer.hears(OURS, lambda: running.run("idevicenotificationproxy", "post", OURS))
 
 
-@check("idevicename, pymobiledevice3", "the name: read, changed, read by the other one")
+@check("idevicename, pymobiledevice3", "the name: read, changed, read by the other one; kept in the folder when told to")
 def device_name(world):
     one = phone(world)
-    with world.serve([one], "name") as running:
+    with world.serve([one], "name", keep=True) as running:
         pair_with_idevicepair(running)
         if running.run("idevicename").strip() != "Anna’s 📱":
             raise Failed(f"the name is {running.run('idevicename').strip()!r}")
         running.run("idevicename", "Neu & <schön>")
         if "Neu & <schön>" not in running.run(world.pmd3, "lockdown", "device-name"):
             raise Failed("pymobiledevice3 reads another name")
+    with world.serve([one], "again", keep=True) as running:
+        if running.run("ideviceinfo", "-s", "-k", "DeviceName").strip() != "Neu & <schön>":
+            raise Failed("served again, the phone has its old name")
 
 
 @check("idevicedate, pymobiledevice3", "the clock, also of a phone whose clock is wrong")

@@ -5,6 +5,8 @@ import time
 from phone import Failed, tree
 
 PAIRING_S = 20
+# The person of a simulated phone trusts 0.3 s after being asked; every try makes the program new keys.
+BETWEEN_TRIES_S = 0.4
 DOMAINS = [
     "com.apple.disk_usage", "com.apple.mobile.battery", "com.apple.mobile.backup", "com.apple.mobile.iTunes",
     "com.apple.iTunes", "com.apple.international", "com.apple.fmip", "com.apple.purplebuddy",
@@ -22,7 +24,7 @@ def pair_with_idevicepair(running, *options):
             return
         if time.monotonic() > deadline:
             raise Failed(f"idevicepair: {' '.join(output.split())}")
-        time.sleep(0.2)
+        time.sleep(BETWEEN_TRIES_S)
 
 
 def pair_with_pymobiledevice3(world, running):

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -171,7 +172,11 @@ def main():
             shutil.rmtree(suite, ignore_errors=True)
     for one in failed:
         print(f"failed: {one.function.__module__}: {one.client}: {one.name}")
-    print(f"{len(passed)} passed, {len(failed)} failed ({time.monotonic() - began:.0f} s)")
+    computing = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    print(
+        f"{len(passed)} passed, {len(failed)} failed ({time.monotonic() - began:.0f} s, {options.jobs} at a time; "
+        f"{computing:.0f} s of computing)"
+    )
     return 1 if failed else 0
 
 
