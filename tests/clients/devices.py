@@ -17,7 +17,7 @@ from registry import check
 
 EVENTS = pathlib.Path(__file__).parent / "programs/usbmux_events.py"
 # A phone that left is back on the bus after 2 s; a busy computer may need longer to notice.
-BACK_S = 15
+BACK_S = 30
 STAYS_AWAY_S = 4
 AT_ONCE = 8
 NOBODYS_UDID = "00008101-000FFFFFFFFFFFFF"
