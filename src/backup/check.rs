@@ -1,10 +1,11 @@
 //! Reads a backup again and compares it with what was received. It finds; what it is worth is said in [`super::verify`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
 
@@ -151,6 +152,14 @@ fn open(subject: &Subject, password: Option<&Secret>, found: &mut Found) -> Resu
         }
         (true, Some(password)) => match manifest.unlock(password) {
             Ok(keys) => keys,
+            // A salt that rotted away makes every password wrong.
+            Err(manifest::Error::WrongPassword) if !as_received(subject, "Manifest.plist") => {
+                found.damaged(
+                    "Manifest.plist",
+                    "its content is not what was received, and no password opens it",
+                );
+                return Ok(None);
+            }
             Err(manifest::Error::WrongPassword) => return Err(Stopped::WrongPassword),
             Err(error) => {
                 found.damaged("Manifest.plist", error.to_string());
@@ -167,6 +176,21 @@ fn open(subject: &Subject, password: Option<&Secret>, found: &mut Found) -> Resu
         Err(error) => {
             found.damaged("Manifest.db", error.to_string());
             Ok(None)
+        }
+    }
+}
+
+/// A record of the backup stands as it came.
+fn as_received(subject: &Subject, name: &str) -> bool {
+    let Some(known) = subject.record.file(name) else { return false };
+    let mut sha256 = Context::new(&SHA256);
+    let mut piece = vec![0; 1 << 16];
+    let Ok(mut file) = manifest::open_plain(&subject.own, name) else { return false };
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return sha256.finish().as_ref() == known.sha256,
+            Ok(read) => sha256.update(&piece[..read]),
+            Err(_) => return false,
         }
     }
 }

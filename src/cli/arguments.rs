@@ -15,7 +15,7 @@ Exit status: 0 done, 1 failed, 2 usage, 3 no device, 4 a person must act, 5 not 
 was skipped, 7 verification failed, 8 backup password, 9 several devices and none named, 10 the gate is closed, \
 130 interrupted.
 
-Environment: IDEVICE_FIX_UDID, USBMUXD_SOCKET_ADDRESS, BACKUP_PASSWORD, NO_COLOR.";
+Environment: IDEVICE_FIX_UDID, USBMUXD_SOCKET_ADDRESS, BACKUP_PASSWORD, BACKUP_PASSWORD_NEW, NO_COLOR.";
 
 /// The truth about the photos of a USB-connected iPhone or iPad, and their protection.
 #[derive(Debug, Parser)]
@@ -145,6 +145,36 @@ pub(crate) enum BackupCommand {
     List,
     /// Read the newest backup again and prove it
     Verify,
+    /// Set, change or remove the password that encrypts the phone's backups
+    #[command(subcommand)]
+    Password(BackupPassword),
+}
+
+/// Passwords come from a file descriptor, the environment or a person at the terminal, in this order: never from the command
+/// line.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupPassword {
+    /// Encrypt backups from now on (BACKUP_PASSWORD_NEW)
+    Set {
+        /// The new password is the next line of this file descriptor
+        #[arg(long, value_name = "FD")]
+        new_password_fd: Option<u32>,
+    },
+    /// Replace the password (BACKUP_PASSWORD by BACKUP_PASSWORD_NEW)
+    Change {
+        /// The password that is set is the next line of this file descriptor
+        #[arg(long, value_name = "FD")]
+        password_fd: Option<u32>,
+        /// The new password is the next line of this file descriptor
+        #[arg(long, value_name = "FD")]
+        new_password_fd: Option<u32>,
+    },
+    /// Encrypt backups no more (BACKUP_PASSWORD)
+    Off {
+        /// The password that is set is the next line of this file descriptor
+        #[arg(long, value_name = "FD")]
+        password_fd: Option<u32>,
+    },
 }
 
 #[derive(Debug, Args)]

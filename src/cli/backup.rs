@@ -1,4 +1,4 @@
-//! `backup`, `backup list`, `backup verify`.
+//! `backup`, `backup list`, `backup verify`; `backup password` has a file of its own.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub(super) async fn backup(run: &Run, arguments: &Backup) -> Result<(), Stop> {
             fix::protect_as_told(run, wish, "backup").await
         }
         Some(BackupCommand::Verify) => verify(run, Part::Backup, "backup-verify").await,
+        Some(BackupCommand::Password(command)) => super::backup_password::backup_password(run, command).await,
         Some(BackupCommand::List) => list(run).map_err(|stop| run.explain("backup-list", stop)),
     }
 }

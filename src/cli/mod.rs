@@ -5,6 +5,7 @@
 
 mod arguments;
 mod backup;
+mod backup_password;
 mod conformance;
 mod devices;
 mod diagnose;
@@ -21,6 +22,7 @@ mod reports;
 mod restart;
 mod run;
 mod screen;
+mod secrets;
 mod shell;
 mod sim;
 mod terminal;

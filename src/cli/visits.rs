@@ -7,16 +7,13 @@ use serde_json::{Value, json};
 
 use super::phones::Phones;
 use super::run::{Run, record_stop};
-use super::terminal;
+use super::{secrets, terminal};
 use crate::backup::Secret;
 use crate::job::{Ending, Job, Jobs};
 use crate::progress::{Event, Observer, Phase};
 use crate::remedy::{Accept, Consent};
 use crate::report::{self, Report};
 use crate::visit::{Beginning, Outcome, Stop, Trouble, Unreached, Visit, exit_status, reach};
-
-/// The environment variable with the password of the backups.
-const PASSWORD: &str = "BACKUP_PASSWORD";
 
 /// Begins a visit. `watch` is told what happens.
 pub(super) async fn begin(
@@ -42,12 +39,9 @@ pub(super) async fn begin(
     .await
 }
 
-/// The password of the backups, from the environment: never from the command line, which others can read.
+/// The password of the backups, from the environment.
 pub(super) fn password() -> Option<Arc<Secret>> {
-    use std::os::unix::ffi::OsStringExt;
-    std::env::var_os(PASSWORD)
-        .filter(|value| !value.is_empty())
-        .map(|value| Arc::new(Secret::new(value.into_vec())))
+    secrets::of_environment(secrets::PASSWORD).map(Arc::new)
 }
 
 /// What the owner accepts by name.
