@@ -1,7 +1,9 @@
-//! What the simulated cable really gives: its rate in each direction, its round trip, and how fast files come over a
-//! unix socket when the cable costs nothing. Prints figures and compares them with what `device.toml` asked for.
+//! What the simulated cable really gives: its rate in each direction, its round trip; and how fast the simulated phone
+//! is when the cable costs nothing, over a unix socket to a client that throws everything away. Prints medians and
+//! compares them with what was asked for.
 //!
-//! `cargo bench --bench link`
+//! `cargo bench --bench link`, on a machine that does nothing else (two cores are enough). Words behind `--` choose
+//! parts: `cable`, `files`, `small`.
 
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
@@ -17,23 +19,62 @@ use idevice_fix::progress::{CancellationToken, Silent};
 use idevice_fix::sim::{self, Bus, Device};
 use idevice_fix::usbmux::client::Usbmuxd;
 use idevice_fix::usbmux::server::Listener;
-use idevice_fix::usbmux::{Address, Muxer};
+use idevice_fix::usbmux::{Address, Muxer, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const FILE: &str = "DCIM/100APPLE/IMG_0001.MOV";
 const MIB: u32 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const ROUND_TRIPS: u32 = 500;
+/// Each figure is the median of so many.
+const ROUNDS: usize = 5;
+const SMALL_REQUESTS: u32 = 20_000;
+/// A cable is right when it is no further off than this.
+const TOLERANCE_PERCENT: f64 = 2.0;
+const WANTED_GB_PER_S: f64 = 1.5;
+const WANTED_REQUESTS_PER_S: f64 = 20_000.0;
 
 fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wants = |part: &str| chosen.is_empty() || chosen.iter().any(|word| word == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
-        for (rate, round_trip_us) in
-            [(40_000_000, 1000), (40_000_000, 200), (100_000_000, 1000), (400_000_000, 500)]
-        {
-            in_process(rate, round_trip_us).await;
+        if wants("cable") {
+            for (rate, round_trip_us) in
+                [(40_000_000, 1000), (40_000_000, 200), (100_000_000, 1000), (400_000_000, 500)]
+            {
+                in_process(rate, round_trip_us).await;
+            }
         }
-        over_a_socket().await;
+        for (words, toml) in [("plain", ""), ("TLS", "[tls]\nservices = \"all\"\n"), ("harsh", HARSH)] {
+            if wants("files") {
+                files(words, toml).await;
+            }
+            if wants("small") {
+                small(words, toml).await;
+            }
+        }
     });
+}
+
+/// The first line of a `device.toml` has no table above it.
+const HARSH: &str = "temper = \"harsh\"\n";
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "MISSED" }
+}
+
+/// Processor time that this process has used.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
 }
 
 /// A phone with one large file, and a session with it through `muxer`.
@@ -43,7 +84,7 @@ fn phone_folder(toml: &str, bytes: u64) -> tempfile::TempDir {
     std::fs::create_dir_all(file.parent().expect("it has one")).expect("a folder is made");
     // Nothing of it lies on the disk: reading it costs what the page cache costs.
     std::fs::File::create(&file).and_then(|file| file.set_len(bytes)).expect("a file is made");
-    std::fs::write(folder.path().join("device.toml"), format!("[person]\ntrusts_after_ms = 1\n{toml}"))
+    std::fs::write(folder.path().join("device.toml"), format!("{toml}[person]\ntrusts_after_ms = 1\n"))
         .expect("a file is written");
     folder
 }
@@ -66,18 +107,24 @@ async fn in_process(rate: u64, round_trip_us: u64) {
     let folder = phone_folder(&link, bytes);
     let session = session(Arc::new(Bus::new(vec![device(folder.path())]))).await;
     let afc = Afc::over(session.start_service("com.apple.afc").await.expect("AFC starts"));
-    let measured = bytes as f64 / read_all(&afc, 4).await.as_secs_f64();
-    let to_phone = bytes as f64 / write_all(&afc, bytes).await.as_secs_f64();
-    let trip = round_trip(&session).await.as_secs_f64() * 1e6;
+    let (mut to_host, mut to_phone, mut trips) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        to_host.push(bytes as f64 / read_all(&afc, 4).await.as_secs_f64());
+        to_phone.push(bytes as f64 / write_all(&afc, bytes).await.as_secs_f64());
+        trips.push(round_trip(&session).await.as_secs_f64() * 1e6);
+    }
+    let (to_host, to_phone, trip) = (median(to_host), median(to_phone), median(trips));
     let off = |measured: f64, wanted: u64| (measured / wanted as f64 - 1.0) * 100.0;
+    let offs = [off(to_host, rate), off(to_phone, rate), off(trip, round_trip_us)];
     println!(
-        "asked {:>5.0} MB/s {round_trip_us:>5} us | to host {:>6.1} MB/s ({:+.1} %) | to phone {:>6.1} MB/s ({:+.1} %) | round trip {trip:>6.0} us ({:+.1} %)",
+        "asked {:>5.0} MB/s {round_trip_us:>5} us | to host {:>6.1} MB/s ({:+.1} %) | to phone {:>6.1} MB/s ({:+.1} %) | round trip {trip:>6.0} us ({:+.1} %) | {}",
         rate as f64 / 1e6,
-        measured / 1e6,
-        off(measured, rate),
+        to_host / 1e6,
+        offs[0],
         to_phone / 1e6,
-        off(to_phone, rate),
-        off(trip, round_trip_us),
+        offs[1],
+        offs[2],
+        verdict(offs.iter().all(|off| off.abs() <= TOLERANCE_PERCENT)),
     );
 }
 
@@ -140,23 +187,133 @@ async fn round_trip(session: &Session) -> Duration {
     times[times.len() / 2]
 }
 
-async fn over_a_socket() {
-    const BYTES: u64 = 2 << 30;
-    let folder = phone_folder("", BYTES);
-    let socket: PathBuf = folder.path().join("socket");
-    let listener = Listener::unix(&socket, 0o600).expect("a socket is made");
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(sim::run(Bus::new(vec![device(folder.path())]), vec![listener], stop.clone()));
-    let session = session(Arc::new(Usbmuxd::at(Address::Unix(socket)))).await;
-    for in_flight in [1, 4] {
-        let afc = Afc::over(session.start_service("com.apple.afc").await.expect("AFC starts"));
-        let took = read_all(&afc, in_flight).await;
+/// A phone behind a unix socket, and a session with it as any client of usbmuxd has one.
+struct Socket {
+    session: Session,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Socket {
+    async fn open(toml: &str, file_bytes: u64) -> Self {
+        let folder = phone_folder(toml, file_bytes);
+        let path: PathBuf = folder.path().join("socket");
+        let listener = Listener::unix(&path, 0o600).expect("a socket is made");
+        let stop = CancellationToken::new();
+        let bus = Bus::new(vec![device(folder.path())]);
+        let serving = tokio::spawn(sim::run(bus, vec![listener], stop.clone()));
+        let session = session(Arc::new(Usbmuxd::at(Address::Unix(path)))).await;
+        Self { session, stop, serving, _folder: folder }
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        let _ = self.serving.await;
+    }
+}
+
+/// One AFC packet of a host.
+fn packet(number: u64, operation: u64, numbers: &[u64], path: &str) -> Vec<u8> {
+    let this = 40 + 8 * numbers.len() as u64 + if path.is_empty() { 0 } else { path.len() as u64 + 1 };
+    let mut bytes = b"CFA6LPAA".to_vec();
+    for word in [this, this, number, operation].iter().chain(numbers) {
+        bytes.extend(word.to_le_bytes());
+    }
+    if !path.is_empty() {
+        bytes.extend(path.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// Reads a reply and throws it away; gives the bytes behind its header.
+async fn discard(stream: &mut Stream, buffer: &mut [u8]) -> u64 {
+    let mut header = [0; 40];
+    stream.read_exact(&mut header).await.expect("the phone answers");
+    let entire = u64::from_le_bytes(header[8..16].try_into().expect("eight bytes"));
+    let mut left = entire - 40;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = stream.read(&mut buffer[..most]).await.expect("the phone goes on");
+        assert!(read > 0, "the phone hung up");
+        left -= read as u64;
+    }
+    entire - 40
+}
+
+/// Throws a file of a gigabyte away, and prints how fast.
+async fn files(words: &str, toml: &str) {
+    let socket = Socket::open(toml, GIB).await;
+    for (in_flight, count) in [(1, u64::from(MIB)), (1, 4 * u64::from(MIB)), (4, 4 * u64::from(MIB))] {
+        let (mut rates, processor) = (Vec::new(), processor_seconds());
+        for _ in 0..ROUNDS {
+            let mut stream = socket.session.start_service("com.apple.afc").await.expect("AFC starts");
+            rates.push(GIB as f64 / throw_away(&mut stream, in_flight, count).await.as_secs_f64() / 1e9);
+        }
+        let per_round = (processor_seconds() - processor) / ROUNDS as f64;
+        let rate = median(rates);
         println!(
-            "no cable, unix socket, {in_flight} requests of 4 MiB in flight: {:.2} GB/s; round trip {:.0} us",
-            BYTES as f64 / took.as_secs_f64() / 1e9,
-            round_trip(&session).await.as_secs_f64() * 1e6
+            "{words}, unix socket, 1 GiB, {in_flight} x {} MiB in flight: {rate:.2} GB/s, {per_round:.2} s of processor for both sides ({})",
+            count / u64::from(MIB),
+            verdict(rate >= WANTED_GB_PER_S),
         );
     }
-    stop.cancel();
-    let _ = serving.await;
+    socket.close().await;
+}
+
+async fn throw_away(stream: &mut Stream, in_flight: usize, count: u64) -> Duration {
+    let mut buffer = vec![0; MIB as usize];
+    stream.write_all(&packet(1, 0x0D, &[1], &format!("/{FILE}"))).await.expect("bytes go");
+    assert_eq!(discard(stream, &mut buffer).await, 8);
+    let started = Instant::now();
+    let (mut asked, mut got) = (0, 0);
+    while got < GIB {
+        while asked < GIB && asked - got < count * in_flight as u64 {
+            stream.write_all(&packet(2, 0x0F, &[1, count], "")).await.expect("bytes go");
+            asked += count;
+        }
+        got += discard(stream, &mut buffer).await;
+    }
+    started.elapsed()
+}
+
+/// Asks about a file again and again, and prints how often a second.
+async fn small(words: &str, toml: &str) {
+    let socket = Socket::open(toml, 1).await;
+    let path = format!("/{FILE}");
+    let requests = [
+        ("not supported", packet(1, 0x7fff, &[], "")),
+        ("file info", packet(1, 0x0A, &[], &path)),
+        ("list folder", packet(1, 0x03, &[], "/DCIM/100APPLE")),
+    ];
+    for (name, request) in requests {
+        for in_flight in [1, 16] {
+            let mut rates = Vec::new();
+            for _ in 0..ROUNDS {
+                let mut stream = socket.session.start_service("com.apple.afc").await.expect("AFC starts");
+                let took = ask_again_and_again(&mut stream, &request, in_flight).await;
+                rates.push(f64::from(SMALL_REQUESTS) / took.as_secs_f64());
+            }
+            let rate = median(rates);
+            let verdict = verdict(rate >= WANTED_REQUESTS_PER_S);
+            println!(
+                "{words}, unix socket, {name}, {in_flight:>2} in flight: {rate:>7.0} requests/s ({verdict})"
+            );
+        }
+    }
+    socket.close().await;
+}
+
+async fn ask_again_and_again(stream: &mut Stream, request: &[u8], in_flight: u32) -> Duration {
+    let mut buffer = vec![0; 4096];
+    let batch = request.repeat(in_flight as usize);
+    let started = Instant::now();
+    for _ in 0..SMALL_REQUESTS / in_flight {
+        stream.write_all(&batch).await.expect("bytes go");
+        for _ in 0..in_flight {
+            discard(stream, &mut buffer).await;
+        }
+    }
+    started.elapsed()
 }
