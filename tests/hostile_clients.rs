@@ -127,7 +127,7 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_be_bytes()[..], body].concat()
 }
 
-const SERVICES: [Service; 12] = [
+const SERVICES: [Service; 16] = [
     Service::Afc,
     Service::CrashReports,
     Service::MobileBackup2,
@@ -140,6 +140,10 @@ const SERVICES: [Service; 12] = [
     Service::InsecureNotificationProxy,
     Service::Heartbeat,
     Service::Syslog,
+    Service::OsTrace,
+    Service::Misagent,
+    Service::AssertionAgent,
+    Service::MobileActivation,
 ];
 
 /// Where a client can come in.
@@ -184,16 +188,8 @@ impl Random {
 
 /// A request as the port's own clients send it.
 fn honest(port: Port, random: &mut Random) -> Vec<u8> {
-    let words = [
-        "ListDevices",
-        "Listen",
-        "QueryType",
-        "GetValue",
-        "StartSession",
-        "Browse",
-        "IORegistry",
-        "Goodbye",
-    ];
+    let words =
+        ["ListDevices", "Listen", "QueryType", "GetValue", "StartSession", "Browse", "IORegistry", "Goodbye"];
     let word = words[random.below(words.len())];
     let keys = ["MessageType", "Request", "Command", "command", "RequestType"];
     let entries: String = keys.iter().map(|key| format!("<key>{key}</key><string>{word}</string>")).collect();
