@@ -26,6 +26,8 @@ from world import World
 
 LOOK_EVERY_S = 0.02
 RESULT = "result.json"
+# One more than can compute: every check also waits, for a phone that restarts or a person who takes a moment.
+AT_A_TIME = min(2, os.cpu_count() or 1) + 1
 
 
 @dataclasses.dataclass
@@ -53,7 +55,10 @@ def folder_name(number, check):
 def outcome(check, options, suite, name):
     """Runs a check to its end, in its own process: (passed, word)."""
     try:
-        return True, check.function(World(options.program, options.peers, suite, name)) or ""
+        world = World(options.program, options.peers, suite, name)
+        # What a program leaves behind when it is killed goes with the rest.
+        os.environ["TMPDIR"] = str(world.scratch)
+        return True, check.function(world) or ""
     except Failed as reason:
         return False, str(reason)
     except Exception as error:  # What a check did not foresee: an output of another shape, mostly.
@@ -68,7 +73,8 @@ def start(number, check, options, suite):
     if process:
         return Under(check, suite / name, began, process)
     os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     passed, word = outcome(check, options, suite, name)
     (suite / f"{name}.{RESULT}").write_text(json.dumps([passed, word]))
     os._exit(0)
@@ -145,7 +151,7 @@ def main():
     arguments.add_argument("--program", type=pathlib.Path, required=True)
     arguments.add_argument("--peers", type=pathlib.Path, required=True)
     arguments.add_argument("--only", help="run only checks whose module, client or name matches this expression")
-    arguments.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="checks at a time")
+    arguments.add_argument("--jobs", type=int, default=AT_A_TIME, help="checks at a time")
     arguments.add_argument("--keep", action="store_true", help="keep the scratch folder")
     arguments.add_argument("--list", action="store_true", help="only name the checks")
     options = arguments.parse_args()
@@ -161,6 +167,8 @@ def main():
     if not checks:
         print("no such check")
         return 2
+    # Ended from outside, it still ends what it began.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suite = pathlib.Path(tempfile.mkdtemp(prefix="idevice-fix-clients-"))
     began = time.monotonic()
     try:
