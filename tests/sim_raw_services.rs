@@ -931,3 +931,93 @@ fn profiles_provisioning_crash_reports_and_heartbeat() {
     send(&mut heart, "<key>Command</key><string>SleepyTime</string>");
     assert!(is_closed(&mut heart));
 }
+
+/// Every small service, also those that are refused: random bytes, frames of noise, and lists of another shape.
+#[test]
+fn nonsense_ends_a_connection_and_not_the_phone() {
+    const SERVICES: &[&str] = &[
+        "com.apple.afc",
+        "com.apple.crashreportcopymobile",
+        "com.apple.crashreportmover",
+        "com.apple.misagent",
+        "com.apple.mobile.MCInstall",
+        "com.apple.mobile.assertion_agent",
+        "com.apple.mobile.diagnostics_relay",
+        "com.apple.mobile.heartbeat",
+        "com.apple.mobile.house_arrest",
+        "com.apple.mobile.insecure_notification_proxy",
+        "com.apple.mobile.installation_proxy",
+        "com.apple.mobile.notification_proxy",
+        "com.apple.mobileactivationd",
+        "com.apple.os_trace_relay",
+        "com.apple.springboardservices",
+        "com.apple.syslog_relay",
+    ];
+    const KEYS: &[&str] = &[
+        "Command",
+        "Request",
+        "RequestType",
+        "MessageType",
+        "command",
+        "Name",
+        "Identifier",
+        "ClientOptions",
+        "Pid",
+        "Payload",
+        "ProfileType",
+        "EntryName",
+        "MobileGestaltKeys",
+        "iconState",
+        "CommandKey",
+        "PackagePath",
+    ];
+    const VALUES: &[&str] = &[
+        "<true/>",
+        "<integer>-1</integer>",
+        "<string>Browse</string>",
+        "<string>../../etc</string>",
+        "<array/>",
+        "<dict/>",
+        "<data>AAAA</data>",
+        "<string></string>",
+        "<string>getIconState</string>",
+        "<real>1e300</real>",
+        "<string>InstallProfile</string>",
+        "<string>StartActivity</string>",
+        "<string>VendContainer</string>",
+    ];
+    let simulator = Simulator::start(&format!("{QUICK}[tls]\nservices = \"none\"\n"));
+    let host = Host::trusted(&simulator, "HOST");
+    let mut session = host.session(&simulator);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for name in SERVICES {
+        for round in 0..6 {
+            let reply = start_service(&mut session, name, "");
+            let mut stream = simulator.port(value(&reply, "Port").expect(name).parse().unwrap());
+            for _ in 0..8 {
+                let noise: Vec<u8> = (0..random(200)).map(|_| random(256) as u8).collect();
+                let bytes = match round % 3 {
+                    0 => noise,
+                    1 => [&(noise.len() as u32).to_be_bytes()[..], &noise].concat(),
+                    _ => {
+                        let entry = |_| {
+                            format!("<key>{}</key>{}", KEYS[random(KEYS.len())], VALUES[random(VALUES.len())])
+                        };
+                        let body = xml(&(0..4).map(entry).collect::<String>());
+                        [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+                    }
+                };
+                // The phone may have hung up already.
+                let _ = stream.write_all(&bytes);
+            }
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        assert!(value(&get(&mut session, "SerialNumber"), "Value").is_some(), "after {name}");
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use idevice_fix::facts::Reach;
 use idevice_fix::frame::{self, DictExt, Encoding, Limits};
 use idevice_fix::lockdown::certs::{DeviceKey, HostKeys, new_record, rsa_key};
 use idevice_fix::lockdown::pairing::{self, Attempt, NotReached, Obstacle};
@@ -14,6 +15,7 @@ use idevice_fix::sim::{self, Bus, Device};
 use idevice_fix::usbmux::client::Usbmuxd;
 use idevice_fix::usbmux::server::Listener;
 use idevice_fix::usbmux::{self, Address, Attached, DeviceId, Muxer, Stream, Udid};
+use idevice_fix::visit::reach;
 use plist::Value;
 use tokio::sync::mpsc;
 
@@ -203,6 +205,14 @@ async fn a_phone_that_forgot_us_and_shows_another_key_is_not_asked_and_the_recor
     let outcome = pairing::establish(&phone, PATIENCE, &heard, &CancellationToken::new()).await;
     assert!(matches!(outcome, Err(NotReached::Obstacle(Obstacle::KeyChanged))), "{outcome:?}");
     assert!(heard.touches().is_empty(), "the phone was asked");
+    // The person is told, and must act: exit status 4.
+    let muxer: Arc<dyn Muxer> = Arc::clone(&phone.muxer);
+    let told =
+        reach::session(&muxer, phone.attached.clone(), PATIENCE, &Silent, &CancellationToken::new()).await;
+    let unreached = told.unwrap_err();
+    assert_eq!(unreached.reach, Some(Reach::KeyChanged));
+    assert_eq!(unreached.stop.trouble.exit_status(), 4);
+    assert!(unreached.stop.cause.contains("another key"), "{}", unreached.stop.cause);
     assert_eq!(other.kept().await.unwrap(), kept);
     // Who knows better deletes the record.
     other.bus.delete_pair_record(&phone.attached.udid).await.unwrap();

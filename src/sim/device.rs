@@ -271,6 +271,14 @@ impl Device {
         folder::write_state(&self.folder.state, name, bytes)
     }
 
+    /// The phone was erased: what hosts had set is not set any more.
+    pub(super) fn forget_values(&self) {
+        match Values::read(&self.folder) {
+            Ok((values, _)) => *lock(&self.values) = values,
+            Err(error) => tracing::warn!("{error}; the erased phone keeps what was set"),
+        }
+    }
+
     /// Held by who changes what is remembered, so that two connections do not lose each other's change.
     pub(super) fn remembering(&self) -> MutexGuard<'_, ()> {
         lock(&self.remembering)

@@ -1,7 +1,7 @@
 //! Whom the phone trusts: its own key, the hosts that it was paired with, and the dialog that asks the person.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand;
 use plist::{Dictionary, Value};
@@ -62,7 +62,7 @@ enum Dialog {
 /// What the phone knows of trust.
 #[derive(Default)]
 pub(super) struct Trusts {
-    identity: OnceLock<Identity>,
+    identity: Mutex<Option<Arc<Identity>>>,
     pairings: Mutex<Option<Vec<Pairing>>>,
     dialog: Mutex<Dialog>,
     /// `trust.state = "stale"` has been acted on.
@@ -85,20 +85,20 @@ pub(super) enum Answer {
 
 impl Device {
     /// The phone's own key; made at the first call, which takes some hundred milliseconds of computing.
-    pub(super) async fn identity(self: &Arc<Self>) -> io::Result<&Identity> {
-        if self.trusts.identity.get().is_none() {
-            let device = Arc::clone(self);
-            let made = tokio::task::spawn_blocking(move || device.make_identity());
-            made.await.map_err(io::Error::other)??;
+    pub(super) async fn identity(self: &Arc<Self>) -> io::Result<Arc<Identity>> {
+        if let Some(identity) = &*lock(&self.trusts.identity) {
+            return Ok(Arc::clone(identity));
         }
-        Ok(self.trusts.identity.get().expect("it was just made"))
+        let device = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || device.make_identity());
+        made.await.map_err(io::Error::other)?
     }
 
-    fn make_identity(&self) -> io::Result<()> {
+    fn make_identity(&self) -> io::Result<Arc<Identity>> {
         // Two connections may come here at once; both must end with the same key.
         let _one_at_a_time = lock(&self.trusts.pairings);
-        if self.trusts.identity.get().is_some() {
-            return Ok(());
+        if let Some(identity) = &*lock(&self.trusts.identity) {
+            return Ok(Arc::clone(identity));
         }
         let kept = self.read_state(KEY_FILE)?.and_then(|pem| String::from_utf8(pem).ok());
         let kept = kept.and_then(|pem| certs::key_from_pem(&pem).map(|pair| (pem, pair)));
@@ -112,8 +112,9 @@ impl Device {
             }
         };
         let public_key = DeviceKey::of_pair(&pair);
-        let _ = self.trusts.identity.set(Identity { private_key, public_key });
-        Ok(())
+        let identity = Arc::new(Identity { private_key, public_key });
+        *lock(&self.trusts.identity) = Some(Arc::clone(&identity));
+        Ok(identity)
     }
 
     /// The host of that id, if the phone trusts it.
@@ -137,8 +138,10 @@ impl Device {
         Ok(removed)
     }
 
-    /// The phone was erased: what it remembered is read anew from `state/`, where nothing is left.
+    /// The phone was erased: what it remembered is read anew from `state/`, where nothing is left. It makes itself a
+    /// new key.
     pub(super) fn forget_pairings(&self) {
+        *lock(&self.trusts.identity) = None;
         *lock(&self.trusts.pairings) = None;
     }
 
@@ -230,11 +233,11 @@ impl Device {
 
     /// Whether the device certificate that the host made is over our key.
     async fn holds_our_key(self: &Arc<Self>, record: &Dictionary) -> io::Result<bool> {
-        let ours = &self.identity().await?.public_key;
+        let identity = self.identity().await?;
         let certificate = record.data("DeviceCertificate").unwrap_or_default();
         let certificate = certs::certificate("DeviceCertificate", certificate);
         let key = certificate.ok().and_then(|certificate| DeviceKey::of_certificate(&certificate).ok());
-        Ok(key.as_ref() == Some(ours) && record.data("HostCertificate").is_some())
+        Ok(key.as_ref() == Some(&identity.public_key) && record.data("HostCertificate").is_some())
     }
 
     /// Whether the person has tapped Trust for this host; asks if nobody did yet.

@@ -164,7 +164,7 @@ impl Lockdownd {
             Request::GetValue { domain, key } => {
                 let identity = device.identity().await?;
                 let (domain, key) = (domain.as_deref(), key.as_deref());
-                values::value(device, identity, trusted, domain, key).map_or_else(no, go)
+                values::value(device, &identity, trusted, domain, key).map_or_else(no, go)
             }
             Request::SetValue { domain, key, value } => {
                 values::set(device, trusted, domain.as_deref(), key, value).map_or_else(no, go)

@@ -253,8 +253,9 @@ async fn a_supervisor_that_signs_its_challenge_is_trusted_and_gets_the_escrow_ba
     std::fs::write(folder.path().join("profiles.plist"), frame::to_xml(&told)).unwrap();
     let state = "[person]\nunlocks_after_ms = 0\n[trust]\nstate = \"supervised\"\n";
     let bench = Bench::at(folder, &format!("{state}[lock]\nstate = \"locked\"\n"), false);
-    let key = &bench.device.identity().await.unwrap().public_key;
-    let record = certs::new_record(&HostKeys::generate(), key, "HOST", "BUID").unwrap().to_plist();
+    let identity = bench.device.identity().await.unwrap();
+    let record =
+        certs::new_record(&HostKeys::generate(), &identity.public_key, "HOST", "BUID").unwrap().to_plist();
     let record = frame::parse(&record, &Limits::FILE).unwrap().into_dictionary().unwrap();
     let challenged = async |who: &Supervisor| {
         let named = dictionary! {"SupervisorCertificate": Value::Data(who.certificate.clone())};
@@ -278,4 +279,22 @@ async fn a_supervisor_that_signs_its_challenge_is_trusted_and_gets_the_escrow_ba
         bench.device.set_lock(Lock::Unlocked);
     }
     assert_eq!(bench.obstacle().await, Obstacle::Supervised);
+}
+
+#[tokio::test]
+async fn an_erased_phone_has_another_key_and_nothing_that_was_set() {
+    let bench = Bench::new(QUICK);
+    let session = bench.session().await;
+    session.set_value(None, "DeviceName", "Anna".into()).await.unwrap();
+    drop(session);
+    let before = bench.device.identity().await.unwrap();
+    for name in ["device-key.pem", "pairings.plist", "values.plist"] {
+        bench.device.state().remove(Path::new(name)).unwrap();
+    }
+    bench.device.forget_pairings();
+    bench.device.forget_values();
+    assert_ne!(bench.device.string("DeviceName").as_deref(), Some("Anna"));
+    assert_ne!(bench.device.identity().await.unwrap().public_key, before.public_key);
+    // It cannot be told from a stranger with the same name: nothing is done in silence.
+    assert_eq!(bench.obstacle().await, Obstacle::KeyChanged);
 }

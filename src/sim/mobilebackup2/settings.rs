@@ -54,6 +54,7 @@ pub(super) async fn erase(device: &Arc<Device>) -> Result<(), Stop> {
     })
     .await?;
     device.forget_pairings();
+    device.forget_values();
     device.forget_times()?;
     device.set_value("com.apple.PurpleBuddy", "SetupDone", Some(Value::Boolean(false)));
     device.set_value(BACKUP_DOMAIN, CLOUD_KEY, Some(Value::Boolean(false)));
