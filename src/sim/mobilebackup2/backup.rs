@@ -16,6 +16,7 @@ use super::catalog::{self, Item, Kind};
 use super::content::Content;
 use super::encryption::Protection;
 use super::link::{Link, Outgoing};
+use super::snapshot::{self, Memory, Sent};
 use super::{BAD_MANIFEST, Stop, earlier, manifest, space};
 use crate::backup::mbfile::MbFile;
 use crate::mobilebackup2::message::DeviceMessage;
@@ -57,10 +58,14 @@ pub(super) async fn run(
     .await?;
     let mut run = Run::new(link, device, protection, items)?;
     run.compare(force_full).await?;
+    if !force_full {
+        run.go_on().await?;
+    }
     space::check(run.link, device.version(), run.bytes_total).await?;
     run.send().await?;
     run.put_in_place().await?;
-    run.check().await
+    run.check().await?;
+    Ok(Memory::forget(device)?)
 }
 
 /// Asks for the passcode where this iOS does.
@@ -92,6 +97,9 @@ struct Run<'a> {
     items: BTreeMap<String, Item>,
     /// Ids of files to be sent.
     wanted: Vec<String>,
+    /// Those of them that the host has taken before an interruption.
+    there: Vec<Sent>,
+    memory: Option<Memory>,
     /// Ids of files that the host has and the phone has no more.
     stale: Vec<String>,
     bytes_total: u64,
@@ -127,6 +135,8 @@ impl<'a> Run<'a> {
             full: true,
             items,
             wanted: Vec::new(),
+            there: Vec::new(),
+            memory: None,
             stale: Vec::new(),
             bytes_total: 0,
             bytes_sent: 0,
@@ -170,6 +180,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Goes on with what an interrupted backup has left on the host, if this phone does.
+    async fn go_on(&mut self) -> Result<(), Stop> {
+        let Some(mut left) = snapshot::left(self.link, self.device, &self.root).await? else { return Ok(()) };
+        self.uuid = left.uuid;
+        for id in &self.wanted {
+            let item = self.items.get_mut(id).expect("what is wanted is an item");
+            let Some(sent) = left.sent.remove(id).filter(|sent| sent.is(&item.file)) else { continue };
+            let file = MbFile { encryption_key: sent.key(), ..item.file.clone() };
+            let plain = file.encryption_key.is_none() || self.protection.is_some();
+            if plain && !item.unsendable() && keeps_its_key(self.protection.as_deref(), &file) {
+                self.bytes_total -= file.size;
+                item.file = file;
+                self.there.push(sent);
+            }
+        }
+        Ok(())
+    }
+
     /// Sends everything that is wanted into `Snapshot/`, then the records.
     async fn send(&mut self) -> Result<(), Stop> {
         for folder in [self.root.clone(), self.path("Snapshot")] {
@@ -182,8 +210,10 @@ impl<'a> Run<'a> {
             let path = format!("{}/Snapshot/{prefix}", self.root);
             self.link.demand(&DeviceMessage::CreateDirectory { path }).await?;
         }
-        let mut left = std::mem::take(&mut self.wanted);
-        self.wanted.clone_from(&left);
+        self.memory = Some(Memory::begin(self.device, &self.uuid, &self.there)?);
+        let there: BTreeSet<&str> = self.there.iter().map(Sent::id).collect();
+        let mut left: Vec<String> =
+            self.wanted.iter().filter(|id| !there.contains(id.as_str())).cloned().collect();
         let mut locks = self.device.traits().backup_locks_in_the_middle;
         while !left.is_empty() {
             if locks && self.bytes_sent >= self.bytes_total / 2 {
@@ -236,8 +266,11 @@ impl<'a> Run<'a> {
         }
         self.bytes_sent += bytes;
         let progress = 95.0 * (self.bytes_sent as f64 / self.bytes_total.max(1) as f64).min(1.0);
-        self.link.upload(progress, files).await?;
-        Ok(())
+        let bytes = self.link.upload(progress, files).await?;
+        let taken = ids.iter().zip(bytes).map(|(id, bytes)| (&self.items[id], bytes));
+        let taken = taken.filter(|(item, _)| !item.unsendable());
+        let taken: Vec<Sent> = taken.map(|(item, bytes)| Sent::of(&item.id, &item.file, bytes)).collect();
+        Ok(self.memory.as_mut().map_or(Ok(()), |memory| memory.add(&taken))?)
     }
 
     /// The screen locks, and the phone goes on after an unlock.

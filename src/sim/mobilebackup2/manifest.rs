@@ -132,6 +132,14 @@ impl Status {
     }
 }
 
+/// The UUID of a `Status.plist` that does not say finished; `None` for any other, and for what is no status.
+pub(super) fn unfinished_uuid(bytes: &[u8]) -> Option<String> {
+    let status = frame::parse(bytes, &Limits::LOCKDOWN).ok()?;
+    let status = status.as_dictionary()?;
+    let unfinished = status.string("SnapshotState")? != "finished";
+    unfinished.then(|| status.string("UUID").map(str::to_owned))?
+}
+
 /// Writes a `Status.plist`.
 pub(super) fn status_plist(state: &str, full: bool, uuid: &str, now: SystemTime) -> Vec<u8> {
     let mut status = Dictionary::new();

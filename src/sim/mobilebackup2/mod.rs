@@ -20,6 +20,7 @@ mod pending;
 mod policy;
 mod restore;
 mod settings;
+mod snapshot;
 mod source;
 mod space;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::progress::{CancellationToken, Silent};
 use crate::sim::config::Lock;
 
 mod restore;
+mod snapshot;
 
 pub(super) struct Bench {
     pub(super) phone: tempfile::TempDir,
