@@ -2,7 +2,6 @@
 
 mod comparison;
 
-use std::fmt::Write as _;
 use std::io::{BufRead, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,14 +209,23 @@ fn show(run: &Run, file: &Value) {
 /// What is in it, and what is not.
 fn summary(run: &Run, file: &Value) {
     let parts = file["parts"].as_object().map_or(0, serde_json::Map::len);
-    let mut text = format!("{} measured.", counted(parts as u64, "part was", "parts were"));
+    run.screen.say(&format!("{} measured.", counted(parts as u64, "part was", "parts were")));
+    for (reason, parts) in missing(file) {
+        run.screen.say(&format!("Not whole ({reason}): {}", parts.join("; ")));
+    }
+}
+
+/// The parts that are not whole, by reason.
+fn missing(file: &Value) -> Vec<(&str, Vec<&str>)> {
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
     for gap in file["gaps"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let word = |key: &str| gap[key].as_str().unwrap_or_default().to_owned();
-        let _ = write!(text, "\nNot whole: {} ({})", word("part"), word("reason"));
+        let word = |key: &str| gap[key].as_str().unwrap_or_default();
+        match by_reason.iter_mut().find(|(reason, _)| *reason == word("reason")) {
+            Some((_, parts)) => parts.push(word("part")),
+            None => by_reason.push((word("reason"), vec![word("part")])),
+        }
     }
-    for line in text.lines() {
-        run.screen.say(line);
-    }
+    by_reason
 }
 
 /// Saves the file that was shown, if that is wanted. Without a terminal `--out` says so.
@@ -282,6 +290,13 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(write(&temp.path().join("none/file.json"), "{}").is_err());
         assert!(write(Path::new("/"), "{}").is_err());
+    }
+
+    #[test]
+    fn what_is_missing_is_told_by_reason() {
+        let gap = |part: &str, reason: &str| json!({"part": part, "reason": reason});
+        let file = json!({"gaps": [gap("a", "x"), gap("b", "y"), gap("c", "x")]});
+        assert_eq!(missing(&file), [("x", vec!["a", "c"]), ("y", vec!["b"])]);
     }
 
     #[test]

@@ -133,6 +133,10 @@ enum Rule {
     KnownStates,
     /// The phone's own two ways of counting must agree.
     Agrees,
+    /// Counts may differ, and what there is as well, unless it is of a kind that is not known.
+    Kinds,
+    /// Counts may differ; what occurs on the phone must occur on the simulated one.
+    Occurs,
     /// The phone must answer whole and in order wherever we assume that it does.
     WholeAndInOrder,
 }
@@ -208,7 +212,10 @@ fn rule(place: &[&str]) -> Rule {
         ["cross-checks", ..] => Rule::Agrees,
         ["ladder", _, _, "answers"] => Rule::WholeAndInOrder,
         ["engine" | "apps" | "diagnostics", ..] => Rule::Optional,
-        ["backup", "records" | "codes at the end of files" | "shapes of messages", ..] => Rule::Optional,
+        ["backup", "records", "encrypted"] => Rule::Not,
+        ["backup", "records", "rows", ..] => Rule::Kinds,
+        ["backup", "records" | "codes at the end of files", ..] => Rule::Occurs,
+        ["backup", "shapes of messages", ..] => Rule::Optional,
         _ => Rule::Same,
     }
 }
@@ -229,6 +236,8 @@ fn holds(rule: Rule, place: &[&str], assumed: Option<&Value>, phone: Option<&Val
         Rule::KnownStates => {
             phone.is_none() || place.last().is_some_and(|state| is_known_state(place, state))
         }
+        Rule::Kinds => assumed.is_some() || place.last().is_none_or(|kind| !kind.starts_with("another ")),
+        Rule::Occurs => assumed.is_some() || phone.is_none(),
         Rule::Agrees => text(phone).is_none_or(|said| {
             said.starts_with("agree")
                 || ["cannot be told", "none was looked at", "0"].contains(&said.as_str())
@@ -381,6 +390,26 @@ mod tests {
                 "apps > keys > (not shown)",
                 "apps > keys > Path",
                 "cross-checks > x",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_backup_its_kinds_and_codes_are_compared_and_no_counts() {
+        let found = differences(
+            &json!({"backup": {"records": {"rows": {"HomeDomain": {"file": "1+"}}, "rows without a file": {}},
+                "codes at the end of files": {"0": "100+", "11": "1+"}}}),
+            &json!({"backup": {"records": {"rows": {"HomeDomain": {"file": "100+"}, "HealthDomain": {"file": "1+"},
+                    "another domain": {"file": "1+"}}, "rows without a file": {"HomeDomain": {"file": "1+"}}},
+                "codes at the end of files": {"0": "10+", "6": "1+"}}}),
+        );
+        let places: Vec<&str> = found.iter().map(|(place, _, _)| place.as_str()).collect();
+        assert_eq!(
+            places,
+            [
+                "backup > codes at the end of files > 6",
+                "backup > records > rows > another domain",
+                "backup > records > rows without a file > HomeDomain",
             ]
         );
     }

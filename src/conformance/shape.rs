@@ -12,7 +12,7 @@ const DEPTH_MAX: usize = 4;
 /// Keys of one dictionary that are looked at: no known one has a tenth of that.
 const KEYS_MAX: usize = 2000;
 /// Under this name stands how many keys are not shown, by their shape.
-const UNLISTED: &str = "(not shown)";
+pub(super) const UNLISTED: &str = "(not shown)";
 
 /// The kind of a value; of a dictionary its keys, of an array the kinds of its items.
 pub(super) fn of(value: &Value) -> Node {

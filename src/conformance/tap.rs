@@ -50,8 +50,11 @@ const MESSAGES: &[&str] = &[
 /// What was seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Messages in their order; the same one several times in a row stands once.
+    /// Messages in their order. The same one several times in a row stands once, and so do two that take turns: how
+    /// often they do depends on how much there is to back up.
     pub(super) order: Vec<Word>,
+    /// The last message, which may not stand in `order`.
+    last: Option<Word>,
     /// The shapes of each message.
     pub(super) shapes: BTreeMap<Word, Vec<Node>>,
     /// How many files ended with each code.
@@ -157,13 +160,27 @@ fn message(bytes: &[u8], seen: &mut Seen) -> bool {
     let parsed = frame::parse(bytes, &LIMITS).ok().and_then(Value::into_array).unwrap_or_default();
     let name = parsed.first().and_then(Value::as_string).unwrap_or_default();
     let known = MESSAGES.iter().find(|known| **known == name);
-    let elements = parsed.iter().skip(1).take(8).map(shape::of).collect();
+    let elements = parsed.iter().skip(1).take(8).map(|element| without_counts(shape::of(element))).collect();
     note(seen, Word::own(known.copied().unwrap_or("another message")), Some(Node::List(elements)));
     name == "DLMessageUploadFiles"
 }
 
+/// Paths are keys in some messages: how many there are is no matter of the message's shape.
+fn without_counts(node: Node) -> Node {
+    let Node::Map(mut entries) = node else { return node };
+    if let Some(hidden) = entries.get_mut(&Word::own(shape::UNLISTED)) {
+        *hidden = Node::own("some");
+    }
+    Node::Map(entries)
+}
+
 fn note(seen: &mut Seen, name: Word, shape: Option<Node>) {
-    if seen.order.last() != Some(&name) && seen.order.len() < ORDER_MAX {
+    let last = seen.last.replace(name.clone());
+    let takes_turns = match (seen.order.as_slice(), &last) {
+        ([.., one, other], Some(last)) => (one == &name && other == last) || (one == last && other == &name),
+        _ => false,
+    };
+    if last.as_ref() != Some(&name) && !takes_turns && seen.order.len() < ORDER_MAX {
         seen.order.push(name.clone());
     }
     let Some(shape) = shape else { return };
@@ -270,6 +287,16 @@ mod tests {
             assert_eq!(seen.codes, [(0, 1), (0x0B, 1)].into());
             assert!(!seen.lost);
         }
+    }
+
+    #[test]
+    fn what_takes_turns_stands_once() {
+        let mut seen = Seen::default();
+        for name in ["a", "b", "b", "a", "b", "a", "c", "a", "a", "b"] {
+            note(&mut seen, Word::own(name), None);
+        }
+        let order: Vec<&str> = seen.order.iter().map(Word::as_str).collect();
+        assert_eq!(order, ["a", "b", "c", "a", "b"]);
     }
 
     #[test]
