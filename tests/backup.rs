@@ -215,6 +215,27 @@ async fn a_phone_unplugged_on_the_way_leaves_the_last_backup_and_the_next_run_fi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_goes_on_after_an_interruption_is_proven_with_what_came_before_it() {
+    let desk = Desk::with(QUIET);
+    for n in 0..500 {
+        put(desk.phone.path(), &format!("files/HomeDomain/Library/Small/{n:03}"), format!("{n:0200}").as_bytes());
+    }
+    let fault =
+        format!("{QUIET}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 900000\nkind = \"unplug\"\n");
+    put(desk.phone.path(), "device.toml", fault.as_bytes());
+    assert!(matches!(desk.back_up().await, Err(Error::Talk(_))));
+    let made = desk.back_up().await.unwrap();
+    assert!(made.interrupted_bytes.is_some_and(|bytes| bytes > 0));
+    assert!(made.received.files < 400, "{} files were sent again", made.received.files);
+    assert!(made.proof.complete() && made.proof.proven_inside());
+    assert_eq!(made.proof.media_files(), 31);
+    let content = desk.content();
+    for n in 0..500 {
+        assert_eq!(content[&format!("HomeDomain::Library/Small/{n:03}")], format!("{n:0200}").as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_damage_is_named_and_nothing_damaged_is_proven() {
     let desk = Desk::with(QUIET);
     desk.back_up().await.unwrap();
