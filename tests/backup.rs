@@ -218,7 +218,11 @@ async fn a_phone_unplugged_on_the_way_leaves_the_last_backup_and_the_next_run_fi
 async fn a_phone_that_goes_on_after_an_interruption_is_proven_with_what_came_before_it() {
     let desk = Desk::with(QUIET);
     for n in 0..500 {
-        put(desk.phone.path(), &format!("files/HomeDomain/Library/Small/{n:03}"), format!("{n:0200}").as_bytes());
+        put(
+            desk.phone.path(),
+            &format!("files/HomeDomain/Library/Small/{n:03}"),
+            format!("{n:0200}").as_bytes(),
+        );
     }
     let fault =
         format!("{QUIET}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 900000\nkind = \"unplug\"\n");

@@ -53,3 +53,6 @@ impl Host {
         run.finish(ended.unwrap_or_else(Outcome::Broken)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

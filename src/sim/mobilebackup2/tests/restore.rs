@@ -376,3 +376,24 @@ async fn a_restart_by_the_restore_puts_it_in_place() {
     assert_eq!(bus.devices().await.unwrap().len(), 1);
     bench.device.leave(Departure::Off);
 }
+
+#[tokio::test]
+async fn a_phone_that_keeps_nothing_is_restored_for_as_long_as_it_runs() {
+    let bench = Bench::new(QUIET);
+    bench.back_up(true, 0).await;
+    bench.put("media/DCIM/100APPLE/IMG_0002.JPG", b"changed");
+    bench.put("media/DCIM/NEW/IMG_0003.JPG", b"new");
+    std::fs::remove_file(bench.phone.path().join("media/DCIM/100APPLE/IMG_0001.JPG")).unwrap();
+    let folder = bench.everything();
+    let device = Device::open(bench.phone.path(), false).unwrap();
+    let bench = Bench { device, ..bench };
+    assert!(matches!(bench.restore(ALL).await.outcome, Outcome::Finished));
+    let media = bench.device.media();
+    let read = |path: &str| media.read(Path::new(path)).unwrap();
+    assert_eq!(read("DCIM/100APPLE/IMG_0002.JPG").as_deref(), Some(&b"two"[..]));
+    assert_eq!(read("DCIM/100APPLE/IMG_0001.JPG").map(|photo| photo.len()), Some(700_000));
+    assert_eq!(read("DCIM/NEW/IMG_0003.JPG"), None);
+    assert_eq!(media.names(Path::new("DCIM")).unwrap(), ["100APPLE"]);
+    assert_eq!(bench.everything(), folder, "the folder is as it was");
+    assert!(!bench.phone.path().join("state/restore.waiting").exists());
+}
