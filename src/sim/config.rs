@@ -481,6 +481,37 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_every_section_as_it_is() {
+        let readme = include_str!("../../README.md");
+        let (_, block) = readme.split_once("```toml\n").expect("the README shows the file");
+        let (block, _) = block.split_once("```").expect("a block ends");
+        let shown = Config::parse(block).unwrap();
+        let Config {
+            temper,
+            usb,
+            lock,
+            person,
+            trust,
+            refuse,
+            backup,
+            erase,
+            tls,
+            link,
+            clock,
+            fault,
+            faults,
+        } = shown;
+        // Where it shows a default, it is the default.
+        let plain = Config::default();
+        assert_eq!((temper, &usb, &lock, &person), (plain.temper, &plain.usb, &plain.lock, &plain.person));
+        assert_eq!((&trust, &refuse, &erase), (&plain.trust, &plain.refuse, &plain.erase));
+        assert_eq!((&tls, &clock), (&plain.tls, &plain.clock));
+        assert_eq!((backup.dpic, backup.iter), (plain.backup.dpic, plain.backup.iter));
+        assert!(backup.password.is_some() && link.round_trip_us.is_some() && faults.is_some());
+        assert_eq!(fault.len(), 1);
+    }
+
+    #[test]
     fn a_wrong_key_is_named() {
         for (text, named) in [
             ("[lock]\nstat = \"locked\"", "stat"),
