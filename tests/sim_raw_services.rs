@@ -844,7 +844,7 @@ fn application_files_are_afc_on_the_same_stream() {
 fn the_log_comes_as_text_and_as_records() {
     let line = "Nov 22 05:30:00 h SpringBoard(FrontBoard)[58] <Error>: out of ideas";
     let simulator = Simulator::prepared(QUICK, |phone| {
-        std::fs::write(phone.join("syslog.txt"), format!("{line}\n")).unwrap()
+        std::fs::write(phone.join("syslog.txt"), format!("{line}\n")).unwrap();
     });
     let host = Host::trusted(&simulator, "HOST");
     let mut relay = host.service(&simulator, "com.apple.syslog_relay");
@@ -932,60 +932,63 @@ fn profiles_provisioning_crash_reports_and_heartbeat() {
     assert!(is_closed(&mut heart));
 }
 
-/// Every small service, also those that are refused: random bytes, frames of noise, and lists of another shape.
+/// Every small service.
+const SERVICES: &[&str] = &[
+    "com.apple.afc",
+    "com.apple.crashreportcopymobile",
+    "com.apple.crashreportmover",
+    "com.apple.misagent",
+    "com.apple.mobile.MCInstall",
+    "com.apple.mobile.assertion_agent",
+    "com.apple.mobile.diagnostics_relay",
+    "com.apple.mobile.heartbeat",
+    "com.apple.mobile.house_arrest",
+    "com.apple.mobile.insecure_notification_proxy",
+    "com.apple.mobile.installation_proxy",
+    "com.apple.mobile.notification_proxy",
+    "com.apple.mobileactivationd",
+    "com.apple.os_trace_relay",
+    "com.apple.springboardservices",
+    "com.apple.syslog_relay",
+];
+/// What a request may hold, and with what a fool may fill it.
+const KEYS: &[&str] = &[
+    "Command",
+    "Request",
+    "RequestType",
+    "MessageType",
+    "command",
+    "Name",
+    "Identifier",
+    "ClientOptions",
+    "Pid",
+    "Payload",
+    "ProfileType",
+    "EntryName",
+    "MobileGestaltKeys",
+    "iconState",
+    "CommandKey",
+    "PackagePath",
+];
+const VALUES: &[&str] = &[
+    "<true/>",
+    "<integer>-1</integer>",
+    "<string>Browse</string>",
+    "<string>../../etc</string>",
+    "<array/>",
+    "<dict/>",
+    "<data>AAAA</data>",
+    "<string></string>",
+    "<string>getIconState</string>",
+    "<real>1e300</real>",
+    "<string>InstallProfile</string>",
+    "<string>StartActivity</string>",
+    "<string>VendContainer</string>",
+];
+
+/// Random bytes, frames of noise, and lists of another shape.
 #[test]
 fn nonsense_ends_a_connection_and_not_the_phone() {
-    const SERVICES: &[&str] = &[
-        "com.apple.afc",
-        "com.apple.crashreportcopymobile",
-        "com.apple.crashreportmover",
-        "com.apple.misagent",
-        "com.apple.mobile.MCInstall",
-        "com.apple.mobile.assertion_agent",
-        "com.apple.mobile.diagnostics_relay",
-        "com.apple.mobile.heartbeat",
-        "com.apple.mobile.house_arrest",
-        "com.apple.mobile.insecure_notification_proxy",
-        "com.apple.mobile.installation_proxy",
-        "com.apple.mobile.notification_proxy",
-        "com.apple.mobileactivationd",
-        "com.apple.os_trace_relay",
-        "com.apple.springboardservices",
-        "com.apple.syslog_relay",
-    ];
-    const KEYS: &[&str] = &[
-        "Command",
-        "Request",
-        "RequestType",
-        "MessageType",
-        "command",
-        "Name",
-        "Identifier",
-        "ClientOptions",
-        "Pid",
-        "Payload",
-        "ProfileType",
-        "EntryName",
-        "MobileGestaltKeys",
-        "iconState",
-        "CommandKey",
-        "PackagePath",
-    ];
-    const VALUES: &[&str] = &[
-        "<true/>",
-        "<integer>-1</integer>",
-        "<string>Browse</string>",
-        "<string>../../etc</string>",
-        "<array/>",
-        "<dict/>",
-        "<data>AAAA</data>",
-        "<string></string>",
-        "<string>getIconState</string>",
-        "<real>1e300</real>",
-        "<string>InstallProfile</string>",
-        "<string>StartActivity</string>",
-        "<string>VendContainer</string>",
-    ];
     let simulator = Simulator::start(&format!("{QUICK}[tls]\nservices = \"none\"\n"));
     let host = Host::trusted(&simulator, "HOST");
     let mut session = host.session(&simulator);
