@@ -11,6 +11,7 @@ import plistlib
 import shutil
 import time
 
+import backups
 from peers import pair_with_idevicepair, pair_with_pymobiledevice3
 from phone import Failed, sha256
 from registry import check
@@ -332,3 +333,32 @@ def pmd3_erase(world):
         said = running.run("idevicepair", "validate", ok=(0, 1))
         if "SUCCESS" in said:
             raise Failed("the erased phone still trusts the host")
+
+
+def stored_names(folder):
+    return {path.name for path in folder.rglob("*") if len(path.name) == 40}
+
+
+@check("pymobiledevice3", "a backup that a pulled cable interrupts goes on with what is there, and is whole", timeout=300)
+def pmd3_goes_on(world):
+    phone = world.phone("goes-on", "--temper", "kind", "--photos", "250")
+    total = sum(path.stat().st_size for path in phone.folder.rglob("*") if path.is_file() and not path.is_symlink())
+    folder = world.scratch / "backup"
+    folder.mkdir()
+    snapshot = folder / phone.udid / "Snapshot"
+    with world.serve([phone], "goes-on", keep=True) as running:
+        pair_with_pymobiledevice3(world, running)
+        phone.tell(fault=[{"at": "backup-upload", "after_bytes": total * 3 // 4, "kind": "unplug"}])
+        running.run(world.pmd3, "backup2", "backup", folder, ok=(1,))
+        before = {name: (snapshot / name[:2] / name).stat().st_mtime_ns for name in stored_names(snapshot)}
+        phone.tell(fault=[])
+        wait_until(lambda: running.run("idevice_id", "-l").split() == [phone.udid], "the phone's return")
+        running.run(world.pmd3, "backup2", "backup", folder)
+    own = folder / phone.udid
+    kept = [name for name, written in before.items() if (own / name[:2] / name).stat().st_mtime_ns == written]
+    if len(kept) < 200:
+        raise Failed(f"{len(kept)} of {len(before)} files were not sent again")
+    missing = backups.holds_media(backups.rows(own), phone.media)
+    if missing:
+        raise Failed(f"missing: {missing[:3]}")
+    return f"{len(kept)} of {len(before)} files were not sent again"
