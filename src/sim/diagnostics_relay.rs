@@ -167,4 +167,21 @@ mod tests {
         assert_eq!(told("17.3").string("ProductType"), Some("iPhone13,2"));
         assert_eq!(told("17.4").string("Status"), Some("MobileGestaltDeprecated"));
     }
+
+    #[tokio::test]
+    async fn a_phone_that_waits_for_the_host_before_it_restarts_says_goodbye() {
+        use crate::frame::{self, Encoding, Limits};
+
+        let (_folder, device) = phone("");
+        let (mut host, phone) = tokio::io::duplex(1 << 16);
+        let served = tokio::spawn(serve(Box::new(phone), device));
+        let restart = dictionary! {"Request": "Restart", "WaitForDisconnect": true};
+        for asked in [restart, dictionary! {"Request": "Goodbye"}] {
+            frame::write(&mut host, &Value::Dictionary(asked), Encoding::Xml).await.unwrap();
+            let told = frame::read(&mut host, &Limits::LOCKDOWN).await.unwrap().into_dictionary().unwrap();
+            assert_eq!(told.string("Status"), Some("Success"));
+        }
+        drop(host);
+        served.await.unwrap().unwrap();
+    }
 }

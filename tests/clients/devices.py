@@ -19,6 +19,8 @@ EVENTS = pathlib.Path(__file__).parent / "programs/usbmux_events.py"
 # A phone that left is back on the bus after 2 s; a busy computer may need longer to notice.
 BACK_S = 30
 STAYS_AWAY_S = 4
+# idevicediagnostics waits half a minute for the phone's goodbye; one that says it needs none of that.
+GOODBYE_S = 25
 AT_ONCE = 8
 NOBODYS_UDID = "00008101-000FFFFFFFFFFFFF"
 
@@ -167,7 +169,7 @@ def restart(world):
         if (udid, kind) != (phone.udid, "USB"):
             raise Failed(f"told of {udid} by {kind}")
         phone.tell(person={"unlocks_after_ms": 0})
-        running.run("idevicediagnostics", "restart")
+        running.run("idevicediagnostics", "restart", timeout=GOODBYE_S)
         if events.next() != []:
             raise Failed("the phone did not leave")
         [[after, udid, _]] = events.next()
@@ -198,7 +200,7 @@ def shutdown(world):
         for phone in phones:
             pair_with_idevicepair(running, "-u", phone.udid)
         with mounted(world, running, phones[1]) as mount:
-            running.run("idevicediagnostics", "-u", phones[0].udid, "shutdown")
+            running.run("idevicediagnostics", "-u", phones[0].udid, "shutdown", timeout=GOODBYE_S)
             wait_until("the departure", lambda: listed(running) == [phones[1].udid])
             deadline = time.monotonic() + STAYS_AWAY_S
             while time.monotonic() < deadline:
