@@ -264,7 +264,7 @@ pub(crate) struct SimNew {
     /// About how many bytes all originals together have
     #[arg(long, value_name = "BYTES", conflicts_with = "sizes")]
     pub(crate) media_bytes: Option<u64>,
-    /// How large each file is: real (as an iPhone's camera makes them, about 2 GB for 720 photos), or so many bytes
+    /// How large each file is: real (as an iPhone's camera makes them, about 2 GB for 750 photos), or so many bytes
     #[arg(long, value_name = "real|BYTES", value_parser = sizes)]
     pub(crate) sizes: Option<Sizes>,
     /// Let what only fills files up take no place on the disk (always so above 4 GiB)

@@ -13,7 +13,7 @@ pub enum Sizes {
     #[default]
     Proportional,
     /// As an iPhone's camera makes them: stills of 0.8 to 3 MB, the clips of Live Photos of 2 MB, videos of up to
-    /// 40 MB, screenshots of 0.3 MB, sidecars of 1 KB. 720 photos make 1,250 files and about 2 GB.
+    /// 40 MB, screenshots of 0.3 MB, sidecars of 1 KB. 750 photos make some 1,250 files and about 2 GB.
     Real,
     /// Each of about so many bytes; never less than the smallest picture of its kind (up to 3 KB).
     Each(u64),
