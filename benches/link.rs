@@ -7,13 +7,10 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idevice_fix::afc::OpenMode;
-use idevice_fix::afc::client::Afc;
 use idevice_fix::lockdown::{Phone, Session, pairing};
 use idevice_fix::progress::{CancellationToken, Silent};
 use idevice_fix::sim::{self, Bus, Device};
@@ -106,11 +103,13 @@ async fn in_process(rate: u64, round_trip_us: u64) {
     let link = format!("[link]\nbytes_per_second = {rate}\nround_trip_us = {round_trip_us}\n");
     let folder = phone_folder(&link, bytes);
     let session = session(Arc::new(Bus::new(vec![device(folder.path())]))).await;
-    let afc = Afc::over(session.start_service("com.apple.afc").await.expect("AFC starts"));
     let (mut to_host, mut to_phone, mut trips) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        to_host.push(bytes as f64 / read_all(&afc, 4).await.as_secs_f64());
-        to_phone.push(bytes as f64 / write_all(&afc, bytes).await.as_secs_f64());
+        let mut stream = session.start_service("com.apple.afc").await.expect("AFC starts");
+        let took = throw_away(&mut stream, 4, 4 * u64::from(MIB), bytes).await;
+        to_host.push(bytes as f64 / took.as_secs_f64());
+        let mut stream = session.start_service("com.apple.afc").await.expect("AFC starts");
+        to_phone.push(bytes as f64 / write_all(&mut stream, bytes).await.as_secs_f64());
         trips.push(round_trip(&session).await.as_secs_f64() * 1e6);
     }
     let (to_host, to_phone, trip) = (median(to_host), median(to_phone), median(trips));
@@ -128,42 +127,28 @@ async fn in_process(rate: u64, round_trip_us: u64) {
     );
 }
 
-/// Reads the file with several requests in flight.
-async fn read_all(afc: &Afc, in_flight: usize) -> Duration {
-    let mut file = afc.open_file(&format!("/{FILE}"), OpenMode::Read).await.expect("the file opens");
+/// Writes a file, with a few requests under way.
+async fn write_all(stream: &mut Stream, bytes: u64) -> Duration {
+    const UNDER_WAY: usize = 4;
+    let mut buffer = [0; 64];
+    stream.write_all(&packet(1, 0x0D, &[3], "/written")).await.expect("bytes go");
+    assert_eq!(discard(stream, &mut buffer).await, 8);
+    let chunk = u64::from(MIB / 4);
+    let mut request = packet(2, 0x10, &[1], "");
+    request[8..16].copy_from_slice(&(48 + chunk).to_le_bytes());
+    request.resize(request.len() + usize::try_from(chunk).expect("a quarter of a MiB"), 0x5a);
     let started = Instant::now();
-    let mut asked = VecDeque::new();
-    loop {
-        while asked.len() < in_flight {
-            asked.push_back(file.ask_read(4 * MIB).await.expect("a request is sent"));
-        }
-        let read = asked.pop_front().expect("one is in flight").bytes().await.expect("bytes come");
-        if read.is_empty() {
-            return started.elapsed();
+    let mut under_way = 0;
+    for _ in 0..bytes / chunk {
+        stream.write_all(&request).await.expect("bytes go");
+        under_way += 1;
+        if under_way == UNDER_WAY {
+            discard(stream, &mut buffer).await;
+            under_way -= 1;
         }
     }
-}
-
-/// Writes four files side by side: a single one waits for the answer to each of its requests.
-async fn write_all(afc: &Afc, bytes: u64) -> Duration {
-    const FILES: u64 = 4;
-    let started = Instant::now();
-    let writers = (0..FILES).map(|n| {
-        let afc = afc.clone();
-        tokio::spawn(async move {
-            let path = format!("/written-{n}");
-            let mut file = afc.open_file(&path, OpenMode::Write).await.expect("the file opens");
-            let chunk = vec![0x5a; MIB as usize];
-            let mut left = bytes / FILES;
-            while left > 0 {
-                let n = left.min(chunk.len() as u64);
-                file.write(&chunk[..usize::try_from(n).expect("at most a chunk")]).await.expect("bytes go");
-                left -= n;
-            }
-        })
-    });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.expect("a writer does not panic");
+    for _ in 0..under_way {
+        discard(stream, &mut buffer).await;
     }
     started.elapsed()
 }
@@ -249,7 +234,7 @@ async fn files(words: &str, toml: &str) {
         let (mut rates, processor) = (Vec::new(), processor_seconds());
         for _ in 0..ROUNDS {
             let mut stream = socket.session.start_service("com.apple.afc").await.expect("AFC starts");
-            rates.push(GIB as f64 / throw_away(&mut stream, in_flight, count).await.as_secs_f64() / 1e9);
+            rates.push(GIB as f64 / throw_away(&mut stream, in_flight, count, GIB).await.as_secs_f64() / 1e9);
         }
         let per_round = (processor_seconds() - processor) / ROUNDS as f64;
         let rate = median(rates);
@@ -262,14 +247,15 @@ async fn files(words: &str, toml: &str) {
     socket.close().await;
 }
 
-async fn throw_away(stream: &mut Stream, in_flight: usize, count: u64) -> Duration {
+/// Reads `bytes` of the file, with several requests in flight.
+async fn throw_away(stream: &mut Stream, in_flight: usize, count: u64, bytes: u64) -> Duration {
     let mut buffer = vec![0; MIB as usize];
     stream.write_all(&packet(1, 0x0D, &[1], &format!("/{FILE}"))).await.expect("bytes go");
     assert_eq!(discard(stream, &mut buffer).await, 8);
     let started = Instant::now();
     let (mut asked, mut got) = (0, 0);
-    while got < GIB {
-        while asked < GIB && asked - got < count * in_flight as u64 {
+    while got < bytes {
+        while asked < bytes && asked - got < count * in_flight as u64 {
             stream.write_all(&packet(2, 0x0F, &[1, count], "")).await.expect("bytes go");
             asked += count;
         }

@@ -3,15 +3,12 @@
 //! Plugs phones in and out, tells who listens, keeps the host's pair records, and connects ports: lockdown's own, and
 //! those that lockdown opens for a service, each good for one connection.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cap_std::fs::Dir;
-use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +21,7 @@ use super::host_records::Records;
 use super::link::Cable;
 use super::lockdownd::Lockdownd;
 use super::pipe;
-use super::service::Service;
+use super::ports::{Ports, Waiting};
 use super::timer;
 use crate::lockdown;
 use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Opened, Socket, Stream, Udid};
@@ -33,11 +30,6 @@ use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Opened, Socket, Str
 pub const AWAY: Duration = Duration::from_secs(2);
 /// Events that a listener may lag behind before it is dropped.
 const EVENTS_KEPT: usize = 1024;
-/// The first port that lockdown gives to a service.
-const FIRST_SERVICE_PORT: u16 = 49152;
-/// Ports that wait for their connection, and for how long.
-const PORTS_MAX: usize = 256;
-const PORT_WAITS: Duration = Duration::from_secs(30);
 /// How often a socket is looked at for whether its host has left.
 const LOOK_FOR_HOST: Duration = Duration::from_secs(1);
 /// A service may go on for so long after its host has left, to take in what was sent.
@@ -275,61 +267,6 @@ impl Admitted {
 impl State {
     fn tell(&mut self, event: &Event) {
         self.listeners.retain(|listener| listener.try_send(event.clone()).is_ok());
-    }
-}
-
-/// A service that waits on its port.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) service: Service,
-    /// How it speaks TLS, if it does.
-    pub(super) tls: Option<Arc<ServerConfig>>,
-}
-
-impl Waiting {
-    async fn serve(self, stream: Stream, device: Arc<Device>) -> io::Result<()> {
-        let stream: Stream = match self.tls {
-            None => stream,
-            Some(config) => Box::new(tokio_rustls::TlsAcceptor::from(config).accept(stream).await?),
-        };
-        self.service.serve(stream, device).await
-    }
-}
-
-/// The ports that lockdown has opened on a phone.
-#[derive(Debug)]
-pub(super) struct Ports {
-    next: AtomicU16,
-    waiting: Mutex<HashMap<u16, (Instant, Waiting)>>,
-}
-
-impl Default for Ports {
-    fn default() -> Self {
-        Self { next: AtomicU16::new(FIRST_SERVICE_PORT), waiting: Mutex::default() }
-    }
-}
-
-impl Ports {
-    /// Opens a port for one connection soon; `None`: too many wait already.
-    pub(super) fn open(&self, waiting: Waiting) -> Option<u16> {
-        let mut open = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, (since, _)| since.elapsed() < PORT_WAITS);
-        if open.len() >= PORTS_MAX {
-            return None;
-        }
-        loop {
-            let port = self.next.fetch_add(1, Ordering::Relaxed).max(FIRST_SERVICE_PORT);
-            if port != lockdown::PORT && !open.contains_key(&port) {
-                open.insert(port, (Instant::now(), waiting));
-                return Some(port);
-            }
-        }
-    }
-
-    fn take(&self, port: u16) -> Option<Waiting> {
-        let mut open = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, waiting) = open.remove(&port)?;
-        (since.elapsed() < PORT_WAITS).then_some(waiting)
     }
 }
 

@@ -37,6 +37,7 @@ mod person;
 mod pipe;
 mod plists;
 mod png;
+mod ports;
 mod run;
 mod service;
 mod small_services;

@@ -18,10 +18,10 @@ use plist::{Dictionary, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::bus::Ports;
 use super::config::{Lock, Trust};
 use super::device::{Departure, Device};
 use super::faults::Faults;
+use super::ports::Ports;
 use super::trust::{Answer, Pairing};
 use crate::frame::{self, DictExt, Limits};
 use crate::lockdown::Refusal;

@@ -9,9 +9,9 @@ use rustls::ServerConfig;
 use super::is_locked;
 use crate::lockdown::Refusal;
 use crate::lockdown::tls::{self, Newest, TrustedHost};
-use crate::sim::bus::{Ports, Waiting};
 use crate::sim::config::{Lock, TlsNewest};
 use crate::sim::device::Device;
+use crate::sim::ports::{Ports, Waiting};
 use crate::sim::service::{Needs, Service};
 use crate::sim::trust::Pairing;
 

@@ -1,6 +1,8 @@
 //! Raw bytes against the server: what a client of another make would send and expect.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tokio::net::UnixStream;
