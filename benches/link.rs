@@ -127,9 +127,9 @@ async fn in_process(rate: u64, round_trip_us: u64) {
     );
 }
 
-/// Writes a file, with a few requests under way.
+/// Writes a file, with some requests under way.
 async fn write_all(stream: &mut Stream, bytes: u64) -> Duration {
-    const UNDER_WAY: usize = 4;
+    const UNDER_WAY: usize = 16;
     let mut buffer = [0; 64];
     stream.write_all(&packet(1, 0x0D, &[3], "/written")).await.expect("bytes go");
     assert_eq!(discard(stream, &mut buffer).await, 8);

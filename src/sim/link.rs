@@ -18,7 +18,7 @@ const ROOM_MIN: usize = 128 << 10;
 /// The most, however fast and long the cable.
 const ROOM_MAX: usize = 64 << 20;
 /// Room for so long a time of sending, besides what is on its way: tasks are not scheduled at once.
-const ROOM_SLACK: Duration = Duration::from_millis(4);
+const ROOM_SLACK: Duration = Duration::from_millis(12);
 /// A task that had bytes to send and got its turn late on this computer still sends at the cable's pace, if it is not
 /// later than this: the cable would not have waited for it.
 const LATE_MAX: Duration = Duration::from_millis(10);
@@ -63,6 +63,11 @@ impl Terms {
         let time = terms.delay * 2 + ROOM_SLACK;
         let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
         usize::try_from(bytes).unwrap_or(ROOM_MAX).clamp(ROOM_MIN, ROOM_MAX)
+    }
+
+    /// Whether what arrives at `arrives` had left the sender's end before `now`: the cable is free.
+    pub(super) fn left_before(self, arrives: Instant, now: Instant) -> bool {
+        arrives < now + self.delay
     }
 
     /// Takes a place for `bytes` behind what `free` holds; returns when they arrive. `waited`: they were there and

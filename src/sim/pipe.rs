@@ -18,6 +18,8 @@ use super::timer;
 const LEAD_MAX: Duration = Duration::from_micros(200);
 /// So shortly before its bytes are due, a task looks again and again: going to sleep takes longer.
 const NEAR: Duration = Duration::from_micros(60);
+/// A writer that goes on within this has not paused: it only prepared what it writes next.
+const AT_ONCE: Duration = Duration::from_micros(150);
 /// Bytes that are due within this are there: the clock is read sooner than they can be used.
 const EARLY: Duration = Duration::from_micros(10);
 
@@ -49,6 +51,8 @@ struct State {
     timer: Option<Set>,
     /// The writer has bytes and found no room.
     crowded: bool,
+    /// When a writer that got its turn late last wrote, as long as it has not caught up with the cable.
+    catching_up: Option<Instant>,
     /// How long after its time a task was seen to run, on average.
     lead: Duration,
 }
@@ -153,14 +157,18 @@ impl Lane {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let waited = std::mem::take(&mut state.crowded);
+        let crowded = std::mem::take(&mut state.crowded);
         let mut n = room.min(buf.len());
         match terms {
             None if state.coming.is_empty() => state.there += n,
             None => state.coming.push_back((Instant::now(), n)),
             Some(terms) => {
                 n = n.min(TURN);
-                state.coming.push_back((self.cable.send(self.way, terms, n, waited), n));
+                let now = Instant::now();
+                let goes_on = state.catching_up.is_some_and(|last| now.duration_since(last) <= AT_ONCE);
+                let arrives = self.cable.send(self.way, terms, n, crowded || goes_on);
+                state.catching_up = ((crowded || goes_on) && terms.left_before(arrives, now)).then_some(now);
+                state.coming.push_back((arrives, n));
             }
         }
         state.bytes.extend_from_slice(&buf[..n]);
