@@ -286,10 +286,10 @@ async fn the_person_is_told_of_the_passcode_for_a_new_password() {
     let change = Change::Set(Secret::new("eins"));
     password::change(&session, &change, &told, &CancellationToken::new()).await.unwrap();
     let touch = Touch::Passcode;
+    assert!(password::is_set(&session).await.unwrap());
     let events = told.0.lock().unwrap();
     assert!(events.iter().any(|event| matches!(event, Event::PersonNeeded { touch: t, .. } if *t == touch)));
     assert!(events.contains(&Event::PersonDone { touch }));
-    assert!(password::is_set(&session).await.unwrap());
 }
 
 // -- the command --

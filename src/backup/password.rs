@@ -35,14 +35,14 @@ pub enum Change {
 }
 
 impl Change {
-    fn old(&self) -> Option<&Secret> {
+    fn current(&self) -> Option<&Secret> {
         match self {
             Self::Set(_) => None,
             Self::Replace { old, .. } | Self::Remove(old) => Some(old),
         }
     }
 
-    fn new(&self) -> Option<&Secret> {
+    fn wanted(&self) -> Option<&Secret> {
         match self {
             Self::Remove(_) => None,
             Self::Replace { new, .. } | Self::Set(new) => Some(new),
@@ -135,16 +135,17 @@ pub async fn change(
         |secret: &Secret| secret.text().is_some() && (1..=BYTES_MAX).contains(&secret.expose().len());
     // A new one must be such that a person can type it elsewhere; an old one is what it is.
     let typed = |secret: &Secret| secret.text().is_some_and(|text| !text.contains(char::is_control));
-    if !change.old().into_iter().chain(change.new()).all(usable) || !change.new().is_none_or(typed) {
+    if !change.current().into_iter().chain(change.wanted()).all(usable) || !change.wanted().is_none_or(typed)
+    {
         return Err(Error::Unusable);
     }
-    match (is_set(session).await?, change.old().is_some()) {
+    match (is_set(session).await?, change.current().is_some()) {
         (true, false) => return Err(Error::AlreadySet),
         (false, true) => return Err(Error::NotSet),
         _ => {}
     }
     request(session, change, observer, cancel).await?;
-    if is_set(session).await? == change.new().is_some() { Ok(()) } else { Err(Error::NotTaken) }
+    if is_set(session).await? == change.wanted().is_some() { Ok(()) } else { Err(Error::NotTaken) }
 }
 
 async fn request(
@@ -160,7 +161,7 @@ async fn request(
     let stopping = cancel.child_token();
     let host = Host::greet(stream, Patience::default(), &stopping).await.map_err(broken)?;
     let udid = session.phone().attached.udid.clone();
-    let asking = host.change_password(&udid, change.old(), change.new(), &stopping);
+    let asking = host.change_password(&udid, change.current(), change.wanted(), &stopping);
     let (answer, cancelled_on_phone) = watched(asking, notifications, observer, &stopping).await;
     match answer {
         Ok(Reply::Done) => Ok(()),

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::time::Duration;
 
 use super::run::Run;
 use super::terminal;
@@ -18,6 +19,7 @@ pub(super) const NEW_PASSWORD: &str = "BACKUP_PASSWORD_NEW";
 const LINE_BYTES_MAX: usize = 4096;
 /// How often a person may repeat a new password until both are the same.
 const TRIES: u32 = 3;
+const STOP_FOLLOWS: Duration = Duration::from_millis(300);
 
 /// A password and where it may come from.
 pub(super) struct Wanted {
@@ -53,14 +55,13 @@ impl Descriptors {
             }
         };
         let mut line = Vec::with_capacity(LINE_BYTES_MAX);
-        for byte in (&mut self.open[at].1).bytes() {
-            match byte? {
-                b'\n' => break,
-                _ if line.len() == LINE_BYTES_MAX => {
-                    return Err(std::io::Error::other("its line is too long for a password"));
-                }
-                byte => line.push(byte),
+        // Byte by byte: what is beyond the line is somebody else's, and nothing of it may stay in a buffer.
+        let mut byte = [0];
+        while self.open[at].1.read(&mut byte)? == 1 && byte != [b'\n'] {
+            if line.len() == LINE_BYTES_MAX {
+                return Err(std::io::Error::other("its line is too long for a password"));
             }
+            line.push(byte[0]);
         }
         if line.last() == Some(&b'\r') {
             line.pop();
@@ -110,10 +111,21 @@ async fn asked(run: &Run, wanted: &Wanted) -> Result<Secret, Stop> {
             if let Some(shown) = shown {
                 let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &shown);
             }
-            Err(Stop::new(Trouble::Interrupted, "Stopped; nothing was changed.", ""))
+            Err(stopped())
         }
-        answer = asking => answer.ok().flatten().ok_or_else(|| missing(wanted)),
+        answer = asking => match answer.ok().flatten() {
+            Some(secret) => Ok(secret),
+            // Ctrl-C may end the reading a moment before it is known as a wish to stop.
+            None => match tokio::time::timeout(STOP_FOLLOWS, run.cancel.cancelled()).await {
+                Ok(()) => Err(stopped()),
+                Err(_) => Err(missing(wanted)),
+            },
+        },
     }
+}
+
+fn stopped() -> Stop {
+    Stop::new(Trouble::Interrupted, "Stopped; nothing was changed.", "")
 }
 
 fn converse(question: &str, repeat: bool) -> Option<Secret> {

@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 
 import backups
@@ -211,16 +212,20 @@ def lim_change(world):
         return word
 
 
-def at_a_terminal(running, answers, *command):
-    """Runs a command as a person at a terminal does: each answer is given when its question has been asked."""
+def at_a_terminal(running, answers, *command, status=0, echoes=False):
+    """Runs a command as a person at a terminal does: each answer is given when its question has been asked.
+
+    `echoes`: afterwards the terminal shows again what is typed.
+    """
     process, terminal = pty.fork()
     if process == 0:
-        os.execvpe(command[0], [str(part) for part in command], running.environment())
+        os.execvpe(str(command[0]), [str(part) for part in command], running.environment())
     said, waiting, deadline = "", list(answers), time.monotonic() + TERMINAL_S
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 0.1)[0]:
             if waiting and re.search(waiting[0][0], said.rsplit("\n", 1)[-1]):
-                os.write(terminal, f"{waiting.pop(0)[1]}\n".encode())
+                answer = waiting.pop(0)[1]
+                os.write(terminal, answer.encode() + (b"" if answer == "\x03" else b"\n"))
                 said += "\n"
             continue
         try:
@@ -229,10 +234,13 @@ def at_a_terminal(running, answers, *command):
             break
     else:
         os.kill(process, 9)
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    shown = termios.tcgetattr(terminal)[3] & termios.ECHO
     os.close(terminal)
-    if status != 0 or waiting:
-        raise Failed(f"exit {status}, unasked {len(waiting)}: {' '.join(said.split())[-300:]}")
+    if echoes and not shown:
+        raise Failed("the terminal no longer shows what is typed")
+    if ended != status or waiting:
+        raise Failed(f"exit {ended}, unasked {len(waiting)}: {' '.join(said.split())[-300:]}")
     if any(password in said for _, password in answers):
         raise Failed("a password was shown on the terminal")
     return said
@@ -251,6 +259,25 @@ def lim_interactive(world):
         expect(running, True, "changepw")
         at_a_terminal(running, [("backup password", FIRST)], "idevicebackup2", "-i", "encryption", "off")
         expect(running, False, "encryption off")
+
+
+@check(OURS, "backup password set, change, off at a terminal; Ctrl-C leaves it as it was")
+def our_interactive(world):
+    phone = world.phone("ours", "--temper", "kind", backup=QUICK)
+    with world.serve([phone], "ours") as running:
+        pair_with_idevicepair(running)
+        command = (world.program, "--dest", world.scratch / "dest", "backup", "password")
+        twice = [("new backup password:", FIRST), ("once more:", FIRST)]
+        at_a_terminal(running, twice, *command, "set")
+        expect(running, True, "set")
+        # Other two passwords than the same one are asked for again.
+        differ = [("that is set:", FIRST), ("new backup password:", SECOND), ("once more:", "another")]
+        at_a_terminal(running, [*differ, ("new backup password:", SECOND), ("once more:", SECOND)], *command, "change")
+        expect(running, True, "change")
+        at_a_terminal(running, [("that is set:", "\x03")], *command, "off", status=130, echoes=True)
+        expect(running, True, "Ctrl-C")
+        at_a_terminal(running, [("that is set:", SECOND)], *command, "off")
+        expect(running, False, "off")
 
 
 @check(LIM, "encrypted backup of a harsh phone, encryption off", timeout=300)

@@ -395,7 +395,7 @@ fn content_of(file: File, item: &mut Item, protection: Option<&Protection>) -> i
         return Ok(Content::File(file));
     };
     let key = protection.new_key(item.file.protection_class)?;
-    let encrypting = protection.encrypting(&key)?;
+    let encrypting = Box::new(protection.encrypting(&key)?);
     item.file.encryption_key = Some(key);
     Ok(Content::Encrypted(file, encrypting))
 }

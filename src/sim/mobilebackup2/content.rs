@@ -14,7 +14,7 @@ pub(super) enum Content {
     Bytes(Vec<u8>),
     File(std::fs::File),
     /// A file that is encrypted while it is sent.
-    Encrypted(std::fs::File, Encrypting),
+    Encrypted(std::fs::File, Box<Encrypting>),
     /// The phone cannot read it and says so.
     Refused,
 }
@@ -49,7 +49,7 @@ impl Content {
 pub(super) struct Pieces {
     source: Box<dyn AsyncRead + Unpin + Send>,
     /// Gone when the last block has been made.
-    encrypting: Option<Encrypting>,
+    encrypting: Option<Box<Encrypting>>,
     plain: Vec<u8>,
     encrypted: Vec<u8>,
     ended: bool,

@@ -78,6 +78,58 @@ async fn change(bench: &Bench, old: Option<&str>, new: Option<&str>) -> Result<(
     }
 }
 
+/// `ChangePassword` byte by byte as pymobiledevice3 writes it, and the phone's answer.
+#[tokio::test]
+async fn a_password_is_set_by_the_bytes_of_another_host() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bench = Bench::new(&format!("{QUIET}{FEW}"));
+    let (mut here, there) = tokio::io::duplex(1 << 16);
+    let phone = tokio::spawn(super::super::serve(Box::new(there), bench.device.clone()));
+    let udid = bench.device.udid().as_str();
+    let xml = |body: String| {
+        let text = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
+             \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\">\n{body}\n</plist>\n"
+        );
+        [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
+    };
+    let process = |entries: String| {
+        xml(format!("<array><string>DLMessageProcessMessage</string><dict>{entries}</dict></array>"))
+    };
+    let version = "<array><string>DLMessageVersionExchange</string><string>DLVersionsOk</string>\
+                   <integer>400</integer></array>";
+    let hello = "<key>MessageName</key><string>Hello</string><key>SupportedProtocolVersions</key>\
+                 <array><real>2.0</real><real>2.1</real></array>";
+    let change = |passwords: &str| {
+        process(format!(
+            "<key>MessageName</key><string>ChangePassword</string><key>TargetIdentifier</key>\
+             <string>{udid}</string>{passwords}"
+        ))
+    };
+    let new = change("<key>NewPassword</key><string>p\u{e4}ss &amp; more</string>");
+    let wrong = change("<key>OldPassword</key><string>pass</string>");
+    let mut answers = Vec::new();
+    for say in [Vec::new(), xml(version.to_owned()), process(hello.to_owned()), new, wrong] {
+        here.write_all(&say).await.unwrap();
+        let length = here.read_u32().await.unwrap();
+        let mut bytes = vec![0; length as usize];
+        here.read_exact(&mut bytes).await.unwrap();
+        assert!(bytes.starts_with(b"bplist00"));
+        answers.push(Value::from_reader(io::Cursor::new(bytes)).unwrap());
+    }
+    let answer = |at: usize| {
+        let elements = answers[at].as_array().unwrap();
+        assert_eq!(elements.len(), 2, "libimobiledevice wants exactly two");
+        let body = elements[1].as_dictionary().unwrap();
+        (body.string("MessageName").unwrap().to_owned(), body.int("ErrorCode").unwrap())
+    };
+    assert_eq!(answer(3), ("Response".to_owned(), 0));
+    assert_eq!(bench.device.backup_password().as_deref(), Some("p\u{e4}ss & more"));
+    assert_eq!(answer(4), ("Response".to_owned(), 207));
+    drop(here);
+    phone.await.unwrap().unwrap();
+}
+
 fn will_encrypt(bench: &Bench) -> Option<bool> {
     bench.device.value("com.apple.mobile.backup", "WillEncrypt").and_then(|value| value.as_boolean())
 }
