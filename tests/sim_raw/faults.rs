@@ -199,7 +199,7 @@ fn check(struck: &Struck<'_>, clean: &[u8], got: (&[u8], End)) {
             assert!(bytes.len() < clean.len() && left_and_came_back(simulator, before), "{case}");
         }
         "stall" => {
-            assert!(end == End::Silent && bytes.len() < clean.len() && clean.starts_with(bytes), "{case}")
+            assert!(end == End::Silent && bytes.len() < clean.len() && clean.starts_with(bytes), "{case}");
         }
         "corrupt" if of_write => {
             assert_eq!(bytes, clean, "{case}");
@@ -221,7 +221,7 @@ fn check(struck: &Struck<'_>, clean: &[u8], got: (&[u8], End)) {
             assert_eq!(bytes.len(), clean.len() - PHOTO_BYTES / 2, "{case}: half of it, and said so");
         }
         "short" => {
-            assert!(end == End::Closed && bytes.len() < clean.len() && clean.starts_with(bytes), "{case}")
+            assert!(end == End::Closed && bytes.len() < clean.len() && clean.starts_with(bytes), "{case}");
         }
         // Where no length is stated, none can be wrong.
         _ if round == Round::Small(Service::CrashReportMover) => assert!(bytes.len() < clean.len(), "{case}"),
@@ -365,7 +365,7 @@ fn backup_struck(at: &str, after: (&str, usize), kind: &str) {
         // The stream is in order: only who compares can tell.
         ("corrupt" | "short", "backup-upload") => assert!(in_file == 0 && !photo, "{case}: {ended:?}"),
         ("corrupt" | "short" | "lie-about-length", "backup-message") => {
-            assert!(ended.is_err(), "{case}: {ended:?}")
+            assert!(ended.is_err(), "{case}: {ended:?}");
         }
         ("lie-about-length", "backup-upload") => assert!(ended.is_err(), "{case}: {ended:?}"),
         _ => assert!(!succeeded(&ended) || in_file > 0 || !photo, "{case}: {ended:?}"),
