@@ -234,7 +234,7 @@ impl Records {
             ("Info.plist", None),
         ] {
             let path = format!("{root}/{name}");
-            assert_eq!(wanted(&raw.hear().await), [path.clone()]);
+            assert_eq!(wanted(&raw.hear().await), std::slice::from_ref(&path));
             raw.serve(&[(&path, content.map(Vec::as_slice))]).await;
         }
     }
@@ -280,7 +280,7 @@ async fn a_restore_byte_by_byte_from_another_phones_backup_with_a_copy_beside_it
     raw.status("0", "<dict/>").await;
 
     let stored = records.stored("OTHER");
-    assert_eq!(wanted(&raw.hear().await), [stored.clone()]);
+    assert_eq!(wanted(&raw.hear().await), std::slice::from_ref(&stored));
     raw.serve(&[(&stored, Some(b"backup"))]).await;
     let done = raw.hear().await;
     assert_eq!(code(&done), 0, "{done:?}");
@@ -300,7 +300,7 @@ async fn a_file_that_the_host_has_not_ends_a_restore_with_205_in_the_words_of_tr
     raw.ask("Restore", &options).await;
     records.serve(&mut raw, &udid).await;
     let stored = records.stored(&udid);
-    assert_eq!(wanted(&raw.hear().await), [stored.clone()]);
+    assert_eq!(wanted(&raw.hear().await), std::slice::from_ref(&stored));
     raw.serve(&[(&stored, None)]).await;
     let refused = raw.hear().await;
     assert_eq!(code(&refused), 205);
@@ -309,7 +309,7 @@ async fn a_file_that_the_host_has_not_ends_a_restore_with_205_in_the_words_of_tr
     // The connection goes on, and so does the phone.
     raw.ask("Restore", &options).await;
     let status = format!("{udid}/Status.plist");
-    assert_eq!(wanted(&raw.hear().await), [status.clone()]);
+    assert_eq!(wanted(&raw.hear().await), std::slice::from_ref(&status));
     raw.serve(&[(&status, None)]).await;
     let refused = raw.hear().await;
     assert_eq!(code(&refused), 4);
