@@ -50,6 +50,7 @@ pub mod times;
 pub mod tree;
 mod trust;
 mod values;
+pub mod usb;
 pub mod version;
 mod watched;
 

@@ -2,11 +2,12 @@
 //!
 //! [`Muxer`] is the project's main seam: usbmuxd's client, our own multiplexer and the simulator in process all are
 //! one, and nothing above this module can tell them apart. The socket's messages live here once, for its client and
-//! its server.
+//! its server, and so do the packets that cross the cable.
 
 pub mod address;
 pub mod client;
 pub mod message;
+pub mod packet;
 pub mod server;
 mod socket;
 
