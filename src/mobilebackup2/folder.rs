@@ -279,6 +279,10 @@ impl Folder {
         if to.components.starts_with(&from.components) {
             return if from == to { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) };
         }
+        if from.components.starts_with(&to.components) {
+            // The folder that it is in would be removed to make room for it, and it with the folder.
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let stands = to_dir.symlink_metadata(to_name).ok();
         if stands.is_some_and(|target| target.is_dir() || moved_is_dir) {
             remove_any(&to_dir, to_name)?;

@@ -72,6 +72,8 @@ pub struct Device {
     pub(super) challenges: Challenges,
     /// Taken while a file of `state/` is read, changed and written.
     remembering: Mutex<()>,
+    /// Held while a restore is under way: there is one at a time.
+    pub(super) restoring: tokio::sync::Mutex<()>,
     leave: Mutex<Option<Leave>>,
 }
 
@@ -114,6 +116,7 @@ impl Device {
             trusts: Trusts::default(),
             challenges: Challenges::default(),
             remembering: Mutex::default(),
+            restoring: tokio::sync::Mutex::default(),
             leave: Mutex::default(),
             config,
             folder,

@@ -36,6 +36,8 @@ const APPS_FILE: &str = "iTunesRestore/RestoreApplications.plist";
 const APPS_BYTES_MAX: u64 = 256 << 20;
 
 const NOT_RESTARTED: i64 = 102;
+/// Later dates, in seconds since 1970, are this one: the last that every file system holds.
+const DATE_MAX: u64 = u32::MAX as u64;
 
 /// The first line of a plan.
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,7 +147,9 @@ pub(super) fn apps(device: &Device) -> BTreeSet<String> {
     let installed = device.apps().iter().filter_map(|app| app.string("CFBundleIdentifier"));
     let mut apps: BTreeSet<String> = installed.map(str::to_owned).collect();
     let path = Path::new(APPS_FILE);
-    let small = device.media().symlink_metadata(path).is_ok_and(|file| file.len() <= APPS_BYTES_MAX);
+    // A link is not followed: what it leads to may be of any size.
+    let there = device.media().symlink_metadata(path);
+    let small = there.is_ok_and(|file| file.is_file() && file.len() <= APPS_BYTES_MAX);
     let wanted = small.then(|| device.media().read(path).ok().flatten()).flatten();
     let wanted = wanted.and_then(|bytes| frame::parse(&bytes, &Limits::FILE).ok()?.into_dictionary());
     apps.extend(wanted.into_iter().flatten().map(|(app, _)| app));
@@ -230,10 +234,9 @@ impl Line {
     }
 
     fn modified(&self) -> SystemTime {
-        let seconds = Duration::from_secs(self.mtime.unsigned_abs());
-        let epoch = SystemTime::UNIX_EPOCH;
-        let at = if self.mtime < 0 { epoch.checked_sub(seconds) } else { epoch.checked_add(seconds) };
-        at.unwrap_or(epoch)
+        // Setting an earlier date than 1970 is not provided for.
+        let seconds = Duration::from_secs(u64::try_from(self.mtime).unwrap_or(0).min(DATE_MAX));
+        SystemTime::UNIX_EPOCH + seconds
     }
 
     /// The dates that the media's files get back.
@@ -313,8 +316,10 @@ impl Device {
     pub(in crate::sim) async fn starts(self: &Arc<Self>) {
         let device = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || finish(&device));
-        if let Ok(Err(error)) = done.await {
-            tracing::warn!("the phone could not finish its restore: {error}");
+        match done.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("the phone could not finish its restore: {error}"),
+            Err(error) => tracing::error!("finishing a restore failed: {error}"),
         }
     }
 }

@@ -29,11 +29,16 @@ const SLACK_BYTES: u64 = 1 << 30;
 
 const NO_ROOM: i64 = 105;
 const TOO_NEW: i64 = 203;
+/// A general failure: no trace shows two restores at once.
+const UNDER_WAY: i64 = 1;
 const FIND_MY_ON: i64 = 211;
 
 /// Restores the phone. What was restored waits for its restart.
 pub(super) async fn run(link: &mut Link, device: &Arc<Device>, restore: &Restore) -> Result<(), Stop> {
     find_my_is_off(device)?;
+    let Ok(_alone) = device.restoring.try_lock() else {
+        return Err(Stop::refuse(UNDER_WAY, "Another restore is under way"));
+    };
     let folder = in_background({
         let device = Arc::clone(device);
         move || pending::begin(&device)
@@ -119,9 +124,10 @@ async fn fetch(link: &mut Link, source: &Source, files: &[&Held], room: u64) -> 
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(batch(rest));
         let progress = 5.0 + 90.0 * (done as f64 / total.max(1) as f64).min(1.0);
-        source.fetch(link, progress, batch, left).await?;
+        // What has come counts, not what the backup says.
+        left -= source.fetch(link, progress, batch, left).await?;
         let bytes: u64 = batch.iter().map(|held| held.file.size).sum();
-        (done, left) = (done + bytes, left.saturating_sub(bytes));
+        done += bytes;
         rest = after;
     }
     Ok(())

@@ -4,13 +4,14 @@
 //! (missing records), #607 and #1469 (password). What the host sends is untrusted: bounded in bytes and rows, and every
 //! row's domain and path must be ones that can be put below the phone's own folders.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::fs::Dir;
 
 use super::backup::in_background;
-use super::catalog::Kind;
+use super::catalog::{CAMERA_ROLL, Kind};
 use super::link::Link;
 use super::{BAD_MANIFEST, Refusal, Stop};
 use crate::backup::manifest::{Error, Row};
@@ -30,6 +31,8 @@ const ROWS_MAX: usize = 4_000_000;
 /// iOS' own limits for a path and for one name in it.
 const PATH_BYTES_MAX: usize = 1024;
 const NAME_BYTES_MAX: usize = 255;
+/// A class and a wrapped key are 44 bytes.
+const KEY_BYTES_MAX: usize = 64;
 
 const NO_SUCH_FILE: i64 = 4;
 const BAD_STATUS: i64 = 103;
@@ -103,13 +106,14 @@ impl Source {
     }
 
     /// Takes files of the backup, decrypted where they are encrypted: each stands in the phone's folder under its id.
+    /// Gives how many bytes came, at most `most_bytes`.
     pub(super) async fn fetch(
         &self,
         link: &mut Link,
         progress: f64,
         files: &[&Held],
         most_bytes: u64,
-    ) -> Result<(), Stop> {
+    ) -> Result<u64, Stop> {
         let paths: Vec<String> =
             files.iter().map(|held| format!("{}/{}", self.root, held.stored())).collect();
         for held in files {
@@ -130,7 +134,10 @@ impl Source {
         if !whole.await? {
             return Err(Stop::refuse(BAD_MANIFEST, "Multiple errors downloading files"));
         }
-        if self.encrypted { self.decrypt(files).await } else { Ok(()) }
+        if self.encrypted {
+            self.decrypt(files).await?;
+        }
+        Ok(most_bytes - left)
     }
 
     async fn decrypt(&self, files: &[&Held]) -> Result<(), Stop> {
@@ -251,7 +258,25 @@ fn held(backup: &Backup) -> Result<Result<Vec<Held>, Stop>, Error> {
         wrong.is_none()
     })?;
     all.sort_by(|a, b| (&a.domain, a.path()).cmp(&(&b.domain, b.path())));
+    if wrong.is_none() && stands_in_its_own_way(&all) {
+        wrong = Some("The backup holds something below a file or a link");
+    }
     Ok(wrong.map_or(Ok(all), |what| Err(Stop::refuse(BAD_MANIFEST, what))))
+}
+
+/// Something is below what is no folder, or there twice.
+fn stands_in_its_own_way(all: &[Held]) -> bool {
+    let no_folders: HashSet<(&str, &str)> = all
+        .iter()
+        .filter(|held| held.kind != Kind::Folder)
+        .map(|held| (held.domain.as_str(), held.path()))
+        .collect();
+    let below = |held: &Held| {
+        let path = held.path();
+        path.match_indices('/').any(|(at, _)| no_folders.contains(&(held.domain.as_str(), &path[..at])))
+    };
+    let twice = |pair: &[Held]| pair[0].domain == pair[1].domain && pair[0].path() == pair[1].path();
+    all.iter().any(below) || all.windows(2).any(twice)
 }
 
 /// `None`: a row of a kind that is not known.
@@ -271,12 +296,28 @@ fn read(row: &Row) -> Result<Option<Held>, &'static str> {
     if row.path.len() > PATH_BYTES_MAX || (row.path.is_empty() && kind != Kind::Folder) {
         return Err("The backup holds a path that no phone can have");
     }
+    // What follows the kind of a domain is the name of a folder, too.
+    if row.domain.split_once('-').is_some_and(|(_, name)| !plain(name)) {
+        return Err("The backup holds a path that no phone can have");
+    }
+    if row.domain == CAMERA_ROLL && row.path == "Media" && kind != Kind::Folder {
+        return Err("The backup holds no folder where the media are");
+    }
     if row.stored().is_none() {
         return Err("The backup holds a file whose name is not its own");
     }
     let file = MbFile::parse(&row.archive).map_err(|_| "The backup holds a row that cannot be read")?;
+    let target = file.target.as_deref().filter(|target| !target.is_empty() && !target.contains('\0'));
+    if kind == Kind::Link && target.is_none_or(|target| target.len() > PATH_BYTES_MAX) {
+        return Err("The backup holds a link that leads nowhere");
+    }
+    // Neither has any other use, and both are kept for all rows.
+    let target = target.filter(|_| kind == Kind::Link).map(str::to_owned);
+    if file.encryption_key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+        return Err("The backup holds a key that is none");
+    }
     // The database's own columns say where it goes; the archive only repeats them.
-    let file = MbFile { relative_path: row.path.clone(), ..file };
+    let file = MbFile { relative_path: row.path.clone(), target, ..file };
     Ok(Some(Held { id: row.id.clone(), domain: row.domain.clone(), kind, file }))
 }
 
@@ -321,5 +362,25 @@ mod tests {
         let mut other = row("HomeDomain", "x", 1);
         other.id = file_id("HomeDomain", "y");
         assert!(read(&other).is_err());
+    }
+
+    #[test]
+    fn rows_that_could_never_be_put_in_place_are_refused() {
+        assert!(read(&row(CAMERA_ROLL, "Media", 2)).unwrap().is_some());
+        assert!(read(&row(CAMERA_ROLL, "Media", 1)).is_err(), "it would replace all photos");
+        assert!(read(&row("AppDomain-..", "x", 1)).is_err());
+        let link = |target: Option<&str>| {
+            let file =
+                MbFile { relative_path: "x".into(), target: target.map(str::to_owned), ..MbFile::default() };
+            read(&Row { archive: file.to_archive(), ..row("HomeDomain", "x", 4) })
+        };
+        assert!(link(Some("y")).unwrap().is_some());
+        for target in [None, Some(""), Some("a\0b"), Some("y".repeat(1025).as_str())] {
+            assert!(link(target).is_err(), "{target:?}");
+        }
+        let of = |path: &str, flags| read(&row("HomeDomain", path, flags)).unwrap().unwrap();
+        assert!(!stands_in_its_own_way(&[of("x", 2), of("x/y", 1), of("x/z", 1)]));
+        assert!(stands_in_its_own_way(&[of("x", 1), of("x-1", 1), of("x/y", 1)]));
+        assert!(stands_in_its_own_way(&[of("x", 1), of("x", 1)]));
     }
 }
