@@ -19,7 +19,7 @@ const WORDS: &str = include_str!("data/words.txt");
 /// Tables and columns of the photo library that are known, by name; `#` stands for an entity's number.
 const LIBRARY_NAMES: &str = include_str!("data/library-names.txt");
 /// Words in known keys that are also a person's name.
-const NAMES_OF_PEOPLE: [&str; 1] = ["will"];
+const NAMES_OF_PEOPLE: [&str; 4] = ["chip", "mac", "max", "will"];
 /// The longest key that is looked at, in bytes.
 const NAME_BYTES_MAX: usize = 80;
 
@@ -275,6 +275,8 @@ mod tests {
             "anna@example.com",
             "Battery",
             "WillBackup",
+            "Max.Backup",
+            "MacBackup",
             "02:00:5e:10:00:01",
             "4915112345678",
             "Battery4915112345678",
