@@ -11,9 +11,9 @@ use idevice_fix::afc::packet::{HEADER_BYTES, Header, data_header, status_reply};
 use idevice_fix::afc::{Afc, Dial, Directory, FileInfo, Kind, Pacing, Request, Settings, Status};
 use idevice_fix::facts::MediaListing;
 use idevice_fix::lockdown::{self, Phone, Session, pairing};
-use idevice_fix::photos::pull::{Cause, pull_with};
+use idevice_fix::photos::pull::Cause;
 use idevice_fix::photos::verify::{Depth, prove};
-use idevice_fix::photos::{self, Ended, Plan, Pulled, Store};
+use idevice_fix::photos::{self, Ended, Options, Plan, Pulled, Store, pull_with};
 use idevice_fix::progress::{CancellationToken, Event, Observer, Silent};
 use idevice_fix::sim::{Bus, Device, Service};
 use idevice_fix::usbmux::{Muxer, Stream, Udid};
@@ -95,7 +95,8 @@ impl Desk {
     async fn pull(&self, store: &Store) -> Result<Pulled, photos::pull::Error> {
         let plan = self.plan(store).await;
         let settings = Settings { limit: Duration::from_millis(700), ..Settings::default() };
-        pull_with(self, store, &plan, &Silent, &CancellationToken::new(), None, settings).await
+        let options = Options { settings, ..Options::default() };
+        pull_with(self, store, &plan, &Silent, &CancellationToken::new(), options).await
     }
 
     /// The copy of `path` has the phone's bytes and the phone's date.
@@ -210,7 +211,7 @@ async fn a_phone_that_falls_silent_once_is_asked_one_thing_at_a_time() {
     let settings = Settings { limit: Duration::from_millis(300), ..Settings::default() };
     let pacing = settings.pacing.clone();
     let cancel = CancellationToken::new();
-    let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, None, settings).await.unwrap();
+    let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() }).await.unwrap();
     assert_eq!((pulled.files, pacing.ceiling()), (44, 1));
     desk.everything_is_copied(&store).await;
 }
@@ -226,7 +227,7 @@ async fn a_phone_that_stays_silent_ends_the_pull_in_time_and_takes_nothing_away(
     let plan = desk.plan(&store).await;
     desk.becomes("[[fault]]\nat = \"afc-read\"\nafter_messages = 0\nkind = \"stall\"\ntimes = 1000").await;
     let settings = Settings { limit: Duration::from_millis(200), ..Settings::default() };
-    let deed = pull_with(&desk, &store, &plan, &Silent, &cancel, None, settings);
+    let deed = pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() });
     let outcome = tokio::time::timeout(Duration::from_secs(10), deed).await.expect("no hang");
     let error = outcome.unwrap_err();
     assert!(error.cause.is_stall(), "{error}");
@@ -246,7 +247,7 @@ async fn short_and_damaged_replies_are_read_again() {
         desk.becomes(&format!("[[fault]]\nat = \"afc-read\"\nafter_messages = 40\nkind = \"{kind}\"")).await;
         let cancel = CancellationToken::new();
         let settings = Settings { limit: Duration::from_millis(300), ..Settings::default() };
-        let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, None, settings).await.unwrap();
+        let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() }).await.unwrap();
         assert_eq!(pulled.files + pulled.refused.len() as u64, 44, "{kind}: {:?}", pulled.refused);
         let rest = desk.pull(&store).await.unwrap();
         assert_eq!(pulled.files + rest.files, 44, "{kind}");

@@ -125,9 +125,16 @@ pub(crate) enum Photos {
     /// Where every original is
     Status,
     /// Copy all originals, edits and sidecars; goes on where it stopped
-    Pull,
+    Pull(PhotosPull),
     /// Check the copy against its manifest
     Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PhotosPull {
+    /// Read each file twice and keep it only when both readings agree
+    #[arg(long)]
+    pub(crate) paranoid: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,5 @@
 //! `backup`, `backup list`, `backup verify`; `backup password` has a file of its own.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::arguments::{Backup, BackupCommand};
@@ -17,7 +15,7 @@ pub(super) async fn backup(run: &Run, arguments: &Backup) -> Result<(), Stop> {
     match &arguments.command {
         None => {
             let full_backup = arguments.full;
-            let wish = Wish { photos: false, backup: true, full_backup, expected: Duration::ZERO };
+            let wish = Wish { backup: true, full_backup, ..Wish::default() };
             fix::protect_as_told(run, wish, "backup").await
         }
         Some(BackupCommand::Verify) => verify(run, Part::Backup, "backup-verify").await,

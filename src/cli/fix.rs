@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::owner;
 use super::phones::Phones;
@@ -17,7 +16,7 @@ use crate::visit::{Outcome, Stop, Trouble, Visit, Wish, unreached};
 
 /// The whole visit.
 pub(super) async fn fix(run: &Run) -> Result<(), Stop> {
-    let wish = Wish { photos: true, backup: true, full_backup: false, expected: Duration::ZERO };
+    let wish = Wish { photos: true, backup: true, ..Wish::default() };
     visit(run, wish, Question::Ask, "fix").await.map_err(|failed| failed.told(run, "fix"))
 }
 

@@ -1,7 +1,5 @@
 //! `photos status`, `photos pull`, `photos verify`.
 
-use std::time::Duration;
-
 use std::sync::Arc;
 
 use serde_json::json;
@@ -23,8 +21,8 @@ use crate::visit::{Kept, Part, Stop, Trouble, Wish, kept_without_phone, phones_k
 pub(super) async fn photos(run: &Run, command: &Photos) -> Result<(), Stop> {
     match command {
         Photos::Status => status(run).await.map_err(|stop| run.explain("photos-status", stop)),
-        Photos::Pull => {
-            let wish = Wish { photos: true, backup: false, full_backup: false, expected: Duration::ZERO };
+        Photos::Pull(options) => {
+            let wish = Wish { photos: true, paranoid: options.paranoid, ..Wish::default() };
             fix::protect_as_told(run, wish, "photos-pull").await
         }
         Photos::Verify => verify(run, Part::Photos, "photos-verify").await,

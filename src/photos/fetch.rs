@@ -27,8 +27,8 @@ const FILE_BYTES_MAX: u64 = 1 << 40;
 /// What became of a file.
 #[derive(Debug)]
 pub(super) enum Fetched {
-    /// It is received and on its way into the copy.
-    Received,
+    /// It is received and on its way into the copy; with what is worth knowing of it.
+    Received(Option<String>),
     /// It cannot be copied, and why.
     Refused(String),
     /// The connection is dead.
@@ -45,6 +45,8 @@ pub(super) struct Fetch<'a> {
     pub(super) committer: &'a Committer,
     /// Counts each byte that arrives.
     pub(super) received: &'a AtomicU64,
+    /// Nothing is believed before two readings agree.
+    pub(super) paranoid: bool,
 }
 
 /// Why one reading gave no file.
@@ -67,14 +69,17 @@ impl From<Error> for Trouble {
 
 impl Fetch<'_> {
     pub(super) async fn fetch(self, item: &Item) -> Fetched {
-        let mut seen = Vec::new();
+        let mut seen: Vec<[u8; 32]> = Vec::new();
         let mut why = String::new();
         for _ in 0..READINGS_MAX {
             match self.read_once(item).await {
-                // A container that is not whole is believed when the phone sends the same twice.
-                Ok((info, staged)) if staged.whole || seen.contains(&staged.sha256) => {
+                Ok((info, staged)) if self.is_believed(&staged, &seen) => {
+                    let differed = seen.iter().any(|other| *other != staged.sha256);
                     self.committer.add(ready(item, &info, staged));
-                    return Fetched::Received;
+                    return Fetched::Received(differed.then(|| {
+                        let readings = seen.len() + 1;
+                        format!("its {readings} readings gave different bytes; the last one was kept")
+                    }));
                 }
                 Ok((_, staged)) => {
                     "each reading gave other bytes".clone_into(&mut why);
@@ -87,6 +92,12 @@ impl Fetch<'_> {
             }
         }
         Fetched::Refused(format!("{why}, {READINGS_MAX} times"))
+    }
+
+    /// A container that is not whole is believed when the phone sends the same twice. The paranoid believe nothing
+    /// else, since phones were seen to send other bytes for the same file (ifuse issue 107).
+    fn is_believed(&self, staged: &Staged, seen: &[[u8; 32]]) -> bool {
+        (staged.whole && !self.paranoid) || seen.contains(&staged.sha256)
     }
 
     /// One reading: two questions before, two after, so that a small file costs three round trips.
@@ -107,7 +118,8 @@ impl Fetch<'_> {
         let (closed, after) = tokio::join!(file.close(), self.afc.file_info(path));
         closed?;
         let after = after?;
-        if (after.size, after.mtime_ns) != (before.size, before.mtime_ns) {
+        let identity = |info: &FileInfo| (info.kind, info.size, info.mtime_ns, info.birthtime_ns);
+        if identity(&after) != identity(&before) {
             return Err(Trouble::Again("it changed while it was read".to_owned()));
         }
         let staged = receiving.finish(path, before.mtime_ns).await.ok_or(Trouble::Disk)?;

@@ -22,7 +22,7 @@ pub(crate) mod whole;
 
 pub use manifest::{Entry, Source};
 pub use plan::{Item, Plan};
-pub use pull::{Ended, Pulled, Refused, pull};
+pub use pull::{Ended, Options, Pulled, Refused, pull, pull_with};
 pub use store::{Error, Store, Taken};
 pub use walk::{walk, walk_anew};
 

@@ -32,6 +32,9 @@ const FRUITLESS_MAX: usize = 3;
 /// How long a phone may be silent on the connections after a fruitless one: a person waits for the answer.
 const FRUITLESS_WAIT: Duration = Duration::from_secs(10);
 
+/// Notes that are kept; more are only told.
+const NOTES_MAX: usize = 1000;
+
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
@@ -71,6 +74,8 @@ pub struct Pulled {
     pub received_bytes: u64,
     /// What could not be copied: during the walk, by the phone, or by this computer.
     pub refused: Vec<Refused>,
+    /// What is worth knowing of files that were copied. Text from the phone is in it.
+    pub notes: Vec<String>,
     /// Files of the plan that are neither copied nor refused.
     pub left: u64,
 }
@@ -124,10 +129,21 @@ pub async fn pull(
     cancel: &CancellationToken,
     budget: Option<Duration>,
 ) -> Result<Pulled, Error> {
-    pull_with(dial, store, plan, observer, cancel, budget, Settings::default()).await
+    pull_with(dial, store, plan, observer, cancel, Options { budget, ..Options::default() }).await
 }
 
-/// [`pull`] with connections that have settings of one's own.
+/// How a pull is done; the default is right for a phone and a patient owner.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// No longer than that.
+    pub budget: Option<Duration>,
+    /// A file becomes part of the copy only when two readings of it gave the same bytes.
+    pub paranoid: bool,
+    /// How its connections behave.
+    pub settings: Settings,
+}
+
+/// [`pull`] with options of one's own.
 ///
 /// # Errors
 /// As [`pull`].
@@ -137,9 +153,9 @@ pub async fn pull_with(
     plan: &Plan,
     observer: &dyn Observer,
     cancel: &CancellationToken,
-    budget: Option<Duration>,
-    settings: Settings,
+    options: Options,
 ) -> Result<Pulled, Error> {
+    let Options { budget, paranoid, settings } = options;
     let items_total = Some(plan.items.len() as u64);
     observer.event(Event::Began { phase: Phase::Photos, bytes_total: Some(plan.bytes), items_total });
     let failed = CancellationToken::new();
@@ -148,8 +164,8 @@ pub async fn pull_with(
         cause: store::Error::io("starting a thread", error).into(),
         pulled: Box::new(Pulled { ended: Ended::Failed, ..Pulled::default() }),
     })?;
-    let gear =
-        Gear { sink: Sink::begin(store, failed.clone()), committer, received: AtomicU64::new(0), failed };
+    let sink = Sink::begin(store, failed.clone());
+    let gear = Gear { sink, committer, received: AtomicU64::new(0), failed, paranoid };
     let until = budget.map(|budget| Instant::now() + budget);
     let mut run = Run::of(plan, observer, cancel, until);
     let ended = run.connections(&gear, dial, &settings).await;
@@ -166,6 +182,8 @@ struct Gear {
     received: AtomicU64,
     /// Cancelled when this computer fails.
     failed: CancellationToken,
+    /// See [`Options::paranoid`].
+    paranoid: bool,
 }
 
 struct Run<'a> {
@@ -181,6 +199,7 @@ struct Run<'a> {
     /// Places at which it died a second time. Refused, if others can be copied meanwhile.
     suspects: BTreeMap<usize, String>,
     refused: Vec<Refused>,
+    notes: Vec<String>,
     told: (u64, u64),
 }
 
@@ -209,6 +228,7 @@ impl<'a> Run<'a> {
             deferred: BTreeSet::new(),
             suspects: BTreeMap::new(),
             refused: Vec::new(),
+            notes: Vec::new(),
             told: (0, 0),
         };
         for (path, why) in &plan.refused {
@@ -258,7 +278,13 @@ impl<'a> Run<'a> {
     async fn work(&mut self, gear: &Gear, afc: &Afc, trusted: usize) -> Stop {
         let at_once = if trusted == 1 { 1 } else { FILES_AT_ONCE };
         let plan = self.plan;
-        let fetch = Fetch { afc, sink: &gear.sink, committer: &gear.committer, received: &gear.received };
+        let fetch = Fetch {
+            afc,
+            sink: &gear.sink,
+            committer: &gear.committer,
+            received: &gear.received,
+            paranoid: gear.paranoid,
+        };
         let mut queue = self.queue();
         let mut tick = tokio::time::interval(TELL_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -283,9 +309,10 @@ impl<'a> Run<'a> {
                         return Stop::Broken(error);
                     }
                     Some((_, Fetched::Disk)) => return Stop::Disk,
-                    Some((place, Fetched::Received)) => {
+                    Some((place, Fetched::Received(note))) => {
                         self.remaining.remove(&place);
                         self.received_files += 1;
+                        self.note(place, note);
                     }
                     Some((place, Fetched::Refused(why))) => self.give_up(place, why),
                 },
@@ -320,6 +347,16 @@ impl<'a> Run<'a> {
     fn refuse(&mut self, path: String, reason: String) {
         self.observer.event(Event::Skipped { item: path.clone(), reason: reason.clone() });
         self.refused.push(Refused { path, reason });
+    }
+
+    /// Keeps what is worth knowing of a file.
+    fn note(&mut self, place: usize, note: Option<String>) {
+        let Some(note) = note else { return };
+        let note = format!("{}: {note}", self.plan.items[place].file.path);
+        self.observer.event(Event::Note(note.clone()));
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(note);
+        }
     }
 
     fn tell(&mut self, gear: &Gear) {
@@ -359,6 +396,7 @@ impl<'a> Run<'a> {
             bytes,
             received_bytes: received.into_inner(),
             refused: self.refused,
+            notes: self.notes,
             left: self.remaining.len() as u64,
         };
         // What this computer says counts first: with a full disk nothing else matters.

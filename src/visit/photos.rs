@@ -14,7 +14,7 @@ use crate::facts::text::plain;
 use crate::facts::{Facts, MediaListing};
 use crate::lockdown::Session;
 use crate::photos::pull::{self, Cause};
-use crate::photos::{Ended, Plan, Pulled, Store};
+use crate::photos::{Ended, Options, Plan, Pulled, Store};
 use crate::progress::{CancellationToken, Event, Observer};
 
 /// What copying came to, over all breaks.
@@ -26,6 +26,10 @@ pub(super) struct Copying {
     pub(super) refused: BTreeMap<String, String>,
     /// Everything in the plan was tried.
     pub(super) complete: bool,
+    /// Each file is read twice.
+    pub(super) paranoid: bool,
+    /// What is worth knowing of files that were copied.
+    pub(super) notes: Vec<String>,
 }
 
 impl Copying {
@@ -36,6 +40,7 @@ impl Copying {
         for refused in &pulled.refused {
             self.refused.insert(refused.path.clone(), refused.reason.clone());
         }
+        self.notes.extend(pulled.notes.iter().cloned());
     }
 
     /// What is still refused, for the report.
@@ -95,7 +100,8 @@ pub(super) async fn copy_once(
     if plan.items.is_empty() && wanted != Wanted::All {
         return Ok(());
     }
-    let pulled = pull::pull(session.as_ref(), store, &plan, observer, cancel, budget).await;
+    let options = Options { budget, paranoid: copying.paranoid, ..Options::default() };
+    let pulled = pull::pull_with(session.as_ref(), store, &plan, observer, cancel, options).await;
     match pulled {
         Ok(pulled) => {
             copying.add(&pulled, began.elapsed());

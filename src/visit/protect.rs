@@ -21,10 +21,12 @@ use crate::progress::Event;
 const ONLY_HERE_FIRST: Duration = Duration::from_secs(120);
 
 /// What is to be protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wish {
     /// Copy the photos.
     pub photos: bool,
+    /// Read each photo twice and keep it only when both readings agree.
+    pub paranoid: bool,
     /// Make a backup.
     pub backup: bool,
     /// A full backup even where an earlier one could be built upon.
@@ -80,7 +82,7 @@ impl Visit {
     ) -> Result<(), Stop> {
         let store = if wish.photos { Some(self.store()?) } else { None };
         let mut parts = Parts {
-            copying: Copying::default(),
+            copying: Copying { paranoid: wish.paranoid, ..Copying::default() },
             backing: Backing::new(self, wish)?,
             stops: Vec::new(),
             photos_left: wish.photos,
@@ -92,6 +94,7 @@ impl Visit {
         if wish.photos {
             protected.protection.photos = Some(parts.copying.kept.clone());
             protected.protection.skipped = parts.copying.skipped();
+            protected.protection.notes.append(&mut parts.copying.notes);
         }
         // What is here now is proven and told whatever happened; only a visit that was stopped ends at once.
         if self.cancel().is_cancelled() {
@@ -166,7 +169,7 @@ impl Visit {
         protected.protection.backup = parts.backing.kept();
         match parts.backing.made.take() {
             Some((made, _)) => {
-                protected.protection.notes = made.notes;
+                protected.protection.notes.extend(made.notes);
                 let refused = made.proof.refused().iter().filter(|row| !row.harmless);
                 let skipped = refused.map(|row| Skipped {
                     item: format!("{}: {}", row.domain, row.path),
