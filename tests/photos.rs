@@ -211,7 +211,10 @@ async fn a_phone_that_falls_silent_once_is_asked_one_thing_at_a_time() {
     let settings = Settings { limit: Duration::from_millis(300), ..Settings::default() };
     let pacing = settings.pacing.clone();
     let cancel = CancellationToken::new();
-    let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() }).await.unwrap();
+    let pulled =
+        pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() })
+            .await
+            .unwrap();
     assert_eq!((pulled.files, pacing.ceiling()), (44, 1));
     desk.everything_is_copied(&store).await;
 }
@@ -247,7 +250,10 @@ async fn short_and_damaged_replies_are_read_again() {
         desk.becomes(&format!("[[fault]]\nat = \"afc-read\"\nafter_messages = 40\nkind = \"{kind}\"")).await;
         let cancel = CancellationToken::new();
         let settings = Settings { limit: Duration::from_millis(300), ..Settings::default() };
-        let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() }).await.unwrap();
+        let pulled =
+            pull_with(&desk, &store, &plan, &Silent, &cancel, Options { settings, ..Options::default() })
+                .await
+                .unwrap();
         assert_eq!(pulled.files + pulled.refused.len() as u64, 44, "{kind}: {:?}", pulled.refused);
         let rest = desk.pull(&store).await.unwrap();
         assert_eq!(pulled.files + rest.files, 44, "{kind}");
