@@ -277,6 +277,9 @@ pub(crate) struct SimNew {
     /// Let what only fills files up take no place on the disk (always so above 4 GiB)
     #[arg(long)]
     pub(crate) sparse: bool,
+    /// Also write the originals that are only in iCloud here, as they are downloaded from there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) originals: Option<PathBuf>,
 }
 
 fn sizes(text: &str) -> Result<Sizes, String> {

@@ -87,6 +87,7 @@ fn create(run: &Run, arguments: &SimNew) -> Result<(), Stop> {
         media_bytes: arguments.media_bytes,
         sizes: arguments.sizes.unwrap_or_default(),
         sparse: arguments.sparse,
+        originals: arguments.originals.clone(),
         ..NewOptions::default()
     };
     let made = new::create(dir, &options).map_err(|error| {
@@ -101,6 +102,7 @@ fn create(run: &Run, arguments: &SimNew) -> Result<(), Stop> {
             "schema": "idevice-fix/sim-new/1", "udid": made.udid, "name": made.name, "ios_version": made.ios_version,
             "scenario": made.scenario.name, "library": made.counts, "media_files": made.media_files,
             "media_bytes": made.media_bytes, "picture_files": made.picture_files, "picture_bytes": made.picture_bytes,
+            "original_files": made.original_files,
         }));
     } else {
         terminal::print(&format!(

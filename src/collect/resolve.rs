@@ -69,6 +69,7 @@ mod tests {
             kind: *kind,
             path: (*kind == ResourceKind::Original).then(|| path.to_owned()),
             stated_bytes: None,
+            fingerprint: None,
             place: *place,
         };
         Asset {
@@ -83,6 +84,7 @@ mod tests {
             hidden: false,
             favourite: false,
             burst_unpicked: false,
+            albums: Vec::new(),
             upload: Upload::Uploaded,
             place: Place::OnlyHere,
             resources: kinds.iter().map(resource).collect(),

@@ -131,6 +131,7 @@ pub(super) mod cases {
             hidden: false,
             favourite: false,
             burst_unpicked: false,
+            albums: Vec::new(),
             upload,
             place: Place::OnlyHere,
             resources: Vec::new(),

@@ -1,12 +1,12 @@
 //! The photo library as observed: assets, where their originals are, and the files that a walk over AFC saw.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Gap, Maybe};
+use super::{Fingerprint, Gap, Maybe};
 
 /// Where an original is. The order is from best to worst: the place of an asset is the worst of its originals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// On this phone and in iCloud.
@@ -22,7 +22,7 @@ pub enum Place {
 }
 
 /// How far the upload of an asset is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Upload {
     /// In iCloud (the master's state is 3).
@@ -36,7 +36,7 @@ pub enum Upload {
 }
 
 /// Whose an asset is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Owner {
     /// The owner's own library.
@@ -50,7 +50,7 @@ pub enum Owner {
 }
 
 /// What an asset is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AssetKind {
     /// A photo.
@@ -64,7 +64,7 @@ pub enum AssetKind {
 }
 
 /// Which original of an asset a resource is (`ZDATASTORESUBTYPE` 1, 17, 18).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResourceKind {
     /// The original itself.
@@ -76,7 +76,7 @@ pub enum ResourceKind {
 }
 
 /// One original resource of an asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// Which.
     pub kind: ResourceKind,
@@ -85,12 +85,24 @@ pub struct Resource {
     pub path: Option<String>,
     /// The size that the library states, in bytes.
     pub stated_bytes: Option<u64>,
+    /// The fingerprint of its content that the library states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// Where it is.
     pub place: Place,
 }
 
+/// An album.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Album {
+    /// What its maker called it: text from the phone.
+    pub title: String,
+    /// It is shared over iCloud.
+    pub shared: bool,
+}
+
 /// One asset. A Live Photo is one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asset {
     /// `ZUUID`: the asset's own name in the library.
     pub uuid: String,
@@ -114,6 +126,9 @@ pub struct Asset {
     pub favourite: bool,
     /// A burst frame that was not picked.
     pub burst_unpicked: bool,
+    /// The albums that it is in: places in the library's list of albums.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub albums: Vec<u32>,
     /// How far its upload is.
     pub upload: Upload,
     /// The worst place of its originals.
@@ -154,6 +169,9 @@ pub struct Library {
     /// Every asset, also trashed and foreign ones; `None` with a gap `library` when it could not be read.
     #[serde(skip)]
     pub assets: Option<Vec<Asset>>,
+    /// The albums that people made; `None` when the library does not tell which assets are in which.
+    #[serde(skip)]
+    pub albums: Option<Vec<Album>>,
     /// State values that we do not know, as `column=value` with their count. Not empty: the gate cannot tell.
     #[serde(skip)]
     pub unknown_states: Vec<String>,

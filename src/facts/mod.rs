@@ -6,12 +6,15 @@
 //! **How to read an `Option`.** `None` with a [`Gap`] of the same name means *unknown*; `None` without one means
 //! *never* or *none*. A rule must never take unknown for no.
 
+mod fingerprint;
 mod library;
 pub mod path;
 pub mod text;
 
+pub use fingerprint::{Fingerprint, Fingerprinting};
 pub use library::{
-    Asset, AssetKind, Counts, Library, MediaFile, MediaListing, Owner, Place, Resource, ResourceKind, Upload,
+    Album, Asset, AssetKind, Counts, Library, MediaFile, MediaListing, Owner, Place, Resource, ResourceKind,
+    Upload,
 };
 
 use std::borrow::Cow;

@@ -74,6 +74,8 @@ pub(super) struct Reading<'a> {
     pub(super) masters: HashMap<i64, Number>,
     pub(super) names: HashMap<i64, Named>,
     pub(super) originals: Vec<Original>,
+    /// The albums that an asset is in, by its row.
+    pub(super) members: HashMap<i64, Vec<u32>>,
     pub(super) unknown: Unknown,
     pub(super) unclean_paths: u64,
     pub(super) text_bytes: usize,
@@ -104,6 +106,7 @@ impl Reading<'_> {
             hidden: self.unknown.flag("ZASSET.ZHIDDEN", cells.number(column::HIDDEN)),
             favourite: cells.whole(column::FAVOURITE) == Some(1),
             burst_unpicked: self.burst_unpicked(cells),
+            albums: self.members.remove(&key).unwrap_or_default(),
             upload: self.upload(cells, owner),
             place,
             path,
@@ -207,6 +210,7 @@ impl Reading<'_> {
                     kind: row.kind,
                     path: (original && !path.is_empty()).then(|| path.to_owned()),
                     stated_bytes: row.bytes.or(fallback),
+                    fingerprint: row.fingerprint.or_else(|| named.filter(|_| original)?.fingerprint),
                     place: place(row, unknown),
                 }
             })

@@ -10,6 +10,7 @@
 //! what the osxphotos and iLEAPP projects found, checked on real libraries of the models of iOS 13 to 26. Columns are
 //! chosen by what exists, never by a version number.
 
+mod albums;
 mod asset;
 mod cells;
 pub mod census;
@@ -130,6 +131,7 @@ pub fn read_database(dir: &Path) -> Result<Library, Unreadable> {
     library.gaps = schema.gaps();
     library.gaps.append(&mut read.gaps);
     library.unknown_states = read.unknown.into_lines();
+    library.albums = read.albums;
     counts::fill(&mut library, &schema, &read.assets);
     library.assets = Some(read.assets);
     Ok(library)

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use super::Unreadable;
+use super::albums;
 use super::asset::{COLUMNS, Reading};
 use super::cells::Number;
 use super::schema::Schema;
 use super::unknown::Unknown;
 use super::untrusted::Untrusted;
-use crate::facts::{Asset, Gap, ResourceKind};
+use crate::facts::{Album, Asset, Fingerprint, Gap, ResourceKind};
 
 /// More assets than any library has.
 const ASSETS_MAX: usize = 1_000_000;
@@ -20,6 +21,7 @@ const TEXT_BYTES_MAX: usize = 256 << 20;
 /// What the scans gave.
 pub(super) struct Read {
     pub(super) assets: Vec<Asset>,
+    pub(super) albums: Option<Vec<Album>>,
     pub(super) unknown: Unknown,
     pub(super) gaps: Vec<Gap>,
 }
@@ -28,6 +30,7 @@ pub(super) struct Read {
 pub(super) struct Named {
     pub(super) name: Option<Box<str>>,
     pub(super) bytes: Option<u64>,
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 /// An original resource, its states not yet judged.
@@ -35,6 +38,7 @@ pub(super) struct Original {
     pub(super) asset: i64,
     pub(super) kind: ResourceKind,
     pub(super) bytes: Option<u64>,
+    pub(super) fingerprint: Option<Fingerprint>,
     pub(super) local: Number,
     pub(super) remote: Number,
     pub(super) state: Number,
@@ -45,11 +49,13 @@ pub(super) fn read(database: &Untrusted, schema: &Schema) -> Result<Read, Unread
     let masters = read_masters(database, schema)?;
     let names = read_names(database, schema)?;
     let originals = read_originals(database, schema)?;
+    let (albums, members) = albums::read(database, schema)?;
     let mut reading = Reading {
         schema,
         masters,
         names,
         originals,
+        members,
         unknown: Unknown::default(),
         unclean_paths: 0,
         text_bytes: 0,
@@ -62,7 +68,7 @@ pub(super) fn read(database: &Untrusted, schema: &Schema) -> Result<Read, Unread
         }
         Ok(())
     })?;
-    Ok(Read { assets, gaps: reading.gaps(), unknown: reading.unknown })
+    Ok(Read { assets, albums, gaps: reading.gaps(), unknown: reading.unknown })
 }
 
 fn read_masters(database: &Untrusted, schema: &Schema) -> Result<HashMap<i64, Number>, Unreadable> {
@@ -82,7 +88,7 @@ fn read_names(database: &Untrusted, schema: &Schema) -> Result<HashMap<i64, Name
     let mut names = HashMap::new();
     let mut text_bytes = 0;
     if let Some(table) = schema.attributes.as_ref().filter(|_| schema.tells_names()) {
-        let columns = ["Z_PK", "ZORIGINALFILENAME", "ZORIGINALFILESIZE"];
+        let columns = ["Z_PK", "ZORIGINALFILENAME", "ZORIGINALFILESIZE", "ZMASTERFINGERPRINT"];
         database.scan(table, &columns, ASSETS_MAX * 2, |cells| {
             let name = cells.text(1);
             text_bytes += name.map_or(0, str::len);
@@ -90,7 +96,8 @@ fn read_names(database: &Untrusted, schema: &Schema) -> Result<HashMap<i64, Name
                 return Err(database.too_large(format!("more than {TEXT_BYTES_MAX} bytes of names")));
             }
             if let Some(key) = cells.whole(0) {
-                names.insert(key, Named { name: name.map(Box::from), bytes: cells.bytes(2) });
+                let fingerprint = cells.text(3).and_then(Fingerprint::parse);
+                names.insert(key, Named { name: name.map(Box::from), bytes: cells.bytes(2), fingerprint });
             }
             Ok(())
         })?;
@@ -112,6 +119,7 @@ fn read_originals(database: &Untrusted, schema: &Schema) -> Result<Vec<Original>
         "ZLOCALAVAILABILITY",
         "ZREMOTEAVAILABILITY",
         "ZCLOUDLOCALSTATE",
+        "ZFINGERPRINT",
     ];
     database.scan(table, &columns, RESOURCES_MAX, |cells| {
         let kind = match (cells.whole(1), cells.whole(2)) {
@@ -125,7 +133,16 @@ fn read_originals(database: &Untrusted, schema: &Schema) -> Result<Vec<Original>
         }
         if let Some(asset) = cells.whole(0) {
             let (local, remote, state) = (cells.number(4), cells.number(5), cells.number(6));
-            originals.push(Original { asset, kind, bytes: cells.bytes(3), local, remote, state });
+            let fingerprint = cells.text(7).and_then(Fingerprint::parse);
+            originals.push(Original {
+                asset,
+                kind,
+                bytes: cells.bytes(3),
+                fingerprint,
+                local,
+                remote,
+                state,
+            });
         }
         Ok(())
     })?;

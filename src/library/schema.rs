@@ -15,6 +15,19 @@ pub(super) struct Schema {
     pub(super) attributes: Option<Table>,
     /// Files, here and in iCloud.
     pub(super) resources: Option<Table>,
+    /// Albums, and who is in which.
+    pub(super) albums: Option<AlbumTables>,
+}
+
+/// The tables of the albums. That of the members is named for the number of the albums' entity, which differs by
+/// version: `Z_26ASSETS` has the columns `Z_26ALBUMS` and `Z_34ASSETS`.
+pub(super) struct AlbumTables {
+    pub(super) albums: Table,
+    pub(super) members: Table,
+    /// The column of `members` that names the album.
+    pub(super) album_column: String,
+    /// And the one that names the asset.
+    pub(super) asset_column: String,
 }
 
 /// The property list in `Z_METADATA` is about 2 KiB.
@@ -35,6 +48,7 @@ impl Schema {
             masters: database.table("ZCLOUDMASTER")?,
             attributes: database.table("ZADDITIONALASSETATTRIBUTES")?,
             resources: database.table("ZINTERNALRESOURCE")?,
+            albums: AlbumTables::discover(database)?,
         })
     }
 
@@ -117,6 +131,35 @@ impl Schema {
         note(self.tells_burst(), &["library.burst_frames_unpicked"], "which burst frames were picked");
         gaps
     }
+}
+
+/// More tables than any library has.
+const TABLES_MAX: usize = 5_000;
+
+impl AlbumTables {
+    /// Finds the tables of the albums; `None` when they are not there in the known form. What is not in that form is no
+    /// reason to give up the rest of the library.
+    fn discover(database: &Untrusted) -> Result<Option<Self>, Unreadable> {
+        let Some(albums) = database.table("ZGENERICALBUM")? else { return Ok(None) };
+        if !["Z_PK", "ZKIND", "ZTITLE"].iter().all(|column| albums.has(column)) {
+            return Ok(None);
+        }
+        for name in database.table_names(TABLES_MAX)?.iter().filter(|name| is_numbered(name, "ASSETS")) {
+            let Some(members) = database.table(name)? else { continue };
+            let column =
+                |ending| members.columns().find(|column| is_numbered(column, ending)).map(str::to_owned);
+            if let (Some(album_column), Some(asset_column)) = (column("ALBUMS"), column("ASSETS")) {
+                return Ok(Some(Self { albums, members, album_column, asset_column }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `Z_`, the number of an entity, and `ending`.
+fn is_numbered(name: &str, ending: &str) -> bool {
+    let number = name.strip_prefix("Z_").and_then(|rest| rest.strip_suffix(ending));
+    number.is_some_and(|number| (1..=4).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `PLModelVersion` of the library, where it can be read: shown, and never used to choose columns.

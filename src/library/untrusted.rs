@@ -55,7 +55,7 @@ pub(super) struct Untrusted {
 /// A plain table and its plain columns.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    name: &'static str,
+    name: String,
     columns: BTreeSet<String>,
     computed: BTreeSet<String>,
 }
@@ -64,6 +64,11 @@ impl Table {
     /// It has the column, as a plain one.
     pub(super) fn has(&self, column: &str) -> bool {
         self.columns.contains(column)
+    }
+
+    /// Its plain columns, by name.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str)
     }
 }
 
@@ -154,7 +159,7 @@ impl Untrusted {
     ///
     /// SQLite itself refuses a schema whose entry says something else than its SQL, so that the two looks at the
     /// entry decide.
-    pub(super) fn table(&self, name: &'static str) -> Result<Option<Table>, Unreadable> {
+    pub(super) fn table(&self, name: &str) -> Result<Option<Table>, Unreadable> {
         let found = self.objects_named(name)?;
         let Some((kind, sql)) = found.first() else { return Ok(None) };
         let head = sql.trim_start().get(..12).unwrap_or_default();
@@ -162,7 +167,7 @@ impl Untrusted {
             return Err(self.strange(format!("{name} is no plain table")));
         }
         self.check(name)?;
-        let mut table = Table { name, columns: BTreeSet::new(), computed: BTreeSet::new() };
+        let mut table = Table { name: name.to_owned(), columns: BTreeSet::new(), computed: BTreeSet::new() };
         self.pragma("table_xinfo", name, |row| {
             let column: String = row.get("name")?;
             let hidden: i64 = row.get("hidden")?;

@@ -231,6 +231,7 @@ fn what_exists_nowhere_else_comes_first_and_newest_first() {
         hidden: false,
         favourite: false,
         burst_unpicked: false,
+        albums: Vec::new(),
         upload: Upload::Uploaded,
         place,
         resources: Vec::new(),

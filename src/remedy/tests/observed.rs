@@ -273,6 +273,7 @@ fn asset(at: usize, photo: &Photo) -> Asset {
             // The library names the still by the asset's own path, the clip by the resource's.
             path: (number > 0).then(|| path_of(at, number)),
             stated_bytes: part.size_stated.then_some(STATED),
+            fingerprint: None,
             place: part.claim,
         })
         .collect();
@@ -288,6 +289,7 @@ fn asset(at: usize, photo: &Photo) -> Asset {
         hidden: false,
         favourite: false,
         burst_unpicked: false,
+        albums: Vec::new(),
         upload: photo.upload,
         place: resources.iter().map(|resource| resource.place).max().unwrap_or(Place::Unknown),
         resources,

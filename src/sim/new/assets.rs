@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::mix::Mix;
 use super::phone::Phone;
 use super::random::Random;
-use crate::facts::{Counts, Owner, Place, Upload};
+use crate::facts::{Counts, Fingerprint, Owner, Place, Upload};
 
 /// One frame of a burst.
 #[derive(Debug, Clone)]
@@ -50,8 +50,12 @@ pub(super) struct Asset {
     pub(super) bytes: u64,
     pub(super) second_bytes: u64,
     pub(super) edit_bytes: u64,
-    /// The original's fingerprint.
-    pub(super) fingerprint: String,
+    /// The fingerprints of the original, and of the clip or RAW beside it: known when the files are written, unless they
+    /// are mostly holes.
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) second_fingerprint: Option<Fingerprint>,
+    /// What the engine calls it where the fingerprint is not known.
+    pub(super) master_name: String,
 }
 
 impl Asset {
@@ -87,6 +91,11 @@ impl Asset {
     /// One of `of` ways in which rows of the same meaning differ; which one follows from the asset's name.
     pub(super) fn variant(&self, of: usize) -> usize {
         self.uuid.bytes().fold(0, |sum, byte| sum * 31 % 9973 + usize::from(byte)) % of
+    }
+
+    /// What the engine calls its master: the original's fingerprint, where that is known.
+    pub(super) fn master_name(&self) -> String {
+        self.fingerprint.map_or_else(|| self.master_name.clone(), |fingerprint| fingerprint.to_string())
     }
 
     /// The engine knows it.
@@ -244,7 +253,9 @@ impl<'a> Planner<'a> {
             bytes: 0,
             second_bytes: 0,
             edit_bytes: 0,
-            fingerprint: self.random.fingerprint(),
+            fingerprint: None,
+            second_fingerprint: None,
+            master_name: self.random.fingerprint(),
         });
     }
 

@@ -7,11 +7,12 @@ use super::Error;
 use super::assets::Asset;
 use super::folder::{Folder, Times};
 use super::kind::Kind;
+use super::originals::{Made, Nowhere, Originals, measure};
 use super::phone::Phone;
-use super::pictures::Studio;
+use super::pictures::{Sink, Studio};
 use super::random::Random;
 use super::sizes::Scale;
-use crate::facts::Owner;
+use crate::facts::{Owner, Place};
 
 /// From this version on the edited version of a HEIC is one too.
 const HEIC_EDITS_SINCE: u32 = 17;
@@ -19,11 +20,24 @@ const HEIC_EDITS_SINCE: u32 = 17;
 const EDITS_IN_DCIM_UNTIL: u32 = 14;
 
 /// Writes every file of every asset, and notes the sizes in `assets`.
-pub(super) fn write(phone: &Phone, assets: &mut [Asset], folder: &mut Folder) -> Result<(), Error> {
+///
+/// What iCloud alone holds is made as well, so that the library states its true size and fingerprint, and written to
+/// `originals` if there is one.
+pub(super) fn write(
+    phone: &Phone,
+    assets: &mut [Asset],
+    folder: &mut Folder,
+    originals: &mut Option<Originals>,
+) -> Result<(), Error> {
     let sizes = Random::new(phone.seed, "sizes");
     let mut scale = Scale::new(phone.sizes, phone.media_bytes, assets, sizes);
-    let mut writer =
-        Writer { phone, studio: studio(phone), random: Random::new(phone.seed, "media"), folder };
+    let mut writer = Writer {
+        phone,
+        studio: studio(phone),
+        random: Random::new(phone.seed, "media"),
+        absent: Random::new(phone.seed, "absent"),
+        folder,
+    };
     writer.folder.directory("media/DCIM/100APPLE")?;
     let mut last = 0;
     for asset in assets.iter_mut() {
@@ -33,11 +47,11 @@ pub(super) fn write(phone: &Phone, assets: &mut [Asset], folder: &mut Folder) ->
         if asset.expunged {
             continue;
         }
-        if asset.is_here() {
-            asset.bytes = writer.original(asset)?;
-        }
-        if let Some(extension) = asset.second_extension().filter(|_| asset.second_is_here()) {
-            asset.second_bytes = writer.second(asset, extension)?;
+        let (bytes, fingerprint) = writer.original(asset, originals)?;
+        (asset.bytes, asset.fingerprint) = (bytes, fingerprint);
+        if let Some(extension) = asset.second_extension() {
+            let (bytes, fingerprint) = writer.second(asset, extension, originals)?;
+            (asset.second_bytes, asset.second_fingerprint) = (bytes, fingerprint);
         }
         if asset.edited {
             asset.edit_bytes = writer.edit(asset)?;
@@ -61,24 +75,68 @@ struct Writer<'a> {
     phone: &'a Phone,
     studio: Studio,
     random: Random,
+    /// Chooses the content of what is not here, so that it changes nothing of what is.
+    absent: Random,
     folder: &'a mut Folder,
 }
 
 impl Writer<'_> {
-    fn original(&mut self, asset: &Asset) -> Result<u64, Error> {
-        self.picture(
-            &format!("media/{}", asset.path()),
-            times(asset),
-            asset.kind.extension(),
-            asset,
-            asset.bytes,
-        )
+    fn original(&mut self, asset: &Asset, originals: &mut Option<Originals>) -> Result<Made, Error> {
+        let extension = asset.kind.extension();
+        if !asset.is_here() {
+            return self.elsewhere(asset, asset.place, extension, asset.bytes, originals);
+        }
+        let path = format!("media/{}", asset.path());
+        self.fingerprinted(&path, times(asset), extension, asset, asset.bytes)
     }
 
     /// The clip of a Live Photo, or a RAW.
-    fn second(&mut self, asset: &Asset, extension: &str) -> Result<u64, Error> {
+    fn second(
+        &mut self,
+        asset: &Asset,
+        extension: &str,
+        originals: &mut Option<Originals>,
+    ) -> Result<Made, Error> {
+        if !asset.second_is_here() {
+            return self.elsewhere(asset, asset.clip_place, extension, asset.second_bytes, originals);
+        }
         let path = format!("media/{}/{}.{extension}", asset.directory, asset.stem);
-        self.picture(&path, times(asset), extension, asset, asset.second_bytes)
+        self.fingerprinted(&path, times(asset), extension, asset, asset.second_bytes)
+    }
+
+    /// A file that is on no phone.
+    fn elsewhere(
+        &mut self,
+        asset: &Asset,
+        place: Place,
+        extension: &str,
+        bytes: u64,
+        originals: &mut Option<Originals>,
+    ) -> Result<Made, Error> {
+        let (tag, studio) = (self.absent.next(), &self.studio);
+        let write = |out: &mut dyn Sink| draw(studio, out, extension, tag, bytes, asset.created);
+        match originals.as_mut().filter(|_| place == Place::OnlyInIcloud) {
+            Some(originals) => originals.write(asset, extension, write),
+            None => measure(&mut Nowhere, write).map_err(|error| Error::Io { path: "nowhere".into(), error }),
+        }
+    }
+
+    fn fingerprinted(
+        &mut self,
+        path: &str,
+        times: Times,
+        extension: &str,
+        asset: &Asset,
+        bytes: u64,
+    ) -> Result<Made, Error> {
+        let (tag, studio) = (self.random.next(), &self.studio);
+        let mut fingerprint = None;
+        let length = self.folder.stream(path, times, |out| {
+            let write = |out: &mut dyn Sink| draw(studio, out, extension, tag, bytes, asset.created);
+            fingerprint = measure(out, write)?.1;
+            Ok(())
+        })?;
+        Ok((length, fingerprint))
     }
 
     fn picture(
@@ -90,13 +148,7 @@ impl Writer<'_> {
         bytes: u64,
     ) -> Result<u64, Error> {
         let (tag, studio) = (self.random.next(), &self.studio);
-        self.folder.stream(path, times, |out| match extension {
-            "JPG" | "jpg" => studio.jpeg(out, tag, bytes, asset.created),
-            "PNG" => studio.png(out, tag, bytes),
-            "HEIC" | "heic" => studio.heic(out, tag, bytes),
-            "DNG" => studio.dng(out, tag, bytes),
-            _ => studio.clip(out, tag, bytes),
-        })
+        self.folder.stream(path, times, |out| draw(studio, out, extension, tag, bytes, asset.created))
     }
 
     /// The edited version and its recipe, and for every other one the sidecar that lies beside an original.
@@ -142,6 +194,24 @@ impl Writer<'_> {
         let (tag, studio) = (self.random.next(), &self.studio);
         let path = format!("media/PhotoData/Thumbnails/V2/{}/5005.JPG", asset.path());
         self.folder.stream(&path, asset.added, |out| studio.thumbnail(out, tag)).map(drop)
+    }
+}
+
+/// A picture, clip or RAW of about `bytes`.
+fn draw(
+    studio: &Studio,
+    out: &mut dyn Sink,
+    extension: &str,
+    tag: u64,
+    bytes: u64,
+    taken: jiff::Timestamp,
+) -> std::io::Result<()> {
+    match extension {
+        "JPG" | "jpg" => studio.jpeg(out, tag, bytes, taken),
+        "PNG" => studio.png(out, tag, bytes),
+        "HEIC" | "heic" => studio.heic(out, tag, bytes),
+        "DNG" => studio.dng(out, tag, bytes),
+        _ => studio.clip(out, tag, bytes),
     }
 }
 

@@ -32,6 +32,7 @@ mod kind;
 mod library;
 mod media;
 mod mix;
+mod originals;
 mod phone;
 mod pictures;
 mod random;
@@ -50,6 +51,7 @@ use jiff::Timestamp;
 
 use crate::facts::Counts;
 use folder::Folder;
+use originals::Originals;
 use phone::Phone;
 
 /// How hard the phone makes the work.
@@ -99,6 +101,8 @@ pub struct NewOptions {
     /// Let what only fills files up be holes, which take no place on a disk whose file system has them. The bytes that
     /// are read are others then, and always the same. More than 4 GiB are made so in any case.
     pub sparse: bool,
+    /// A new or empty folder for the originals that are only in iCloud, as their owner would download them.
+    pub originals: Option<PathBuf>,
 }
 
 impl Default for NewOptions {
@@ -115,6 +119,7 @@ impl Default for NewOptions {
             media_bytes: None,
             sizes: Sizes::default(),
             sparse: false,
+            originals: None,
         }
     }
 }
@@ -140,6 +145,8 @@ pub struct Created {
     pub picture_files: u64,
     /// Their bytes.
     pub picture_bytes: u64,
+    /// Originals that were written as iCloud holds them.
+    pub original_files: u64,
 }
 
 /// Why no phone was made.
@@ -197,7 +204,9 @@ pub fn create(dir: &Path, options: &NewOptions) -> Result<Created, Error> {
     phone.mix.fit(phone.ios.major);
     let mut folder = Folder::create(dir)?;
     let mut assets = assets::plan(&phone);
-    media::write(&phone, &mut assets, &mut folder)?;
+    let mut originals = options.originals.as_deref().map(Originals::create).transpose()?;
+    media::write(&phone, &mut assets, &mut folder, &mut originals)?;
+    let original_files = originals.map_or(Ok(0), |originals| originals.finish(&assets))?;
     library::write(&phone, &assets, &mut folder)?;
     cpl::write(&phone, &assets, &mut folder)?;
     device::write(&phone, scenario, &mut folder)?;
@@ -213,6 +222,7 @@ pub fn create(dir: &Path, options: &NewOptions) -> Result<Created, Error> {
         media_bytes: written.bytes,
         picture_files: written.picture_files,
         picture_bytes: written.picture_bytes,
+        original_files,
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::diagnosis::FindingId;
-use crate::facts::{Owner, Place, Upload};
+use crate::facts::{Fingerprint, Fingerprinting, Owner, Place, ResourceKind, Upload};
 use crate::library;
 
 /// A small phone, quickly made.
@@ -110,12 +110,66 @@ fn the_agent_counts_in_every_scenario_what_was_made() {
 fn every_ios_has_a_library_that_the_agent_reads() {
     for major in release::Ios::majors() {
         let (dir, counts) = make_without_files(&NewOptions { ios: major.to_string(), ..small("demo") });
-        assert_eq!(read_library(dir.path()).unwrap().counts, counts, "iOS {major}");
+        let read = read_library(dir.path()).unwrap();
+        assert_eq!(read.counts, counts, "iOS {major}");
+        the_albums_have_their_members(&read);
         let without_log = NewOptions { ios: major.to_string(), live_wal: false, ..small("optimised") };
         let (dir, counts) = make_without_files(&without_log);
         assert!(!dir.path().join("media/PhotoData/Photos.sqlite-wal").exists());
         assert_eq!(read_library(dir.path()).unwrap().counts, counts, "iOS {major}");
     }
+}
+
+fn the_albums_have_their_members(library: &crate::facts::Library) {
+    let albums = library.albums.as_ref().unwrap();
+    let titles: Vec<(&str, bool)> = albums.iter().map(|album| (album.title.as_str(), album.shared)).collect();
+    assert_eq!(titles, [("Sedona", false), ("Family", false), ("Grandma’s 80th", true)]);
+    let assets = library.assets.as_ref().unwrap();
+    let members = |album: u32| assets.iter().filter(move |asset| asset.albums.contains(&album));
+    assert!(members(0).count() > 2 && members(0).all(|asset| asset.owner == Owner::Own));
+    assert!(members(1).count() > 0 && members(1).all(|asset| asset.favourite));
+    let shared = assets.iter().filter(|asset| asset.owner == Owner::SharedAlbum).count();
+    assert!(shared > 0 && members(2).count() == shared);
+    assert!(members(2).all(|asset| asset.owner == Owner::SharedAlbum && asset.albums == [2]));
+}
+
+fn fingerprint_of(file: &Path) -> Fingerprint {
+    let mut taking = Fingerprinting::default();
+    taking.update(&std::fs::read(file).unwrap());
+    taking.finish()
+}
+
+#[test]
+fn what_is_only_in_icloud_can_be_had_with_the_size_and_fingerprint_that_the_library_states() {
+    let folder = tempfile::tempdir().unwrap();
+    let originals = Some(folder.path().to_owned());
+    let (dir, created) = make(&NewOptions { originals, ..small("optimised") });
+    let details = std::fs::read_to_string(folder.path().join("Photo Details.csv")).unwrap();
+    let mut found = 0;
+    for asset in read_library(dir.path()).unwrap().assets.unwrap() {
+        let name = asset.original_name.as_deref().unwrap_or_default();
+        for original in &asset.resources {
+            let stem = name.rsplit_once('.').unwrap().0;
+            let file = match (original.kind, original.place) {
+                (ResourceKind::Original, Place::OnlyInIcloud) => folder.path().join(name),
+                (ResourceKind::Raw, Place::OnlyInIcloud) => folder.path().join(format!("{stem}.DNG")),
+                (ResourceKind::LiveVideo, Place::OnlyInIcloud) => folder.path().join(format!("{stem}.MOV")),
+                (ResourceKind::Original, Place::HereAndInIcloud) => {
+                    dir.path().join("media").join(&asset.path)
+                }
+                _ => continue,
+            };
+            assert_eq!(Some(std::fs::metadata(&file).unwrap().len()), original.stated_bytes, "{file:?}");
+            let fingerprint = original.fingerprint.unwrap();
+            assert_eq!(fingerprint_of(&file), fingerprint, "{file:?}");
+            if original.place == Place::OnlyInIcloud {
+                found += 1;
+                assert!(details.contains(&format!(",{fingerprint},")), "{file:?}");
+            }
+        }
+    }
+    assert_eq!(found, created.original_files);
+    assert!(found > 10 && std::fs::read_dir(folder.path()).unwrap().count() as u64 == found + 1);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn outgoing(database: &Connection, asset: &Asset, random: &mut Random) -> Result
     insert.execute(params![
         asset.uuid,
         1,
-        asset.fingerprint,
+        asset.master_name(),
         asset.kind.uniform_type(),
         kind,
         size,

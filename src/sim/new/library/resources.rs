@@ -2,7 +2,7 @@
 
 use rusqlite::types::Value;
 
-use crate::facts::{Owner, Place, Upload};
+use crate::facts::{Fingerprint, Owner, Place, Upload};
 use crate::sim::new::assets::Asset;
 use crate::sim::new::kind::Kind;
 use crate::sim::new::schema::Rows;
@@ -20,6 +20,7 @@ struct Resource {
     /// Local, remote, cloud state.
     place: (i64, i64, i64),
     bytes: u64,
+    fingerprint: Option<Fingerprint>,
     uniform_type: &'static str,
 }
 
@@ -33,7 +34,7 @@ pub(super) fn write(rows: &mut Rows<'_>, asset: &Asset, key: i64) -> Result<(), 
         Owner::SharedWithYou => vec![foreign(asset, 3)],
     };
     for resource in all {
-        rows.add("ZINTERNALRESOURCE", "InternalResource", &values(&resource, asset, key))?;
+        rows.add("ZINTERNALRESOURCE", "InternalResource", &values(&resource, key))?;
     }
     Ok(())
 }
@@ -60,6 +61,7 @@ fn own(asset: &Asset) -> Vec<Resource> {
         version: 0,
         place: original_place(asset.place, asset.upload),
         bytes: asset.bytes,
+        fingerprint: asset.fingerprint,
         uniform_type: asset.kind.uniform_type(),
     };
     let second = original_place(asset.clip_place, asset.upload);
@@ -70,6 +72,7 @@ fn own(asset: &Asset) -> Vec<Resource> {
             kind: 3,
             place: second,
             bytes: asset.second_bytes,
+            fingerprint: asset.second_fingerprint,
             uniform_type: "com.apple.quicktime-movie",
             ..base
         }),
@@ -78,6 +81,7 @@ fn own(asset: &Asset) -> Vec<Resource> {
             kind: 4,
             place: second,
             bytes: asset.second_bytes,
+            fingerprint: asset.second_fingerprint,
             uniform_type: "com.adobe.raw-image",
             ..base
         }),
@@ -91,6 +95,7 @@ fn own(asset: &Asset) -> Vec<Resource> {
         version,
         place,
         bytes,
+        fingerprint: None,
         uniform_type: "public.jpeg",
     };
     if asset.upload == Upload::Uploaded {
@@ -119,15 +124,15 @@ fn foreign(asset: &Asset, store: i64) -> Resource {
         version: 0,
         place: (1, 1, 0),
         bytes: asset.bytes,
+        fingerprint: asset.fingerprint,
         uniform_type: asset.kind.uniform_type(),
     }
 }
 
-fn values(resource: &Resource, asset: &Asset, key: i64) -> Vec<(&'static str, Value)> {
+fn values(resource: &Resource, key: i64) -> Vec<(&'static str, Value)> {
     let (local, remote, state) = resource.place;
     let compact = compact_type(resource.uniform_type);
-    let fingerprint =
-        if resource.subtype == 1 { Value::Text(asset.fingerprint.clone()) } else { Value::Null };
+    let fingerprint = resource.fingerprint.map_or(Value::Null, |print| Value::Text(print.to_string()));
     vec![
         ("ZASSET", Value::Integer(key)),
         ("ZDATASTORECLASSID", Value::Integer(resource.store)),
@@ -144,8 +149,7 @@ fn values(resource: &Resource, asset: &Asset, key: i64) -> Vec<(&'static str, Va
         ("ZUTICONFORMANCEHINT", Value::Integer(if compact == "23" { 3 } else { 1 })),
         ("ZCOMPACTUTI", Value::Text(compact.to_owned())),
         ("ZUNIFORMTYPEIDENTIFIER", Value::Text(resource.uniform_type.to_owned())),
-        ("ZFINGERPRINT", fingerprint.clone()),
-        ("ZSTABLEHASH", fingerprint),
+        ("ZFINGERPRINT", fingerprint),
     ]
 }
 

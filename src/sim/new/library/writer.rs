@@ -115,7 +115,7 @@ impl<'a> Writer<'a> {
         let (_, state) = cloud_states(asset);
         let values = [
             ("ZCLOUDLOCALSTATE", Value::Integer(state)),
-            ("ZCLOUDMASTERGUID", Value::Text(asset.fingerprint.clone())),
+            ("ZCLOUDMASTERGUID", Value::Text(asset.master_name())),
             ("ZORIGINALFILENAME", Value::Text(asset.original_name.clone())),
             ("ZUNIFORMTYPEIDENTIFIER", Value::Text(asset.kind.uniform_type().into())),
             ("ZCREATIONDATE", Value::Real(cocoa(asset.created))),
@@ -227,6 +227,7 @@ impl<'a> Writer<'a> {
             _ => (0, None),
         };
         let last_try = self.phone.ago(self.phone.cloud.synced_s_ago + 1800);
+        let fingerprint = asset.fingerprint.map_or(Value::Null, |print| Value::Text(print.to_string()));
         let taken = local(asset.created).strftime("%Y:%m:%d %H:%M:%S").to_string();
         vec![
             ("ZASSET", Value::Integer(key)),
@@ -242,8 +243,8 @@ impl<'a> Writer<'a> {
             ("ZCREATORBUNDLEID", text(bundle)),
             ("ZIMPORTEDBYBUNDLEIDENTIFIER", text(bundle)),
             ("ZSYNDICATIONIDENTIFIER", if asset.syndicated { message_of(asset) } else { Value::Null }),
-            ("ZMASTERFINGERPRINT", Value::Text(asset.fingerprint.clone())),
-            ("ZORIGINALSTABLEHASH", Value::Text(asset.fingerprint.clone())),
+            ("ZMASTERFINGERPRINT", fingerprint.clone()),
+            ("ZORIGINALSTABLEHASH", fingerprint),
             ("ZTIMEZONENAME", text(Some(ZONE))),
             ("ZTIMEZONEOFFSET", Value::Integer(i64::from(ZONE_OFFSET_S))),
             ("ZINFERREDTIMEZONEOFFSET", Value::Integer(i64::from(ZONE_OFFSET_S))),
