@@ -19,6 +19,9 @@ use idevice_fix::sim::{Bus, Device, Service};
 use idevice_fix::usbmux::{Muxer, Stream, Udid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+#[path = "photos/hostile.rs"]
+mod hostile;
+
 /// A simulated phone, the host's folder for it, and how often the phone was dialled.
 struct Desk {
     phone: tempfile::TempDir,

@@ -22,11 +22,17 @@ struct Raw {
 impl Raw {
     /// A phone with one photo, greeted.
     async fn greeted() -> Self {
+        Self::greeted_with(|_| {}).await
+    }
+
+    /// The same with something done to its folder before.
+    async fn greeted_with(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let photos = folder.path().join("media/DCIM/100APPLE");
         std::fs::create_dir_all(&photos).unwrap();
         std::fs::write(photos.join("IMG_0001.JPG"), b"of the phone").unwrap();
         std::fs::write(folder.path().join("device.toml"), "[lock]\npasscode_for_backup = false\n").unwrap();
+        prepare(folder.path());
         let device = Device::open(folder.path(), true).unwrap();
         let stream = Self::connect(&device).await;
         Self { folder, device, stream }
@@ -212,15 +218,20 @@ struct Records {
 
 impl Records {
     fn of(domain: &str, path: &str, size: u64) -> Self {
+        Self::of_all(&[(domain, path.to_owned(), size)])
+    }
+
+    /// Of several files; the id is the first's.
+    fn of_all(files: &[(&str, String, u64)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let id = file_id(domain, path);
+        let id = file_id(files[0].0, &files[0].1);
         Self {
             status: plist_of("<key>SnapshotState</key><string>finished</string>"),
             manifest: plist_of(
                 "<key>IsEncrypted</key><false/><key>Lockdown</key><dict><key>ProductVersion</key>\
                  <string>17.1</string></dict>",
             ),
-            database: database(folder.path(), &id, domain, path, size),
+            database: database(folder.path(), files),
             id,
         }
     }
@@ -248,20 +259,27 @@ fn plist_of(body: &str) -> Vec<u8> {
     format!("<?xml version=\"1.0\"?><plist version=\"1.0\"><dict>{body}</dict></plist>").into_bytes()
 }
 
-fn database(folder: &Path, id: &str, domain: &str, path: &str, size: u64) -> Vec<u8> {
+fn database(folder: &Path, files: &[(&str, String, u64)]) -> Vec<u8> {
     let file = folder.join("Manifest.db");
     let database = rusqlite::Connection::open(&file).unwrap();
     let schema = "CREATE TABLE Files (fileID TEXT PRIMARY KEY, domain TEXT, relativePath TEXT, flags INTEGER, file BLOB)";
     database.execute(schema, []).unwrap();
-    database
-        .execute("INSERT INTO Files VALUES (?1, ?2, ?3, 1, ?4)", (id, domain, path, archive(path, size)))
-        .unwrap();
+    let mut insert = database.prepare("INSERT INTO Files VALUES (?1, ?2, ?3, 1, ?4)").unwrap();
+    database.execute_batch("BEGIN").unwrap();
+    for (domain, path, size) in files {
+        insert.execute((file_id(domain, path), domain, path, archive(path, *size))).unwrap();
+    }
+    database.execute_batch("COMMIT").unwrap();
+    drop(insert);
     drop(database);
     std::fs::read(file).unwrap()
 }
 
 const PHOTO: (&str, &str) = ("CameraRollDomain", "Media/DCIM/100APPLE/IMG_0001.JPG");
 const NO_REBOOT: &str = "<key>Options</key><dict><key>RestoreShouldReboot</key><false/>";
+/// Neither a restart nor a copy beside the backup.
+const FILES_ONLY: &str = "<key>Options</key><dict><key>RestoreShouldReboot</key><false/>\
+                          <key>RestoreDontCopyBackup</key><true/></dict>";
 
 #[tokio::test]
 async fn a_restore_byte_by_byte_from_another_phones_backup_with_a_copy_beside_it() {
@@ -473,4 +491,199 @@ async fn space_is_judged_to_the_byte_as_it_was_measured_on_a_real_phone() {
     assert_eq!(name(&raw.hear().await), "DLMessageGetFreeDiskSpace");
     raw.status("0", &format!("<integer>{}</integer>", need + 1)).await;
     assert_eq!(name(&raw.hear().await), "DLMessageCreateDirectory");
+}
+
+#[tokio::test]
+async fn a_second_restore_is_refused_while_the_first_is_under_way_and_does_not_disturb_it() {
+    let mut first = Raw::greeted().await;
+    let (domain, path) = PHOTO;
+    let (udid, records) = (first.udid(), Records::of(domain, path, 6));
+    first.ask("Restore", FILES_ONLY).await;
+    records.serve(&mut first, &udid).await;
+    let stored = records.stored(&udid);
+    assert_eq!(wanted(&first.hear().await), std::slice::from_ref(&stored));
+
+    let mut second = Raw::connect(&first.device).await;
+    let ask = format!("<key>TargetIdentifier</key><string>{udid}</string>{FILES_ONLY}");
+    for _ in 0..2 {
+        request(&mut second, "Restore", &ask).await;
+        let refused = receive(&mut second).await;
+        assert_eq!(code(&refused), 1);
+        let text = body(&refused)["ErrorDescription"].as_string();
+        assert_eq!(text, Some("Another restore is under way (MBErrorDomain/1)"));
+    }
+
+    first.serve(&[(&stored, Some(b"backup"))]).await;
+    assert_eq!(code(&first.hear().await), 0);
+    // With the first its turn is over; a host that leaves in the middle gives it back, too.
+    for _ in 0..2 {
+        request(&mut second, "Restore", &ask).await;
+        assert_eq!(wanted(&receive(&mut second).await), [format!("{udid}/Status.plist")]);
+        drop(second);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        second = Raw::connect(&first.device).await;
+    }
+    drop(Device::open(first.folder.path(), true).unwrap());
+    assert_eq!(first.photo(), b"backup");
+}
+
+#[tokio::test]
+async fn a_list_of_apps_that_is_a_link_counts_for_nothing_wherever_it_leads() {
+    const LIST: &str = "iTunesRestore/RestoreApplications.plist";
+    let app = "AppDomain-org.example.wanted";
+    let list = plist_of("<key>org.example.wanted</key><dict/>");
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("list"), &list).unwrap();
+    let media = |phone: &Path| {
+        std::fs::create_dir_all(phone.join("media/iTunesRestore")).unwrap();
+        std::fs::write(phone.join("media/list"), &list).unwrap();
+        phone.join("media")
+    };
+    for (target, taken) in [
+        (None, true),
+        (Some(std::path::PathBuf::from("../list")), false),
+        (Some(outside.path().join("list")), false),
+        (Some("/dev/zero".into()), false),
+    ] {
+        let mut raw = Raw::greeted_with(|phone| match &target {
+            None => {
+                std::fs::copy(media(phone).join("list"), phone.join("media").join(LIST)).map(drop).unwrap();
+            }
+            Some(target) => std::os::unix::fs::symlink(target, media(phone).join(LIST)).unwrap(),
+        })
+        .await;
+        let (udid, records) = (raw.udid(), Records::of(app, "Documents/note", 4));
+        raw.ask("Restore", FILES_ONLY).await;
+        records.serve(&mut raw, &udid).await;
+        if taken {
+            let stored = records.stored(&udid);
+            assert_eq!(wanted(&raw.hear().await), std::slice::from_ref(&stored), "the app is wanted");
+            raw.serve(&[(&stored, Some(b"note"))]).await;
+        }
+        let done = raw.hear().await;
+        assert_eq!(name(&done), "DLMessageProcessMessage", "{target:?}: the list was followed");
+        assert_eq!(code(&done), 0);
+    }
+    assert_eq!(std::fs::read(outside.path().join("list")).unwrap(), list);
+}
+
+#[tokio::test]
+async fn what_comes_is_counted_over_all_batches_whatever_the_backup_states() {
+    const ROOM: usize = 1_000_000;
+    let free = format!(
+        "<key>com.apple.disk_usage</key><dict><key>AmountDataAvailable</key><integer>{ROOM}</integer></dict>"
+    );
+    let free = plist_of(&free);
+    // Files that are empty by their rows, more of them than a batch has.
+    let files: Vec<_> =
+        (0..300).map(|n| ("CameraRollDomain", format!("Media/DCIM/100APPLE/IMG_{n:04}.JPG"), 0)).collect();
+    let records = Records::of_all(&files);
+    for (bytes_each, fits) in [(ROOM / 2, true), (ROOM / 2 + 1, false)] {
+        let prepare = |phone: &Path| std::fs::write(phone.join("lockdown.plist"), &free).unwrap();
+        let mut raw = Raw::greeted_with(prepare).await;
+        let udid = raw.udid();
+        raw.ask("Restore", FILES_ONLY).await;
+        records.serve(&mut raw, &udid).await;
+        let content = vec![7; bytes_each];
+        let mut batches = 0;
+        // The first file of each batch is not empty.
+        while let Some(message) = next_or_end(&mut raw.stream).await {
+            if name(&message) != "DLMessageDownloadFiles" {
+                assert_eq!((code(&message), fits), (0, true));
+                break;
+            }
+            let paths = wanted(&message);
+            let files: Vec<(&str, Option<&[u8]>)> = paths
+                .iter()
+                .enumerate()
+                .map(|(at, path)| (path.as_str(), Some(if at == 0 { content.as_slice() } else { b"" })))
+                .collect();
+            raw.serve(&files).await;
+            batches += 1;
+        }
+        assert_eq!(batches, 2);
+        let state = raw.folder.path().join("state");
+        assert_eq!(state.join("restore.waiting").exists(), fits, "{bytes_each} bytes in each batch");
+        assert!(!state.join("restore.incomplete").exists());
+        assert_eq!(raw.photo(), b"of the phone");
+    }
+}
+
+/// The next message; `None` when the phone hangs up.
+async fn next_or_end(stream: &mut DuplexStream) -> Option<Value> {
+    let mut length = [0; 4];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut length)).await.unwrap().ok()?;
+    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut bytes)).await.unwrap().ok()?;
+    Some(plist::from_bytes(&bytes).unwrap())
+}
+
+/// A restore that waits and cannot be put in place: what stands in its folder.
+fn waits_in_vain(state: &Path, case: &str) {
+    let waiting = state.join("restore.waiting");
+    std::fs::create_dir_all(waiting.join("ab")).unwrap();
+    std::fs::write(waiting.join("ab/abcd"), b"came").unwrap();
+    let header =
+        r#"{"system_files":true,"preserve_settings":false,"remove":false,"encrypted":false,"apps":[]}"#;
+    let line = |id: &str, path: &str| {
+        format!(r#"{{"id":"{id}","domain":"CameraRollDomain","path":"{path}","kind":1,"mtime":1,"birth":1}}"#)
+    };
+    let plan = match case {
+        "no plan" => return,
+        "noise" => "\u{fffd}{".to_owned(),
+        "empty" => String::new(),
+        "a file that never came" => format!("{header}\n{}\n", line("abffff", "Media/DCIM/x")),
+        "a name that is none" => format!("{header}\n{}\n", line("é", "Media/DCIM/x")),
+        "a path that leads out" => format!("{header}\n{}\n", line("abcd", "Media/../../escaped")),
+        "no folder" => {
+            std::fs::remove_dir_all(&waiting).unwrap();
+            return std::fs::write(&waiting, b"a file").unwrap();
+        }
+        other => panic!("{other}"),
+    };
+    std::fs::write(waiting.join("plan.jsonl"), plan).unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_that_can_never_be_put_in_place_is_set_aside_and_the_phone_starts() {
+    let cases = [
+        "no plan",
+        "noise",
+        "empty",
+        "a file that never came",
+        "a name that is none",
+        "a path that leads out",
+        "no folder",
+    ];
+    for case in cases {
+        let raw = Raw::greeted().await;
+        let (folder, state) = (raw.folder.path().to_owned(), raw.folder.path().join("state"));
+        for name in ["restore.failed", "restore.failed.2"] {
+            waits_in_vain(&state, case);
+            // A phone that keeps nothing leaves its folder as it is.
+            drop(Device::open(&folder, false).unwrap());
+            assert!(state.join("restore.waiting").exists(), "{case}");
+            let device = Device::open(&folder, true).unwrap();
+            assert!(state.join(name).symlink_metadata().is_ok(), "{case}");
+            assert!(!state.join("restore.waiting").exists(), "{case}");
+            if case != "no folder" {
+                assert_eq!(std::fs::read(state.join(name).join("ab/abcd")).unwrap(), b"came", "{case}");
+            }
+            assert!(!folder.join("escaped").exists() && !folder.parent().unwrap().join("escaped").exists());
+            assert_eq!(raw.photo(), b"of the phone");
+            drop(device);
+        }
+        // And it can be restored.
+        let device = Device::open(&folder, true).unwrap();
+        let mut again = Raw { stream: Raw::connect(&device).await, device, folder: raw.folder };
+        let (udid, records) = (again.udid(), Records::of(PHOTO.0, PHOTO.1, 6));
+        again.ask("Restore", FILES_ONLY).await;
+        records.serve(&mut again, &udid).await;
+        let stored = records.stored(&udid);
+        assert_eq!(wanted(&again.hear().await), std::slice::from_ref(&stored));
+        again.serve(&[(&stored, Some(b"backup"))]).await;
+        assert_eq!(code(&again.hear().await), 0, "{case}");
+        drop(Device::open(&folder, true).unwrap());
+        assert_eq!(again.photo(), b"backup");
+    }
 }

@@ -424,6 +424,24 @@ fn a_host_packet_that_comes_in_pieces_is_one() {
 }
 
 #[test]
+fn a_host_that_was_killed_in_the_middle_of_a_packet_can_begin_anew() {
+    let mut mux = begun();
+    let id = connect(&mut mux, 1);
+    let half = tcp((1, LOCKDOWN), (1, 1), ACK, 512, &[9; 5000])[..1024].to_vec();
+    mux.handle(Input::Transfer(&half));
+    assert_eq!((mux.poll(), mux.held_bytes()), (None, 1024));
+    mux.handle(Input::Transfer(&hex::decode(VERSION).unwrap()));
+    assert_eq!(drain(&mut mux), [Output::Close(id), Output::Transfer(hex::decode(VERSION).unwrap())]);
+    assert_eq!(mux.held_bytes(), 0);
+    give(&mut mux, &hex::decode(SETUP).unwrap());
+    connect(&mut mux, 1);
+    // Any other end of a packet that does not fit is dropped with it.
+    mux.handle(Input::Transfer(&half));
+    mux.handle(Input::Transfer(&tcp((1, LOCKDOWN), (1, 1), ACK, 512, b"lost")));
+    assert_eq!((mux.poll(), mux.held_bytes()), (None, 0));
+}
+
+#[test]
 fn connections_have_a_bound_and_end_when_a_host_begins_anew() {
     let mut mux = begun();
     let ids: Vec<_> = (0..CONNECTIONS_MAX).map(|n| connect(&mut mux, u16::try_from(n).unwrap())).collect();

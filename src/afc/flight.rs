@@ -24,6 +24,12 @@ use crate::usbmux::Stream;
 /// The most bytes of replies that may be on their way at once, in KiB.
 const REPLY_KIB_MAX: u32 = 8 << 10;
 
+/// Larger replies to anything but a read are lists such as almost no folder has.
+const LARGE_BYTES: u64 = 1 << 20;
+
+/// Of those, so many may wait for whoever asked; then nothing more is read before one is taken.
+const LARGE_MAX: usize = 2;
+
 /// The slowest rate at which a reply's body may trickle in before the device counts as stalled.
 const TRICKLE_BYTES_PER_SECOND: u64 = 32 << 10;
 
@@ -112,6 +118,7 @@ pub(super) struct Flight {
     wire: Mutex<Wire>,
     slots: Arc<Semaphore>,
     reply_kib: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     pacing: Arc<Pacing>,
     limit: Duration,
     ended: CancellationToken,
@@ -144,6 +151,7 @@ impl Flight {
             wire: Mutex::new(wire),
             slots: Arc::new(Semaphore::new(1)),
             reply_kib: Arc::new(Semaphore::new(REPLY_KIB_MAX as usize)),
+            large: Arc::new(Semaphore::new(LARGE_MAX)),
             pacing,
             limit,
             ended: CancellationToken::new(),
@@ -309,8 +317,14 @@ impl Flight {
         if header.body() > most {
             return Err(Cause::TooLong { asked, got: header.body(), most });
         }
+        let large = if asked != Operation::FileRead && header.body() > LARGE_BYTES {
+            let room = Arc::clone(&self.large).acquire_owned().await;
+            Some(room.expect("this semaphore is never closed"))
+        } else {
+            None
+        };
         let body = self.read_body(input, header.body()).await?;
-        self.deliver(&header, wants, asked, body)
+        self.deliver(&header, wants, asked, (body, large))
     }
 
     /// What the oldest request asked and wants, if the reply's number is its.
@@ -347,13 +361,13 @@ impl Flight {
         Ok(body)
     }
 
-    /// Hands the reply to whoever waits for it and lets the window grow.
+    /// Hands the reply to whoever waits for it, with the room that a large one has, and lets the window grow.
     fn deliver(
         self: &Arc<Self>,
         header: &Header,
         wants: Wants,
         asked: Operation,
-        body: Vec<u8>,
+        (body, large): (Vec<u8>, Option<OwnedSemaphorePermit>),
     ) -> Result<(), Cause> {
         let said = understand(header.operation, wants, body)
             .ok_or(Cause::WrongReply { asked, got: header.operation })?;
@@ -367,7 +381,7 @@ impl Flight {
         let answer = match said {
             Said::Done => Ok(Reply::Done),
             Said::No(status) => Err(Failure::Status(status)),
-            Said::Data(data) => Ok(Reply::Data(data, request.permits.1.take())),
+            Said::Data(data) => Ok(Reply::Data(data, large.or_else(|| request.permits.1.take()))),
             Said::Position(position) => Ok(Reply::Position(position)),
             Said::Handle(number) => {
                 let permit = request.permits.2.take();

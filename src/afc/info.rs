@@ -5,6 +5,9 @@ use crate::durable::is_single_component;
 /// The longest name that is taken from a folder, in bytes: what the phone's own file system allows.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// The most names that are taken from one folder: a list of short ones takes many times its own size in memory.
+pub const NAMES_MAX: usize = 1_000_000;
+
 /// What kind of thing a path names, as `lstat` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -165,6 +168,10 @@ impl Directory {
             if name == b"." || (name == b".." && at < 2) {
                 continue;
             }
+            if directory.names.len() + directory.unusable.len() >= NAMES_MAX {
+                directory.unusable.push((String::new(), "there are more names than are looked at"));
+                break;
+            }
             match usable(name) {
                 Ok(name) => directory.names.push(name),
                 Err(why) => {
@@ -249,6 +256,14 @@ mod tests {
         assert_eq!(directory.names, ["IMG_0001.HEIC", "ok"]);
         assert_eq!(directory.unusable.len(), 5);
         assert_eq!(Directory::parse(b".\0..\0\xff\xfe\0").unusable.len(), 1);
+    }
+
+    #[test]
+    fn more_names_than_any_folder_has_are_cut_off_and_that_is_said() {
+        let directory = Directory::parse(&b"a\0".repeat(NAMES_MAX + 10));
+        assert_eq!((directory.names.len(), directory.unusable.len()), (NAMES_MAX, 1));
+        let directory = Directory::parse(&b"a\0".repeat(NAMES_MAX));
+        assert_eq!((directory.names.len(), directory.unusable.len()), (NAMES_MAX, 0));
     }
 
     #[test]

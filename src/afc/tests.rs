@@ -266,3 +266,26 @@ async fn whoever_stops_waiting_disturbs_nobody() {
         assert_eq!(afc.file_info("b").await.unwrap().size, 1);
     }
 }
+
+#[tokio::test]
+async fn long_lists_wait_for_whoever_asked_and_nothing_gets_stuck() {
+    let list = b"0123456789abcde\0".repeat(100_000);
+    let device = phone(Vec::new(), move |number, request, honest| match request {
+        Request::ReadDir { .. } => data(number, &list),
+        _ => honest,
+    });
+    let afc = Afc::over(Box::new(device));
+    // The window opens.
+    for _ in 0..40 {
+        let (a, b) = tokio::join!(afc.file_info("x"), afc.file_info("y"));
+        a.and(b).unwrap();
+    }
+    let asked = futures_util::future::join_all((0..8).map(|_| afc.read_dir("x")));
+    let abandoned = tokio::time::timeout(Duration::from_millis(1), afc.read_dir("x"));
+    let (listings, _) = tokio::join!(asked, abandoned);
+    for listing in listings {
+        assert_eq!(listing.unwrap().names.len(), 100_000);
+    }
+    // None of those that nobody takes keeps the connection from going on.
+    assert_eq!(afc.file_info("x").await.unwrap().size, 0);
+}

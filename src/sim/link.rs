@@ -21,7 +21,7 @@ const ROOM_MAX: usize = 64 << 20;
 const ROOM_SLACK: Duration = Duration::from_millis(12);
 /// A task that had bytes to send and got its turn late on this computer still sends at the cable's pace, if it is not
 /// later than this: the cable would not have waited for it.
-const LATE_MAX: Duration = Duration::from_millis(10);
+pub(super) const LATE_MAX: Duration = Duration::from_millis(10);
 /// Bytes that take their place on the cable together; connections take turns in between.
 pub(super) const TURN: usize = 32 << 10;
 
@@ -70,11 +70,9 @@ impl Terms {
         arrives < now + self.delay
     }
 
-    /// Takes a place for `bytes` behind what `free` holds; returns when they arrive. `waited`: they were there and
-    /// wanted only room.
-    fn reserve(self, free: &mut Option<Instant>, now: Instant, bytes: usize, waited: bool) -> Instant {
-        let ready = if waited { now.checked_sub(LATE_MAX).unwrap_or(now) } else { now };
-        let start = free.map_or(now, |free| free.max(ready));
+    /// Takes a place for `bytes`, which are there since `ready`, behind what `free` holds; returns when they arrive.
+    fn reserve(self, free: &mut Option<Instant>, ready: Instant, bytes: usize) -> Instant {
+        let start = free.map_or(ready, |free| free.max(ready));
         let takes = self.rate.map_or(Duration::ZERO, |rate| {
             let nanos = bytes as u128 * 1_000_000_000 / u128::from(rate.max(1));
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -95,15 +93,14 @@ impl Cable {
         Terms::of(&self.device.config().link)
     }
 
-    /// Takes a place for `bytes`; returns when they arrive at the other end. `waited`: they were there before, and
-    /// wanted only room in the pipe.
-    pub(super) fn send(&self, way: Way, terms: Terms, bytes: usize, waited: bool) -> Instant {
+    /// Takes a place for `bytes`, which are there since `ready`; returns when they arrive at the other end.
+    pub(super) fn send(&self, way: Way, terms: Terms, bytes: usize, ready: Instant) -> Instant {
         let free = match way {
             Way::ToPhone => &self.to_phone,
             Way::ToHost => &self.to_host,
         };
         let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
-        terms.reserve(&mut free, Instant::now(), bytes, waited)
+        terms.reserve(&mut free, ready, bytes)
     }
 
     /// When the answer to something sent now could be there.
@@ -131,13 +128,13 @@ mod tests {
         let terms = terms(Some(1_000_000), Some(1000)).unwrap();
         let (mut free, now) = (None, Instant::now());
         let us = Duration::from_micros;
-        assert_eq!(terms.reserve(&mut free, now, 1000, false), now + us(1000 + 500));
-        assert_eq!(terms.reserve(&mut free, now, 500, false), now + us(1500 + 500));
+        assert_eq!(terms.reserve(&mut free, now, 1000), now + us(1000 + 500));
+        assert_eq!(terms.reserve(&mut free, now, 500), now + us(1500 + 500));
         // An idle cable saves nothing up.
         let later = now + us(10_000);
-        assert_eq!(terms.reserve(&mut free, later, 1000, false), later + us(1000 + 500));
+        assert_eq!(terms.reserve(&mut free, later, 1000), later + us(1000 + 500));
         // Who only came late to the cable loses no time.
-        assert_eq!(terms.reserve(&mut free, later + us(3000), 1000, true), later + us(2000 + 500));
+        assert_eq!(terms.reserve(&mut free, later - us(3000), 1000), later + us(2000 + 500));
     }
 
     #[test]

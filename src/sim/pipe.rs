@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::link::{Cable, TURN, Terms, Way};
+use super::link::{Cable, LATE_MAX, TURN, Terms, Way};
 use super::timer;
 
 /// A task is woken this much before its bytes are due at most, for the time that waking took of late.
@@ -22,6 +22,9 @@ const NEAR: Duration = Duration::from_micros(60);
 const AT_ONCE: Duration = Duration::from_micros(150);
 /// Bytes that are due within this are there: the clock is read sooner than they can be used.
 const EARLY: Duration = Duration::from_micros(10);
+/// What the phone says so soon after something was due to it is its answer to that. The time in between is this
+/// computer's, to wake a task and to run it, and no part of the cable's round trip.
+const ANSWERS_WITHIN: Duration = Duration::from_micros(50);
 
 /// One direction of a connection.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct State {
     there: usize,
     /// When the others do, in order.
     coming: VecDeque<(Instant, usize)>,
+    /// When the last of those that are there was due.
+    was_due: Option<Instant>,
     /// The writing end is done.
     ended: bool,
     /// The reading end is gone.
@@ -77,6 +82,7 @@ impl State {
         while let Some(&(due, bytes)) = self.coming.front().filter(|(due, _)| *due <= now + EARLY) {
             self.coming.pop_front();
             self.there += bytes;
+            self.was_due = Some(due);
             if let Some(set) = self.timer.take().filter(|set| set.due == due) {
                 // Waking a task takes time that is not the cable's: next time it is woken that much sooner.
                 let took = now.saturating_duration_since(set.rings);
@@ -142,7 +148,18 @@ impl Lane {
         Poll::Pending
     }
 
-    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    /// When that was due which the reading end may be answering now.
+    fn answered(&self) -> Option<Instant> {
+        self.state().was_due
+    }
+
+    /// `answers`: since when the bytes are there at the latest, if they come at once after that.
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        answers: Option<Instant>,
+    ) -> Poll<io::Result<usize>> {
         let terms = self.cable.terms();
         let mut state = self.state();
         if state.cut {
@@ -166,8 +183,15 @@ impl Lane {
                 n = n.min(TURN);
                 let now = Instant::now();
                 let goes_on = state.catching_up.is_some_and(|last| now.duration_since(last) <= AT_ONCE);
-                let arrives = self.cable.send(self.way, terms, n, crowded || goes_on);
-                state.catching_up = ((crowded || goes_on) && terms.left_before(arrives, now)).then_some(now);
+                let late = crowded || goes_on;
+                let ready = match answers.filter(|due| now.saturating_duration_since(*due) <= ANSWERS_WITHIN)
+                {
+                    _ if late => now.checked_sub(LATE_MAX).unwrap_or(now),
+                    Some(due) => due,
+                    None => now,
+                };
+                let arrives = self.cable.send(self.way, terms, n, ready);
+                state.catching_up = (late && terms.left_before(arrives, now)).then_some(now);
                 state.coming.push_back((arrives, n));
             }
         }
@@ -210,6 +234,8 @@ fn gone() -> io::Error {
 pub(super) struct End {
     reads: Arc<Lane>,
     writes: Arc<Lane>,
+    /// It is the phone's: how long it takes to answer is the cable's affair alone.
+    answers: bool,
 }
 
 /// Cuts a connection from outside, and tells when its host has left.
@@ -223,8 +249,8 @@ pub(super) struct Line {
 pub(super) fn connection(cable: &Arc<Cable>) -> (End, End, Line) {
     let to_phone = Lane::new(Way::ToPhone, Arc::clone(cable));
     let to_host = Lane::new(Way::ToHost, Arc::clone(cable));
-    let host = End { reads: Arc::clone(&to_host), writes: Arc::clone(&to_phone) };
-    let phone = End { reads: Arc::clone(&to_phone), writes: Arc::clone(&to_host) };
+    let host = End { reads: Arc::clone(&to_host), writes: Arc::clone(&to_phone), answers: false };
+    let phone = End { reads: Arc::clone(&to_phone), writes: Arc::clone(&to_host), answers: true };
     (host, phone, Line { to_phone, to_host })
 }
 
@@ -264,7 +290,8 @@ impl AsyncRead for End {
 
 impl AsyncWrite for End {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.writes.poll_write(cx, buf)
+        let answers = if self.answers { self.reads.answered() } else { None };
+        self.writes.poll_write(cx, buf, answers)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -331,6 +358,24 @@ mod tests {
         sender.await.unwrap().unwrap();
         assert_eq!(received.len(), 500_000);
         assert!(start.elapsed() >= Duration::from_millis(54), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_on_its_way_since_its_question_was_due_and_a_late_one_since_it_was_written() {
+        let (_folder, cable) = cable("[link]\nround_trip_us = 20000");
+        let (_host, phone, _line) = connection(&cable);
+        let delay = Duration::from_millis(10);
+        let written = async |due: Option<Instant>| {
+            std::future::poll_fn(|cx| phone.writes.poll_write(cx, b"!", due)).await.unwrap();
+            phone.writes.state().coming.pop_back().unwrap().0
+        };
+        let before = Instant::now();
+        let long_ago = before.checked_sub(Duration::from_millis(1)).unwrap();
+        assert!(written(None).await >= before + delay);
+        assert!(written(Some(long_ago)).await >= before + delay);
+        // Not to be missed, however busy this computer is.
+        let soon = Instant::now() + Duration::from_secs(1);
+        assert_eq!(written(Some(soon)).await, soon + delay);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::{Dir, File, Metadata};
@@ -34,13 +35,15 @@ pub struct Tree {
     lower: Option<Dir>,
     upper: Dir,
     gone: Mutex<BTreeSet<PathBuf>>,
+    /// Something was changed: until then nobody needs to look into the upper folder.
+    changed: AtomicBool,
 }
 
 impl Tree {
     /// Changes go into `upper`; `lower` is only read.
     #[must_use]
     pub fn new(lower: Option<Dir>, upper: Dir) -> Self {
-        Self { lower, upper, gone: Mutex::default() }
+        Self { lower, upper, gone: Mutex::default(), changed: AtomicBool::new(false) }
     }
 
     /// The folder in which `path` is to be read: open, list or stat it there.
@@ -48,15 +51,34 @@ impl Tree {
     /// # Errors
     /// `NotFound`, or what looking for it gave.
     pub fn holder(&self, path: &Path) -> io::Result<&Dir> {
+        Ok(self.find(path)?.0)
+    }
+
+    /// [`Tree::holder`], and what `path` is there, without following a link at its end.
+    ///
+    /// # Errors
+    /// As [`Tree::holder`].
+    pub fn find(&self, path: &Path) -> io::Result<(&Dir, Metadata)> {
+        if let Some(lower) = self.unchanged() {
+            return Ok((lower, lower.symlink_metadata(path)?));
+        }
         match self.upper.symlink_metadata(path) {
-            Ok(_) => return Ok(&self.upper),
+            Ok(metadata) => return Ok((&self.upper, metadata)),
             // Under a file of the upper folder there is nothing either way.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         let lower = self.lower.as_ref().filter(|_| !self.is_gone(path)).ok_or(io::ErrorKind::NotFound)?;
-        lower.symlink_metadata(path)?;
-        Ok(lower)
+        Ok((lower, lower.symlink_metadata(path)?))
+    }
+
+    /// The lower folder, as long as everything is as it says.
+    fn unchanged(&self) -> Option<&Dir> {
+        self.lower.as_ref().filter(|_| !self.changed.load(Ordering::Acquire))
+    }
+
+    fn changes(&self) {
+        self.changed.store(true, Ordering::Release);
     }
 
     /// What `path` is, without following a link at its end.
@@ -64,7 +86,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::holder`].
     pub fn symlink_metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.holder(path)?.symlink_metadata(path)
+        Ok(self.find(path)?.1)
     }
 
     /// Opens a file for reading.
@@ -92,9 +114,12 @@ impl Tree {
     /// # Errors
     /// As [`Tree::holder`]; a file is `NotADirectory`.
     pub fn names(&self, path: &Path) -> io::Result<Vec<String>> {
-        let holder = self.holder(path)?;
         let mut names = BTreeSet::new();
-        collect_names(holder, path, &mut names)?;
+        if let Some(lower) = self.unchanged() {
+            collect_names(lower, path, &mut names)?;
+            return Ok(names.into_iter().collect());
+        }
+        collect_names(self.holder(path)?, path, &mut names)?;
         if let Some(lower) = self.lower.as_ref().filter(|_| !self.is_gone(path)) {
             match collect_names(lower, path, &mut names) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -116,6 +141,7 @@ impl Tree {
     /// `NotFound` if the parent does not exist; what copying gave.
     pub fn writable(&self, path: &Path) -> io::Result<&Dir> {
         let Some(lower) = &self.lower else { return Ok(&self.upper) };
+        self.changes();
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             if !self.holder(parent)?.metadata(parent)?.is_dir() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -159,6 +185,20 @@ impl Tree {
         Ok(())
     }
 
+    /// Moves what stands in the way, whatever it is and although it may not be readable: what the lower folder has of it
+    /// stays there, out of sight.
+    ///
+    /// # Errors
+    /// What moving gave.
+    pub fn put_away(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.upper.rename(from, &self.upper, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.lower.is_some() => {}
+            other => other?,
+        }
+        self.hide(from);
+        Ok(())
+    }
+
     fn copy_up(&self, lower: &Dir, path: &Path, metadata: &Metadata) -> io::Result<()> {
         let upper = &self.upper;
         if metadata.is_dir() {
@@ -185,6 +225,7 @@ impl Tree {
     fn hide(&self, path: &Path) {
         if self.lower.is_some() {
             self.gone().insert(path.to_owned());
+            self.changes();
         }
     }
 

@@ -340,6 +340,33 @@ async fn a_phone_unplugged_in_a_file_keeps_what_was_whole() {
 }
 
 #[tokio::test]
+async fn a_phone_that_moves_something_onto_the_folder_that_it_is_in_destroys_nothing() {
+    let bench = Bench::new();
+    let report = bench
+        .run(Patience::default(), |mut phone| async move {
+            let make = DeviceMessage::CreateDirectory { path: format!("{UDID}/a/b/c") };
+            assert_eq!(phone.ask(make).await.code, 0);
+            let name = format!("{UDID}/a/b/c/kept");
+            assert_eq!(
+                phone.upload(&[(&name, b"kept", 0), (&format!("{UDID}/a/beside"), b"x", 0)]).await.code,
+                0
+            );
+            for (from, to) in
+                [("a/b/c/kept", "/a"), ("a/b/c", "/a"), ("a/b/c", "/a/b"), ("a", "/a/b/c"), ("a", "")]
+            {
+                let items = vec![(format!("{UDID}/{from}"), format!("{UDID}{to}"))];
+                let status = phone.ask(DeviceMessage::MoveItems { items, progress: 1.0 }).await;
+                assert_ne!(status.code, 0, "{from} onto {to}");
+            }
+            phone.done(104).await;
+        })
+        .await;
+    assert!(!matches!(report.outcome, Outcome::Finished));
+    assert_eq!(std::fs::read(bench.own().join("a/b/c/kept")).unwrap(), b"kept");
+    assert_eq!(std::fs::read(bench.own().join("a/beside")).unwrap(), b"x");
+}
+
+#[tokio::test]
 async fn a_phone_that_falls_silent_is_named_with_what_was_awaited() {
     let short = Duration::from_millis(200);
     let patience = Patience { greeting: short, first_message: short, message: short, stream: short };

@@ -70,13 +70,18 @@ impl Input {
         }
     }
 
-    /// Reads at least one byte: `needs` at most where waiting requests are counted, else as much as there is.
+    /// Reads at least one byte. Where waiting requests are counted, never so much that more of them could be whole than
+    /// may wait; else as much as there is.
     async fn read(&mut self, needs: usize) -> io::Result<usize> {
         if self.taken > 0 {
             self.buffer.drain(..self.taken);
             self.taken = 0;
         }
-        let most = if self.waiting_max.is_some() { needs } else { needs.max(AHEAD_BYTES) };
+        let ahead = match self.waiting_max {
+            Some(waiting_max) => ((waiting_max + 1) * HEADER_BYTES - 1).saturating_sub(self.buffer.len()),
+            None => AHEAD_BYTES,
+        };
+        let most = needs.max(ahead);
         self.buffer.reserve(most);
         (&mut self.stream).take(most as u64).read_buf(&mut self.buffer).await
     }

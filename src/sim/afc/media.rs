@@ -208,8 +208,7 @@ impl Session {
 
     fn file_info(&self, path: &Path) -> Result<Vec<u8>, Status> {
         let media = self.root.of(&self.device);
-        let holder = media.holder(path).map_err(status)?;
-        let metadata = holder.symlink_metadata(path).map_err(status)?;
+        let (holder, metadata) = media.find(path).map_err(status)?;
         let mut info = info(&metadata);
         if info.kind == Kind::Link {
             let target = holder.read_link_contents(path).map_err(status)?;
@@ -242,15 +241,15 @@ impl Session {
             return Err(Status::NoResources);
         }
         let media = self.root.of(&self.device);
-        if media.symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Status::IsDirectory);
-        }
         let file = if mode == OpenMode::Read {
             if self.withheld_original() == Some(path) {
                 return Err(Status::PermissionDenied);
             }
             media.open(path).map_err(status)?
         } else {
+            if media.symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+                return Err(Status::IsDirectory);
+            }
             let dir = media.writable(path).map_err(status)?;
             self.touch(path);
             dir.open_with(path, &options(mode)).map_err(status)?

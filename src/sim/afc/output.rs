@@ -13,6 +13,8 @@ use crate::usbmux::Stream;
 
 /// How much of a file is read and sent at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// A payload of no more than this comes in two pieces.
+const LITTLE_BYTES: usize = 4 << 10;
 
 /// See the module.
 pub(super) struct Output {
@@ -140,29 +142,33 @@ impl Output {
             self.stream.write_all(bytes).await?;
             return self.stream.flush().await;
         }
-        // Header and parameters with a little of the payload, then two more pieces. Header and parameters stay whole:
-        // libimobiledevice reads each in one go, so no phone can have been cutting them.
+        // Header and parameters with a little of the payload, then two more pieces, or one where there is little.
+        // Header and parameters stay whole: libimobiledevice reads each in one go, so no phone can have been cutting
+        // them.
         let stated = bytes.get(16..24).and_then(|field| field.try_into().ok()).map_or(0, u64::from_le_bytes);
         let whole = usize::try_from(stated).unwrap_or(usize::MAX).min(bytes.len());
         let payload = bytes.len() - whole;
-        let cuts = [whole + payload.min(5), whole + payload / 2, bytes.len()];
+        let middle = if payload > LITTLE_BYTES { whole + payload / 2 } else { 0 };
+        let cuts = [whole + payload.min(5), middle, bytes.len()];
         let mut from = 0;
         for cut in cuts.into_iter().map(|cut| cut.min(bytes.len())) {
             if cut <= from {
                 continue;
             }
-            self.piece(input, &bytes[from..cut]).await?;
+            self.piece(input, &bytes[from..cut], cut < bytes.len()).await?;
             from = cut;
         }
         Ok(())
     }
 
-    /// Sends, and meanwhile takes in the requests that may wait.
-    async fn piece(&mut self, input: &mut Input, bytes: &[u8]) -> io::Result<()> {
+    /// Sends, and meanwhile takes in the requests that may wait. `goes_on`: the host is to see this piece alone.
+    async fn piece(&mut self, input: &mut Input, bytes: &[u8], goes_on: bool) -> io::Result<()> {
         let sending = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await?;
-            tokio::task::yield_now().await;
+            if goes_on {
+                tokio::task::yield_now().await;
+            }
             Ok(())
         };
         tokio::pin!(sending);

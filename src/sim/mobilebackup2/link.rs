@@ -123,11 +123,11 @@ impl Link {
         self.say(&DeviceMessage::DownloadFiles { paths: vec![path.to_owned()], progress: 0.0 }).await?;
         let mut reader = Reader::new(&mut self.stream);
         let mut there = false;
-        while reader.name().await.map_err(io::Error::other)?.is_some() {
+        while within_patience(reader.name()).await?.is_some() {
             let mut piece = Vec::new();
             loop {
                 piece.clear();
-                match reader.piece(&mut piece, BUFFER_BYTES).await.map_err(io::Error::other)? {
+                match within_patience(reader.piece(&mut piece, BUFFER_BYTES)).await? {
                     Piece::Data(_) => keep(&piece)?,
                     Piece::End(end) => {
                         there = end.success();

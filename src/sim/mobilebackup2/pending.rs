@@ -28,6 +28,10 @@ use crate::sim::tree::Tree;
 /// The folder of a restore that is under way, and that of one which waits, below `state/`.
 const INCOMPLETE: &str = "restore.incomplete";
 const WAITING: &str = "restore.waiting";
+/// One that can never be put in place is kept under this name, or this with a number.
+const SET_ASIDE: &str = "restore.failed";
+/// So many are kept at most.
+const SET_ASIDE_MAX: usize = 1000;
 /// What goes where, one JSON object a line.
 const PLAN: &str = "plan.jsonl";
 /// The list of apps that a host writes beside a restore (libimobiledevice #343, #668), and its folder.
@@ -106,14 +110,42 @@ pub(super) fn complete(
     Ok(state.rename(Path::new(INCOMPLETE), Path::new(WAITING))?)
 }
 
-/// Puts a restore that waits in its place. `false`: none did.
+/// Puts a restore that waits in its place. One that can never get there is set aside, so that the phone starts all the
+/// same; what of it is in place stays.
 ///
 /// # Errors
-/// What reading or writing gave; the next start begins again.
-pub(super) fn finish(device: &Device) -> io::Result<bool> {
+/// A full disk: the next start begins again. What setting aside gave.
+pub(super) fn finish(device: &Device) -> io::Result<()> {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    match put_in_place(device) {
+        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Err(error),
+        Err(error) => {
+            let name = set_aside(device)?;
+            tracing::error!(
+                "a restore that waited for the start of the phone cannot be put in place: {error}; the phone starts \
+                 without it, and what came is kept as state/{name}"
+            );
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Gives the name under which it is kept.
+fn set_aside(device: &Device) -> io::Result<String> {
+    let state = device.state();
+    let names =
+        (1..=SET_ASIDE_MAX).map(|n| if n == 1 { SET_ASIDE.into() } else { format!("{SET_ASIDE}.{n}") });
+    let free = names.into_iter().find(|name| state.symlink_metadata(Path::new(name)).is_err());
+    let name = free.ok_or_else(|| io::Error::other("too many restores were set aside before"))?;
+    state.put_away(Path::new(WAITING), Path::new(&name))?;
+    Ok(name)
+}
+
+fn put_in_place(device: &Device) -> io::Result<()> {
     let state = device.state();
     if state.symlink_metadata(Path::new(WAITING)).is_err() {
-        return Ok(false);
+        return Ok(());
     }
     let folder = state.writable(Path::new(WAITING))?.open_dir(WAITING)?;
     let mut lines = BufReader::new(folder.open(PLAN)?.into_std()).lines();
@@ -137,8 +169,7 @@ pub(super) fn finish(device: &Device) -> io::Result<bool> {
     if device.media().names(Path::new(APPS_FOLDER)).is_ok_and(|names| names.is_empty()) {
         device.media().remove(Path::new(APPS_FOLDER))?;
     }
-    remove_all(state, Path::new(WAITING))?;
-    Ok(true)
+    remove_all(state, Path::new(WAITING))
 }
 
 /// Apps that are on the phone, or that the host wants to be installed after the restore.
@@ -212,7 +243,9 @@ impl Line {
             let to = self.target.as_deref().unwrap_or_default();
             tree.writable(&path)?.symlink_contents(to, &path)?;
         } else {
-            let came = format!("{}/{}", &self.id[..2], self.id);
+            let folder =
+                self.id.get(..2).ok_or_else(|| io::Error::other("a plan with a name that is none"))?;
+            let came = format!("{folder}/{}", self.id);
             match waiting.rename(&came, tree.writable(&path)?, &path) {
                 // It was put in place before the phone stopped in the middle of this.
                 Err(error)
@@ -317,7 +350,7 @@ impl Device {
         let device = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || finish(&device));
         match done.await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("the phone could not finish its restore: {error}"),
             Err(error) => tracing::error!("finishing a restore failed: {error}"),
         }

@@ -161,5 +161,5 @@ pub(super) fn restart_soon(device: &Arc<Device>) {
 
 /// A folder that is opened is a phone that starts.
 pub(super) fn on_start(device: &Device) -> io::Result<()> {
-    pending::finish(device).map(|_| ())
+    pending::finish(device)
 }

@@ -207,7 +207,10 @@ impl Connection {
         let allowed = usize::try_from(self.window_bytes.saturating_sub(self.in_flight())).unwrap_or(0);
         let bytes = allowed.min(self.waiting.len()).min(payload_bytes_max);
         if bytes > 0 {
-            let payload: Vec<u8> = self.waiting.drain(..bytes).collect();
+            let (front, back) = self.waiting.as_slices();
+            let first = bytes.min(front.len());
+            let payload = [&front[..first], &back[..bytes - first]].concat();
+            self.waiting.drain(..bytes);
             self.next = self.next.wrapping_add(u32::try_from(bytes).expect("bounded by the window"));
             return Some((flags::ACK, payload));
         }
@@ -229,5 +232,70 @@ impl Connection {
 
     pub(super) fn held_bytes(&self) -> usize {
         self.arrived.len() + self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection on which much has passed: the next numbers are these.
+    fn late(theirs: u32, ours: u32) -> Connection {
+        let mut connection = Connection::asked(&segment(flags::SYN, theirs.wrapping_sub(1), 0, b""));
+        assert_eq!(connection.deed(), Some(Deed::Open));
+        connection.open();
+        assert_eq!(
+            connection.speak(100).map(|said| (said.flags, said.acknowledged)),
+            Some((flags::SYN_ACK, theirs))
+        );
+        (connection.next, connection.reached) = (ours, ours);
+        connection
+    }
+
+    fn segment(flags: u8, sequence: u32, acknowledged: u32, payload: &[u8]) -> Segment<'_> {
+        Segment {
+            source: 1,
+            destination: 2,
+            sequence,
+            acknowledged,
+            flags,
+            window_bytes: WINDOW_BYTES,
+            payload,
+        }
+    }
+
+    #[test]
+    fn numbers_go_round_after_four_gigabytes_in_both_directions() {
+        let said: Vec<u8> = (0..400_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
+        let (theirs, ours) = (u32::MAX - 70_000, u32::MAX - 150_000);
+        let mut connection = late(theirs, ours);
+        let (mut given, mut heard, mut acked, mut sent, mut delivered) = (0, Vec::new(), 0, 0, Vec::new());
+        let number = |first: u32, bytes: usize| first.wrapping_add(u32::try_from(bytes).unwrap());
+        while heard.len() < said.len() || delivered.len() < said.len() {
+            let room = connection.room_bytes().min(said.len() - given);
+            connection.say(&said[given..given + room]);
+            given += room;
+            while let Some(out) = connection.speak(30_000) {
+                assert_eq!((out.flags, out.sequence), (flags::ACK, number(ours, heard.len())));
+                assert_eq!(out.acknowledged, number(theirs, delivered.len()));
+                heard.extend(out.payload);
+                assert!(heard.len() - acked <= WINDOW_BYTES as usize);
+            }
+            acked += (heard.len() - acked).min(50_000);
+            let piece = &said[sent..said.len().min(sent + 40_000)];
+            let segment = segment(flags::ACK, number(theirs, sent), number(ours, acked), piece);
+            assert_eq!(connection.hear(&segment), Heard::Fine);
+            sent += piece.len();
+            if let Some(Deed::Deliver(bytes)) = connection.deed() {
+                delivered.extend_from_slice(&bytes);
+                connection.take(bytes.len());
+            }
+        }
+        assert!(heard == said && delivered == said);
+        // Old numbers are not taken for new ones on the other side either.
+        let old = segment(flags::ACK, number(theirs, sent), number(ours, acked).wrapping_sub(5), b"");
+        let in_flight = connection.in_flight();
+        assert_eq!((connection.hear(&old), connection.in_flight()), (Heard::Fine, in_flight));
+        assert_eq!(connection.hear(&segment(flags::ACK, theirs, 0, b"again")), Heard::Nonsense);
     }
 }

@@ -64,7 +64,8 @@ pub enum Output {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Close the stream after what was delivered: the host has left. The connection is not mentioned again.
+    /// Close the stream after what was delivered: the host has left. The connection is not mentioned again and does not
+    /// count any more: whoever has the streams bounds how many may be closing.
     Close(ConnectionId),
 }
 
@@ -144,7 +145,10 @@ impl Mux {
             Input::Transfer(piece) => match self.pieces.push(piece) {
                 Ok(Some(packet)) => self.hear(&packet),
                 Ok(None) => {}
-                Err(error) => tracing::debug!("the simulated phone drops a transfer: {error}"),
+                Err(error) => {
+                    tracing::debug!("the simulated phone drops a transfer: {error}");
+                    self.hear_anew(piece);
+                }
             },
             Input::Opened(id) => self.with(id, Connection::open),
             Input::Said(id, bytes) => self.with(id, |connection| {
@@ -238,6 +242,15 @@ impl Mux {
             }
             Message::Segment(segment) if self.link != Link::Silent => self.hear_segment(&segment),
             Message::Segment(_) | Message::Control { .. } => {}
+        }
+    }
+
+    /// A host that was started anew cannot know of the half packet that its predecessor left on the cable: its first
+    /// word counts all the same.
+    fn hear_anew(&mut self, piece: &[u8]) {
+        if let Ok(Packet { message: Message::Version { major, .. }, .. }) = Packet::parse(piece, Version::Two)
+        {
+            self.begin(major);
         }
     }
 
