@@ -14,6 +14,7 @@ use aws_lc_rs::digest;
 use tokio::sync::{mpsc, oneshot};
 
 use super::codes::{self, BLOCK_SUCCESS};
+use super::host::PIECE_BYTES;
 use super::folder::{Denied, Folder, Incoming, Place, SyncHandle};
 use super::ledger::{Entry, Ledger, Received};
 use super::stream::End;
@@ -24,8 +25,16 @@ const BATCH_BYTES: u64 = 64 << 20;
 const BATCH_AGE: Duration = Duration::from_secs(1);
 /// Entries after which a batch ends in any case, to bound memory.
 const BATCH_ENTRIES: usize = 16_384;
-/// Pieces of data on their way to the disk, of at most [`super::host::PIECE_BYTES`] each.
+/// Hand-overs on their way to the disk, of not much more than [`super::host::PIECE_BYTES`] each.
 const QUEUE: usize = 16;
+/// Things handed over at once: waking a thread for each of many small files would cost more than storing them.
+const GATHERED: usize = 256;
+/// Free space is looked at again after so many bytes: the reserve is kept also from a phone that does not ask.
+const ROOM_LOOKED_AT_BYTES: u64 = 16 << 20;
+/// After so many bytes that could not be stored, nobody waits for the end of the stream any more: there may be none.
+const DROPPED_BYTES_MAX: u64 = 256 << 20;
+/// What a file costs that could not be stored, besides its bytes.
+const DROPPED_FILE_BYTES: u64 = 4096;
 /// Most failures told of one batch of files.
 const FAILURES_MAX: usize = 1000;
 
@@ -107,7 +116,10 @@ pub struct Stored {
 /// Both threads.
 #[derive(Debug)]
 pub(super) struct Disk {
-    queue: mpsc::Sender<Work>,
+    queue: mpsc::Sender<Vec<Work>>,
+    /// Not handed over yet.
+    gathered: Vec<Work>,
+    gathered_bytes: usize,
     writer: JoinHandle<io::Result<()>>,
 }
 
@@ -119,23 +131,45 @@ impl Disk {
         let mut writer = Writer::new(folder, syncer);
         let writer =
             std::thread::Builder::new().name("backup-disk".into()).spawn(move || writer.run(work))?;
-        Ok(Self { queue, writer })
+        Ok(Self { queue, gathered: Vec::new(), gathered_bytes: 0, writer })
     }
 
-    /// Hands over work; waits while the disk is behind. `false`: the disk thread ended, [`Disk::finish`] tells why.
-    pub(super) async fn send(&self, work: Work) -> bool {
-        self.queue.send(work).await.is_ok()
+    /// Hands over work, several things at once; waits while the disk is behind. `false`: the disk thread ended,
+    /// [`Disk::finish`] tells why.
+    pub(super) async fn send(&mut self, work: Work) -> bool {
+        let last = matches!(work, Work::Uploaded(_) | Work::Ask(..));
+        self.gathered_bytes += if let Work::Data(data) = &work { data.len() } else { 0 };
+        self.gathered.push(work);
+        if last || self.gathered.len() >= GATHERED || self.gathered_bytes >= PIECE_BYTES {
+            self.hand_over().await
+        } else {
+            true
+        }
+    }
+
+    async fn hand_over(&mut self) -> bool {
+        self.gathered_bytes = 0;
+        self.gathered.is_empty() || self.queue.send(std::mem::take(&mut self.gathered)).await.is_ok()
+    }
+
+    /// Time passes and nothing is under way.
+    pub(super) async fn tick(&self) {
+        // A disk thread that ended is noticed with the next work.
+        let _ = self.queue.send(vec![Work::Tick]).await;
     }
 
     /// Asks and waits for the answer. `None`: the disk thread ended.
-    pub(super) async fn ask(&self, ask: Ask) -> Option<Result<Answer, Failure>> {
+    pub(super) async fn ask(&mut self, ask: Ask) -> Option<Result<Answer, Failure>> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Work::Ask(ask, reply)).await.ok()?;
+        if !self.send(Work::Ask(ask, reply)).await {
+            return None;
+        }
         answer.await.ok()
     }
 
     /// Makes everything durable that was handed over, and ends both threads.
-    pub(super) async fn finish(self) -> io::Result<()> {
+    pub(super) async fn finish(mut self) -> io::Result<()> {
+        self.hand_over().await;
         drop(self.queue);
         let joined = tokio::task::spawn_blocking(move || self.writer.join()).await;
         match joined {
@@ -166,6 +200,10 @@ struct Writer {
     batch_since: Instant,
     /// Files that the phone ended with an error before any byte came: they stand nowhere.
     absent: std::collections::HashSet<String>,
+    /// Bytes written since free space was looked at.
+    unlooked_bytes: u64,
+    /// Bytes that came and could not be stored.
+    dropped_bytes: u64,
 }
 
 impl Writer {
@@ -179,31 +217,41 @@ impl Writer {
             batch_bytes: 0,
             batch_since: Instant::now(),
             absent: std::collections::HashSet::new(),
+            unlooked_bytes: ROOM_LOOKED_AT_BYTES,
+            dropped_bytes: 0,
         }
     }
 
-    fn run(&mut self, mut work: mpsc::Receiver<Work>) -> io::Result<()> {
-        while let Some(next) = work.blocking_recv() {
-            match next {
-                Work::Begin { device_path, host_path } => self.begin(device_path, &host_path),
-                Work::Data(data) => self.data(&data),
-                Work::End(end) => self.end(&end),
-                Work::Tick => {}
-                Work::Uploaded(reply) => {
-                    let _ = reply.send(std::mem::take(&mut self.failures));
-                }
-                Work::Ask(ask, reply) => {
-                    let _ = reply.send(self.answer(ask));
-                }
+    fn run(&mut self, mut work: mpsc::Receiver<Vec<Work>>) -> io::Result<()> {
+        let mut worked = Ok(());
+        while let Some(several) = work.blocking_recv() {
+            worked = several.into_iter().try_for_each(|one| self.work(one));
+            if worked.is_err() {
+                break;
             }
-            self.sync_if_due()?;
         }
         // A file that never ended was never received.
         if let Some(Current { target: Ok((_, Some(incoming))), .. }) = self.current.take() {
             self.folder.drop_file(incoming);
         }
-        self.syncer.keep(std::mem::take(&mut self.batch))?;
-        self.syncer.finish()
+        let kept = self.syncer.keep(std::mem::take(&mut self.batch)).and_then(|()| self.syncer.finish());
+        worked.and(kept)
+    }
+
+    fn work(&mut self, work: Work) -> io::Result<()> {
+        match work {
+            Work::Begin { device_path, host_path } => self.begin(device_path, &host_path),
+            Work::Data(data) => self.data(&data)?,
+            Work::End(end) => self.end(&end)?,
+            Work::Tick => {}
+            Work::Uploaded(reply) => {
+                let _ = reply.send(std::mem::take(&mut self.failures));
+            }
+            Work::Ask(ask, reply) => {
+                let _ = reply.send(self.answer(ask));
+            }
+        }
+        self.sync_if_due()
     }
 
     fn begin(&mut self, device_path: String, host_path: &[u8]) {
@@ -222,19 +270,27 @@ impl Writer {
         });
     }
 
-    /// Stores more of the current file. After a failure the rest is only read, so that the stream stays in step.
-    fn data(&mut self, data: &[u8]) {
-        let Some(current) = &mut self.current else { return };
-        let Ok((_, incoming)) = &mut current.target else { return };
-        let stored = match incoming {
+    /// Stores more of the current file. After a failure the rest is only read, so that the stream stays in step; but not
+    /// for ever.
+    fn data(&mut self, data: &[u8]) -> io::Result<()> {
+        let room = self.room(data.len() as u64);
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.bytes += data.len() as u64;
+        let (_, incoming) = match &mut current.target {
+            Ok(target) => target,
+            Err(failure) => {
+                let failure = failure.clone();
+                return self.dropped(data.len() as u64, &failure);
+            }
+        };
+        let stored = room.and_then(|()| match incoming {
             Some(incoming) => incoming.file.write_all(data),
             None => self.folder.begin().and_then(|mut begun| {
                 let written = begun.file.write_all(data);
                 *incoming = Some(begun);
                 written
             }),
-        };
-        current.bytes += data.len() as u64;
+        });
         current.sha256.update(data);
         if let Err(error) = stored {
             if let Some(incoming) = incoming.take() {
@@ -242,12 +298,39 @@ impl Writer {
             }
             current.target = Err(Failure::new(&current.path, &error.into()));
         }
+        Ok(())
+    }
+
+    /// There is room for more besides the reserve.
+    fn room(&mut self, more: u64) -> io::Result<()> {
+        self.unlooked_bytes = self.unlooked_bytes.saturating_add(more);
+        if self.unlooked_bytes >= ROOM_LOOKED_AT_BYTES {
+            if self.folder.free_bytes()? == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.unlooked_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// Counts what could not be stored.
+    fn dropped(&mut self, bytes: u64, why: &Failure) -> io::Result<()> {
+        self.dropped_bytes = self.dropped_bytes.saturating_add(bytes);
+        if self.dropped_bytes <= DROPPED_BYTES_MAX {
+            return Ok(());
+        }
+        let full = why.code == codes::NO_SPACE;
+        let kind = if full { io::ErrorKind::StorageFull } else { io::ErrorKind::InvalidData };
+        let text = format!("the phone goes on with files that cannot be stored: {}: {}", why.path, why.text);
+        Err(io::Error::new(kind, text))
     }
 
     /// Decides on code and bytes. An error before any byte leaves what stood there; with bytes the file is kept as it came,
     /// and its code is kept with it.
-    fn end(&mut self, end: &End) {
-        let Some(Current { device_path, path, bytes, sha256, target }) = self.current.take() else { return };
+    fn end(&mut self, end: &End) -> io::Result<()> {
+        let Some(Current { device_path, path, bytes, sha256, target }) = self.current.take() else {
+            return Ok(());
+        };
         let kept = end.code == BLOCK_SUCCESS || bytes > 0;
         let placed = target.and_then(|(place, incoming)| {
             if !kept {
@@ -258,10 +341,11 @@ impl Writer {
             placed.map_err(|error| Failure::new(&path, &error.into()))
         });
         if let Err(failure) = placed {
+            self.dropped(DROPPED_FILE_BYTES, &failure)?;
             if self.failures.len() < FAILURES_MAX {
                 self.failures.push(failure);
             }
-            return;
+            return Ok(());
         }
         if kept {
             self.absent.remove(&path);
@@ -271,6 +355,7 @@ impl Writer {
         let sha256 = sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
         self.batch_bytes += bytes;
         self.batch.push(Entry::Received(Received { path, device_path, bytes, sha256, code: end.code }));
+        Ok(())
     }
 
     fn answer(&mut self, ask: Ask) -> Result<Answer, Failure> {

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt};
@@ -21,6 +22,8 @@ pub const INCOMING: &str = "incoming";
 const DEPTH_MAX: usize = 16;
 /// Most entries of one listing.
 const LISTING_MAX: usize = 1_000_000;
+/// Folders that are kept open: a move has two, and files mostly come in one folder after the other.
+const OPEN_FOLDERS: usize = 8;
 
 /// Why a wish was not granted.
 #[derive(Debug, thiserror::Error)]
@@ -133,8 +136,8 @@ pub struct Folder {
     /// `None`: nothing here may change.
     incoming: Option<Dir>,
     next_incoming: u64,
-    /// The folder that was opened last: files mostly come in one folder after the other.
-    last: RefCell<Option<(Vec<String>, Dir)>>,
+    /// Folders that were opened last, the newest at the end.
+    open: RefCell<Vec<(Vec<String>, Arc<Dir>)>>,
 }
 
 impl Folder {
@@ -152,7 +155,7 @@ impl Folder {
         }
         make_private(&root, INCOMING)?;
         let incoming = Some(root.open_dir_nofollow(INCOMING)?);
-        Ok(Self { root, udid, reserve_bytes, incoming, next_incoming: 0, last: RefCell::new(None) })
+        Ok(Self { root, udid, reserve_bytes, incoming, next_incoming: 0, open: RefCell::default() })
     }
 
     /// Opens the folder of `udid` below `root` for a phone that may read in it and change nothing: a backup that is
@@ -162,7 +165,7 @@ impl Folder {
     /// Any I/O error; also a folder that is not there.
     pub fn open_read_only(root: Dir, udid: Udid) -> io::Result<Self> {
         root.open_dir_nofollow(udid.as_str())?;
-        Ok(Self { root, udid, reserve_bytes: 0, incoming: None, next_incoming: 0, last: RefCell::new(None) })
+        Ok(Self { root, udid, reserve_bytes: 0, incoming: None, next_incoming: 0, open: RefCell::default() })
     }
 
     /// Whose folder it is.
@@ -283,11 +286,17 @@ impl Folder {
             // The folder that it is in would be removed to make room for it, and it with the folder.
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let stands = to_dir.symlink_metadata(to_name).ok();
-        if stands.is_some_and(|target| target.is_dir() || moved_is_dir) {
+        if !moved_is_dir {
+            // A file takes another's place in one step; only a folder has to be out of its way first.
+            match from_dir.rename(from_name, &to_dir, to_name) {
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+                done => return done,
+            }
+        }
+        self.forget_open();
+        if to_dir.symlink_metadata(to_name).is_ok() {
             remove_any(&to_dir, to_name)?;
         }
-        self.forget_last();
         from_dir.rename(from_name, &to_dir, to_name)
     }
 
@@ -296,7 +305,7 @@ impl Folder {
     /// # Errors
     /// Any I/O error.
     pub fn remove(&self, place: &Place) -> io::Result<()> {
-        self.forget_last();
+        self.forget_open();
         let removed = self.parent(place).and_then(|(dir, name)| remove_any(&dir, name));
         match removed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -309,7 +318,7 @@ impl Folder {
     /// # Errors
     /// Any I/O error.
     pub fn copy(&mut self, from: &Place, to: &Place) -> io::Result<()> {
-        self.forget_last();
+        self.forget_open();
         if to.components.starts_with(&from.components) || to.components.len() > DEPTH_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -400,28 +409,32 @@ impl Folder {
         Ok(SyncHandle(self.incoming.as_ref().unwrap_or(&self.root).open(".")?))
     }
 
-    fn parent<'p>(&self, place: &'p Place) -> io::Result<(Dir, &'p str)> {
+    fn parent<'p>(&self, place: &'p Place) -> io::Result<(Arc<Dir>, &'p str)> {
         let (parents, name) = place.split().ok_or(io::ErrorKind::InvalidInput)?;
         Ok((self.dir(parents)?, name))
     }
 
     /// Opens a folder below the device's, component by component, never through a link.
-    fn dir(&self, components: &[String]) -> io::Result<Dir> {
-        if let Some((last, dir)) = &*self.last.borrow()
-            && last == components
-        {
-            return dir.try_clone();
+    fn dir(&self, components: &[String]) -> io::Result<Arc<Dir>> {
+        let mut open = self.open.borrow_mut();
+        if let Some((_, dir)) = open.iter().rev().find(|(there, _)| there == components) {
+            return Ok(Arc::clone(dir));
         }
         let mut dir = self.root.open_dir_nofollow(self.udid.as_str())?;
         for part in components {
             dir = dir.open_dir_nofollow(part)?;
         }
-        *self.last.borrow_mut() = Some((components.to_vec(), dir.try_clone()?));
+        let dir = Arc::new(dir);
+        if open.len() == OPEN_FOLDERS {
+            open.remove(0);
+        }
+        open.push((components.to_vec(), Arc::clone(&dir)));
         Ok(dir)
     }
 
-    fn forget_last(&self) {
-        self.last.borrow_mut().take();
+    /// A folder may have another place now, or none.
+    fn forget_open(&self) {
+        self.open.borrow_mut().clear();
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Patience {
     pub message: Duration,
     /// Inside a stream of files, in either direction.
     pub stream: Duration,
+    /// A phone that sends more messages or more files than this in one run never ends. The largest backups that were
+    /// reported have 1.3 million files.
+    pub steps: u64,
 }
 
 impl Default for Patience {
@@ -59,6 +62,7 @@ impl Default for Patience {
             first_message: Duration::from_secs(330),
             message: Duration::from_secs(300),
             stream: Duration::from_secs(120),
+            steps: 16_000_000,
         }
     }
 }
@@ -107,6 +111,14 @@ pub enum Error {
     /// The device refused the greeting.
     #[error("the phone refused to talk about backups (code {0})")]
     Refused(i64),
+    /// The device goes on and on.
+    #[error("the phone sent more than {most} {what} in one run: it would never end")]
+    Endless {
+        /// Messages, or files.
+        what: &'static str,
+        /// The limit.
+        most: u64,
+    },
     /// The person or the program asked to stop.
     #[error("stopped on request")]
     Cancelled,
@@ -224,7 +236,7 @@ impl Host {
         let mut talk = Talk::new(&mut stream, self.patience, cancel);
         let request = Request::Backup { target: udid.clone(), source: Some(udid), force_full };
         let ended = run.serve(&mut talk, request).await;
-        if !matches!(ended, Err(Error::Broken { .. } | Error::Stream { .. } | Error::Cancelled)) {
+        if !matches!(ended, Err(Error::Broken { .. } | Error::Stream { .. } | Error::Endless { .. } | Error::Cancelled)) {
             talk.leave().await;
         }
         run.finish(ended.unwrap_or_else(Outcome::Broken)).await
@@ -279,7 +291,9 @@ impl<'a> Run<'a> {
         let backs_up = matches!(request, Request::Backup { .. });
         talk.send(&HostMessage::Request(request)).await?;
         let mut limit = talk.patience.first_message;
+        let mut steps = 0..talk.patience.steps;
         loop {
+            steps.next().ok_or(Error::Endless { what: "messages", most: steps.end })?;
             let message = talk.message_or_tick(limit, &self.disk, &self.progress).await?;
             limit = talk.patience.message;
             let status = match message {

@@ -107,9 +107,13 @@ impl<'a, S: AsyncRead + Unpin> Reader<'a, S> {
             self.left = text_length;
         }
         let take = most.min(self.left as usize);
-        let start = buffer.len();
-        buffer.resize(start + take, 0);
-        self.stream.read_exact(&mut buffer[start..]).await?;
+        buffer.reserve(take);
+        let mut piece = (&mut *self.stream).take(take as u64);
+        while piece.limit() > 0 {
+            if piece.read_buf(buffer).await? == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
+        }
         self.left -= u32::try_from(take).expect("take is at most left, which is a u32");
         Ok(Piece::Data(take))
     }

@@ -36,6 +36,9 @@ impl Run<'_> {
             }
             self.hand_over(Work::End(end)).await?;
             self.stored.files += 1;
+            if self.stored.files > talk.patience.steps {
+                return Err(Error::Endless { what: "files", most: talk.patience.steps });
+            }
             self.progress.moved(0, 1);
         }
         let (reply, failures) = oneshot::channel();

@@ -7,7 +7,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 
 use super::{ENCODING, Error, Patience};
 use crate::frame::{self, Limits};
-use crate::mobilebackup2::disk::{Disk, Work};
+use crate::mobilebackup2::disk::Disk;
 use crate::mobilebackup2::message::DeviceMessage;
 use crate::mobilebackup2::request::HostMessage;
 use crate::mobilebackup2::secret;
@@ -63,7 +63,7 @@ impl<'a> Talk<'a> {
             tokio::select! {
                 message = &mut reading => return message,
                 () = tokio::time::sleep(TICK) => {
-                    disk.send(Work::Tick).await;
+                    disk.tick().await;
                     progress.silence(began.elapsed(), limit);
                 }
             }

@@ -369,7 +369,13 @@ async fn a_phone_that_moves_something_onto_the_folder_that_it_is_in_destroys_not
 #[tokio::test]
 async fn a_phone_that_falls_silent_is_named_with_what_was_awaited() {
     let short = Duration::from_millis(200);
-    let patience = Patience { greeting: short, first_message: short, message: short, stream: short };
+    let patience = Patience {
+        greeting: short,
+        first_message: short,
+        message: short,
+        stream: short,
+        ..Patience::default()
+    };
     let report = Bench::new()
         .run(patience, |phone| async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
