@@ -176,7 +176,7 @@ impl Error {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::Device { code, .. } => *code == codes::HOST_FULL,
-            Self::Disk(error) => {
+            Self::Disk(error) | Self::Vault(vault::Error::Io { source: error, .. }) => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             _ => false,

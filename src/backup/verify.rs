@@ -174,7 +174,7 @@ fn conclude(
     watch: &Watch,
 ) -> Result<Proven, Error> {
     let bytes_read = watch.bytes.load(Ordering::Relaxed);
-    let Found { damage, notes, refused, files, media, encrypted, inside } = found;
+    let Found { damage, mut notes, refused, files, media, encrypted, inside } = found;
     if !damage.is_empty() {
         return Ok(Proven { proof: None, damage, notes, bytes_read });
     }
@@ -188,7 +188,13 @@ fn conclude(
     };
     let header = Header::new(udid.as_str(), record_sha256, made_at, encrypted, encrypted && inside);
     let file = ProofFile { header, files, media, refused };
-    file.save(&subject.root)?;
+    if let Err(error) = file.save(&subject.root) {
+        // On a full disk, a backup that was proven before is proven again all the same: what was written down stands.
+        if ProofFile::header(&subject.root).is_none_or(|kept| kept.record_sha256 != record_sha256) {
+            return Err(error.into());
+        }
+        notes.push(format!("That it was proven again could not be written down: {error}."));
+    }
     Ok(Proven { proof: Some(proof_of(&file, udid)), damage, notes, bytes_read })
 }
 

@@ -15,8 +15,14 @@ const POINTS: usize = 2000;
 const SHORT: Duration = Duration::from_secs(1);
 
 /// What the phone does at every point of `at`, from the first message or file to the last; gives how many there were.
-async fn at_every_point(at: &str, kind: &str, full: bool, few: usize, ended: fn(&Error) -> bool) -> usize {
-    let base = Desk::changed().await;
+async fn at_every_point(
+    base: &Desk,
+    at: &str,
+    kind: &str,
+    full: bool,
+    few: usize,
+    ended: fn(&Error) -> bool,
+) -> usize {
     let old = base.kept();
     let patience = match kind {
         "stall" => Patience {
@@ -31,7 +37,7 @@ async fn at_every_point(at: &str, kind: &str, full: bool, few: usize, ended: fn(
     // A few of them: at the beginning, and further apart later.
     let points: Vec<usize> = match trials(few, POINTS) {
         POINTS => (1..=POINTS).collect(),
-        few => (1..=few).map(|n| n * n * 3).collect(),
+        few => (1..=few).map(|n| n * n * 9).collect(),
     };
     let mut tried = 0;
     for point in points {
@@ -60,16 +66,22 @@ fn silent(error: &Error) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_leaves_at_any_message_costs_nothing() {
+    let base = Desk::changed().await;
     for full in [true, false] {
-        assert!(at_every_point("backup-message", "unplug", full, 2, broke_off).await >= 2);
-        assert!(at_every_point("backup-upload", "unplug", full, 1, broke_off).await >= 1);
+        assert!(at_every_point(&base, "backup-message", "unplug", full, 1, broke_off).await >= 1);
+    }
+    for full in [false, true].into_iter().take(trials(1, 2)) {
+        assert!(at_every_point(&base, "backup-upload", "unplug", full, 1, broke_off).await >= 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_falls_silent_at_any_message_costs_nothing() {
-    assert!(at_every_point("backup-message", "stall", false, 1, silent).await >= 1);
-    assert!(at_every_point("backup-upload", "stall", false, 1, silent).await >= 1);
+    let base = Desk::changed().await;
+    assert!(at_every_point(&base, "backup-message", "stall", false, 1, silent).await >= 1);
+    if trials(1, 2) == 2 {
+        assert!(at_every_point(&base, "backup-upload", "stall", false, 1, silent).await >= 1);
+    }
 }
 
 /// A small disk of its own, if this user may mount one.
@@ -119,11 +131,11 @@ async fn a_disk_that_is_full_at_any_write_costs_nothing() {
     let before = tempfile::tempdir().unwrap();
     copy_tree(desk.dest.path(), before.path());
     let Some(disk) = SmallDisk::mount(desk.dest.path()) else { return };
-    for (runs, few, all) in [(Runs::OutOfPages, 3, 200), (Runs::OutOfInodes, 2, 60)] {
+    for (runs, few, all) in [(Runs::OutOfPages, 2, 200), (Runs::OutOfInodes, 1, 60)] {
         let most = trials(few, all);
         let mut full = 0;
         for number in 0..most {
-            let left = number * all / most;
+            let left = (2 * number + 1) * all / (2 * most);
             full += usize::from(full_at(&desk, &disk, before.path(), &old, runs, left as u64).await);
         }
         println!("{runs:?}: full at {full} of {most} points; each time the old backup proven, the next run finished");
@@ -143,7 +155,7 @@ async fn full_at(
     const PLENTY: (u64, u64) = (16_384, 100_000);
     let trial = format!("{runs:?} after {left}");
     disk.resize(PLENTY.0, PLENTY.1);
-    std::fs::remove_dir_all(desk.host()).unwrap();
+    let _ = std::fs::remove_dir_all(desk.host());
     copy_tree(before, desk.dest.path());
     let used = disk.used();
     match runs {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cap_std::fs::Dir;
 use idevice_fix::backup::make::{self, Error, Made, Options};
-use idevice_fix::backup::manifest::{Row, file_id};
+use idevice_fix::backup::manifest::Row;
 use idevice_fix::backup::read::Backup;
 use idevice_fix::backup::vault::Vault;
 use idevice_fix::backup::verify::{self, Depth, Proven};
@@ -102,10 +102,6 @@ impl Desk {
         Self { phone, dest, settings: self.settings.clone(), udid: self.udid.clone() }
     }
 
-    pub(crate) fn udid(&self) -> &Udid {
-        &self.udid
-    }
-
     pub(crate) fn host(&self) -> PathBuf {
         self.dest.path().join(self.udid.as_str())
     }
@@ -195,11 +191,5 @@ impl Desk {
             panic!("{trial}: the next run: {error}");
         }
         assert!(self.kept() == self.photos(), "{trial}: the next backup holds other photos");
-    }
-
-    /// Where a photo lies in the proven backup.
-    pub(crate) fn stored(&self, name: &str) -> PathBuf {
-        let id = file_id("CameraRollDomain", &format!("Media/DCIM/100APPLE/{name}"));
-        self.own().join(&id[..2]).join(id)
     }
 }

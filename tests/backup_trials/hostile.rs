@@ -192,6 +192,7 @@ async fn no_length_in_a_stream_takes_memory_and_each_is_told_with_its_file() {
         let name = place.backup(Patience::default(), move |mut phone| async move {
             phone.say(DeviceMessage::UploadFiles { progress: 0.0, total_bytes: 0 }).await;
             phone.raw(&length.to_be_bytes()).await;
+            phone.hear().await;
         });
         let told = words(&name.await.outcome);
         // No name ends the stream: then the next message is due.

@@ -91,7 +91,7 @@ fn corrupt(own: &Path, encrypted: bool, dice: &mut Dice) -> Done {
         6 => edited_rows(own, "missing row", |database| {
             let one = "SELECT fileID FROM Files WHERE flags = 1 ORDER BY fileID LIMIT 1 OFFSET ?1";
             let sql = format!("DELETE FROM Files WHERE fileID = ({one})");
-            database.execute(&sql, [dice.below(super::desk::PHOTOS)]).is_ok_and(|rows| rows == 1)
+            database.execute(&sql, [dice.below(super::desk::PHOTOS) as i64]).is_ok_and(|rows| rows == 1)
         }),
         _ => edited_rows(own, "extra row", |database| {
             let path = "Library/Never/Sent".to_owned();
@@ -192,12 +192,12 @@ async fn corrupt_again_and_again(desk: &Desk, password: Option<&Secret>, seeds: 
 async fn no_single_corruption_passes_and_each_is_named() {
     let desk = Desk::new("");
     desk.back_up(false).await.unwrap();
-    corrupt_again_and_again(&desk, None, 0..trials(24, 700)).await;
+    corrupt_again_and_again(&desk, None, 0..trials(16, 700)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_single_corruption_of_an_encrypted_backup_passes_and_each_is_named() {
     let desk = Desk::new("backup = { password = \"secret\", dpic = 10, iter = 10 }\n");
     desk.back_up(false).await.unwrap();
-    corrupt_again_and_again(&desk, Some(&Secret::new("secret")), 1000..1000 + trials(8, 300)).await;
+    corrupt_again_and_again(&desk, Some(&Secret::new("secret")), 1000..1000 + trials(5, 300)).await;
 }
