@@ -94,7 +94,10 @@ pub(crate) async fn encrypted(load: Load) {
     served.close().await;
     let began = Instant::now();
     decrypt_once();
-    println!("  one core decrypts AES-256-CBC at {:.2} GB/s", HASHED as f64 / began.elapsed().as_secs_f64() / 1e9);
+    println!(
+        "  one core decrypts AES-256-CBC at {:.2} GB/s",
+        HASHED as f64 / began.elapsed().as_secs_f64() / 1e9
+    );
 }
 
 fn decrypt_once() {
@@ -171,7 +174,8 @@ fn make_rows(own: &Path, count: u32) {
         let mut insert = all.prepare("INSERT INTO Files VALUES (?1, ?2, ?3, 1, ?4)").expect("it is SQL");
         for number in 0..count {
             let relative_path = format!("Library/Application Support/Some App/Caches/{number:07}.data");
-            let (domain, file) = ("AppDomain-com.example.some-app", MbFile { relative_path, ..MbFile::default() });
+            let (domain, file) =
+                ("AppDomain-com.example.some-app", MbFile { relative_path, ..MbFile::default() });
             let id = file_id(domain, &file.relative_path);
             let row = rusqlite::params![id, domain, file.relative_path, file.to_archive()];
             insert.execute(row).expect("a row goes in");
@@ -240,7 +244,11 @@ async fn wants_it_back(mut stream: tokio::net::UnixStream) -> (u64, Duration) {
     hear(&mut stream).await;
     say(&mut stream, DeviceMessage::Ready).await;
     hear(&mut stream).await;
-    say(&mut stream, DeviceMessage::Response(Response { protocol_version: Some(2.1), ..Response::default() })).await;
+    say(
+        &mut stream,
+        DeviceMessage::Response(Response { protocol_version: Some(2.1), ..Response::default() }),
+    )
+    .await;
     hear(&mut stream).await;
     let began = Instant::now();
     let paths = vec![format!("{UDID}/Manifest.db")];

@@ -76,7 +76,12 @@ pub(crate) async fn at_the_link(load: Load, bytes_per_second: u64) {
     let link = format!("[link]\nbytes_per_second = {bytes_per_second}\nround_trip_us = 1000\n");
     phone::make(&room.path().join("phone"), &load, &link);
     let served = Served::open(&room.path().join("phone")).await;
-    println!("link: {} files, {:.0} MB at {} MB/s and 1 ms", load.files, load.total() as f64 / 1e6, bytes_per_second / 1_000_000);
+    println!(
+        "link: {} files, {:.0} MB at {} MB/s and 1 ms",
+        load.files,
+        load.total() as f64 / 1e6,
+        bytes_per_second / 1_000_000
+    );
     let took = receive(&served, &room.path().join("ours")).await;
     tell("idevice-fix, synced", &load, took);
     served.close().await;
@@ -120,7 +125,11 @@ fn plain_write(target: &Path, load: &Load) -> Duration {
         std::fs::create_dir(target.join(format!("{folder:02x}"))).expect("a folder is made");
     }
     for number in 0..load.files {
-        let path = target.join(format!("{:02x}/{:040x}", number.wrapping_mul(256) / load.files.max(1) % 256, number));
+        let path = target.join(format!(
+            "{:02x}/{:040x}",
+            number.wrapping_mul(256) / load.files.max(1) % 256,
+            number
+        ));
         let mut file = std::fs::File::create(path).expect("a file is made");
         let bytes = usize::try_from((load.bytes)(number)).expect("a file is small");
         file.write_all(&noise[..bytes]).expect("a file is written");

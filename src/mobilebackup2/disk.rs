@@ -14,8 +14,8 @@ use aws_lc_rs::digest;
 use tokio::sync::{mpsc, oneshot};
 
 use super::codes::{self, BLOCK_SUCCESS};
-use super::host::PIECE_BYTES;
 use super::folder::{Denied, Folder, Incoming, Place, SyncHandle};
+use super::host::PIECE_BYTES;
 use super::ledger::{Entry, Ledger, Received};
 use super::stream::End;
 

@@ -236,7 +236,10 @@ impl Host {
         let mut talk = Talk::new(&mut stream, self.patience, cancel);
         let request = Request::Backup { target: udid.clone(), source: Some(udid), force_full };
         let ended = run.serve(&mut talk, request).await;
-        if !matches!(ended, Err(Error::Broken { .. } | Error::Stream { .. } | Error::Endless { .. } | Error::Cancelled)) {
+        if !matches!(
+            ended,
+            Err(Error::Broken { .. } | Error::Stream { .. } | Error::Endless { .. } | Error::Cancelled)
+        ) {
             talk.leave().await;
         }
         run.finish(ended.unwrap_or_else(Outcome::Broken)).await

@@ -13,8 +13,28 @@ const MEMORY_MAX: u64 = 256 << 20;
 /// What a phone may not name.
 fn bad_paths() -> Vec<String> {
     let mut bad: Vec<String> = [
-        "", "/", "//", ".", "..", "./", "../", "../x", "../../x", "/etc/passwd", "/etc/cron.d/x", "~/x", "\\", "..\\x",
-        "C:\\x", "incoming", "incoming/0", "\0", " ", "\n", "x", OTHER,
+        "",
+        "/",
+        "//",
+        ".",
+        "..",
+        "./",
+        "../",
+        "../x",
+        "../../x",
+        "/etc/passwd",
+        "/etc/cron.d/x",
+        "~/x",
+        "\\",
+        "..\\x",
+        "C:\\x",
+        "incoming",
+        "incoming/0",
+        "\0",
+        " ",
+        "\n",
+        "x",
+        OTHER,
     ]
     .map(str::to_owned)
     .into();
@@ -90,7 +110,11 @@ async fn no_bad_path_in_any_message_reaches_anything() {
         phone.done(1).await;
     });
     let report = report.await;
-    assert!(matches!(report.outcome, Outcome::HostError(_) | Outcome::DeviceError { .. }), "{:?}", report.outcome);
+    assert!(
+        matches!(report.outcome, Outcome::HostError(_) | Outcome::DeviceError { .. }),
+        "{:?}",
+        report.outcome
+    );
     assert!(report.notes.len() > 100, "refusals are noted");
     assert_eq!(std::fs::read(place.own("Manifest.db")).unwrap(), b"own");
 }
@@ -164,7 +188,8 @@ async fn instead_of_a_message(bytes: Vec<u8>) -> [String; 2] {
 async fn no_length_and_no_property_list_takes_memory_and_each_is_told_with_its_message() {
     let framed = |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat();
     let nested = |open: &str, close: &str| {
-        let text = format!("<plist version=\"1.0\">{}{}</plist>", open.repeat(100_000), close.repeat(100_000));
+        let text =
+            format!("<plist version=\"1.0\">{}{}</plist>", open.repeat(100_000), close.repeat(100_000));
         framed(text.as_bytes())
     };
     let mut bad = vec![
@@ -244,7 +269,10 @@ async fn no_code_but_zero_is_a_success_however_it_is_written() {
                 phone.hear().await;
             });
             let outcome = report.await.outcome;
-            assert!(matches!(outcome, Outcome::DeviceError { code, .. } if code != 0), "{shown}: {outcome:?}");
+            assert!(
+                matches!(outcome, Outcome::DeviceError { code, .. } if code != 0),
+                "{shown}: {outcome:?}"
+            );
         }
     }
 }

@@ -15,7 +15,10 @@ use super::trials;
 fn program(desk: &Desk, socket: &Path, full: bool) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idevice-fix"));
     command.env("USBMUXD_SOCKET_ADDRESS", socket).env_remove("IDEVICE_FIX_UDID");
-    command.env_remove("BACKUP_PASSWORD").args(["backup", "--yes", "--quiet", "--dest"]).arg(desk.dest.path());
+    command
+        .env_remove("BACKUP_PASSWORD")
+        .args(["backup", "--yes", "--quiet", "--dest"])
+        .arg(desk.dest.path());
     command.args(full.then_some("--full")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -69,7 +72,9 @@ async fn a_kill_at_any_moment_costs_nothing() {
     }
     stop.cancel();
     let _ = serving.await;
-    println!("{killed} of {points} runs killed, {promoted} after the new backup had its place; each time a whole \
-        backup proven, the next run finished");
+    println!(
+        "{killed} of {points} runs killed, {promoted} after the new backup had its place; each time a whole \
+        backup proven, the next run finished"
+    );
     assert!(points < 10 || killed * 10 >= points * 6, "only {killed} of {points} were killed");
 }

@@ -77,7 +77,9 @@ fn corrupt(own: &Path, encrypted: bool, dice: &mut Dice) -> Done {
             let at = dice.below(content.len());
             content[at] ^= 1 << dice.below(8);
         }),
-        2 => in_file(own, &files, dice, "truncation", |content, dice| content.truncate(dice.below(content.len()))),
+        2 => in_file(own, &files, dice, "truncation", |content, dice| {
+            content.truncate(dice.below(content.len()))
+        }),
         3 => in_file(own, &files, dice, "zero length", |content, _| content.clear()),
         4 => {
             let file = files[dice.below(files.len())].clone();
@@ -132,7 +134,11 @@ fn swap(own: &Path, files: &[String], dice: &mut Dice) -> Done {
         rewrite(&own.join(one), Some(&right));
         rewrite(&own.join(other), Some(&left));
         let before = vec![(own.join(one), Some(left)), (own.join(other), Some(right))];
-        return Done { what: format!("swap of {one} and {other}"), named: vec![one.clone(), other.clone()], before };
+        return Done {
+            what: format!("swap of {one} and {other}"),
+            named: vec![one.clone(), other.clone()],
+            before,
+        };
     }
 }
 
@@ -150,7 +156,11 @@ fn edited_plist(own: &Path, dice: &mut Dice) -> Done {
         entries.insert(key.clone(), Value::from("edited"));
     }
     rewrite(&path, Some(&frame::to_binary(&value)));
-    Done { what: format!("edit of {key} in {name}"), named: vec![name.to_owned()], before: vec![(path, Some(content))] }
+    Done {
+        what: format!("edit of {key} in {name}"),
+        named: vec![name.to_owned()],
+        before: vec![(path, Some(content))],
+    }
 }
 
 fn edited_rows(own: &Path, what: &str, edit: impl FnOnce(&rusqlite::Connection) -> bool) -> Done {

@@ -135,7 +135,8 @@ impl Place {
         let (here, there) = tokio::io::duplex(64 * 1024);
         let phone = tokio::spawn(script(Phone(there)));
         let cancel = CancellationToken::new();
-        let root = Dir::open_ambient_dir(self.temp.path().join("root"), cap_std::ambient_authority()).unwrap();
+        let root =
+            Dir::open_ambient_dir(self.temp.path().join("root"), cap_std::ambient_authority()).unwrap();
         let folder = Folder::open(root, Udid::parse(UDID).unwrap(), 0).unwrap();
         let ledger = Box::new(Vec::<Entry>::new());
         let report = match Host::greet(Box::new(here), patience, &cancel).await {

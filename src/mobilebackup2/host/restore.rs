@@ -47,7 +47,10 @@ impl Host {
         run.wants_all = true;
         let mut talk = Talk::new(&mut stream, self.patience, cancel);
         let ended = run.serve(&mut talk, request).await;
-        if !matches!(ended, Err(Error::Broken { .. } | Error::Stream { .. } | Error::Endless { .. } | Error::Cancelled)) {
+        if !matches!(
+            ended,
+            Err(Error::Broken { .. } | Error::Stream { .. } | Error::Endless { .. } | Error::Cancelled)
+        ) {
             talk.leave().await;
         }
         run.finish(ended.unwrap_or_else(Outcome::Broken)).await
