@@ -19,6 +19,8 @@ pub enum Phase {
     Photos,
     /// Receiving a local backup.
     Backup,
+    /// Taking files out of a backup.
+    Extract,
     /// Sending a backup back to the phone.
     Restore,
     /// Reading a copy or a backup again and comparing it.
@@ -33,6 +35,7 @@ impl std::fmt::Display for Phase {
             Phase::Library => "reading the photo library",
             Phase::Photos => "copying photos",
             Phase::Backup => "backing up",
+            Phase::Extract => "extracting",
             Phase::Restore => "restoring",
             Phase::Verify => "verifying",
         })

@@ -300,13 +300,42 @@ struct Shell {
 
 impl Shell {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// `settings` stand behind those of `[backup]`.
+    fn with(settings: &str) -> Self {
         let shell = Self { temp: tempfile::tempdir().unwrap() };
-        let phone = shell.temp.path().join("phone");
-        put(&phone, "device.toml", format!("temper = \"kind\"\n{QUIET}{FEW}").as_bytes());
+        shell.phone("phone", settings);
         for n in 0..5u8 {
-            put(&phone, &format!("media/DCIM/100APPLE/IMG_{n:04}.JPG"), &jpeg(n, 40_000));
+            put(&shell.at("phone"), &format!("media/DCIM/100APPLE/IMG_{n:04}.JPG"), &jpeg(n, 40_000));
         }
+        put(&shell.at("phone"), "files/HomeDomain/Library/SMS/sms.db", b"messages");
         shell
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// A phone that holds nothing yet.
+    fn phone(&self, name: &str, settings: &str) {
+        put(&self.at(name), "device.toml", format!("temper = \"kind\"\n{QUIET}{FEW}{settings}").as_bytes());
+    }
+
+    fn lockdown(&self, name: &str, domain: &str, key: &str, value: plist::Value) {
+        let values = plist::Dictionary::from_iter([(key, value)]);
+        let domains = plist::Dictionary::from_iter([(domain, values)]);
+        plist::Value::Dictionary(domains).to_file_xml(self.at(name).join("lockdown.plist")).unwrap();
+    }
+
+    /// No file that the program has made says the password.
+    fn keeps_secret(&self, password: &str) {
+        let finds = |bytes: &[u8]| bytes.windows(password.len()).any(|window| window == password.as_bytes());
+        for path in walk(&self.at("dest")) {
+            assert!(!finds(path.to_str().unwrap().as_bytes()), "{}", path.display());
+            assert!(!std::fs::read(&path).is_ok_and(|bytes| finds(&bytes)), "{}", path.display());
+        }
     }
 
     /// Runs the program on the phone, which remembers; gives status, stdout and stderr.
@@ -316,12 +345,21 @@ impl Shell {
         variables: &[(&str, &str)],
         stdin: Option<&str>,
     ) -> (i32, String, String) {
+        self.run_on("phone", arguments, variables, stdin)
+    }
+
+    fn run_on(
+        &self,
+        phone: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        stdin: Option<&str>,
+    ) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_idevice-fix"));
         for name in ["IDEVICE_FIX_UDID", "USBMUXD_SOCKET_ADDRESS", "BACKUP_PASSWORD", "BACKUP_PASSWORD_NEW"] {
             command.env_remove(name);
         }
-        let at = |name: &str| self.temp.path().join(name);
-        command.arg("--device").arg(at("phone")).arg("--device-keeps").arg("--dest").arg(at("dest"));
+        command.arg("--device").arg(self.at(phone)).arg("--device-keeps").arg("--dest").arg(self.at("dest"));
         command.args(arguments).envs(variables.iter().copied()).env_remove("DBUS_SESSION_BUS_ADDRESS");
         command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -332,6 +370,183 @@ impl Shell {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
+}
+
+/// Every path below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        all.push(entry.path());
+        if entry.file_type().unwrap().is_dir() {
+            all.extend(walk(&entry.path()));
+        }
+    }
+    all
+}
+
+#[test]
+fn files_come_out_of_an_encrypted_backup_without_the_phone_and_each_trouble_has_its_status() {
+    const PASSWORD: &str = "hunter-drei";
+    let shell = Shell::with(&format!("password = \"{PASSWORD}\"\n"));
+    let known = [("BACKUP_PASSWORD", PASSWORD)];
+    let mut said = String::new();
+    let mut run = |arguments: &[&str], variables: &[(&str, &str)], stdin| {
+        let (status, stdout, stderr) = shell.run(arguments, variables, stdin);
+        said.push_str(&stdout);
+        said.push_str(&stderr);
+        (status, stdout, stderr)
+    };
+    assert_eq!(run(&["backup", "-y", "-vv"], &known, None).0, 0);
+
+    let list = ["backup", "list", "--domain", "CameraRollDomain", "--json", "-vv"];
+    assert_eq!(run(&list, &[], None).0, 8, "nobody gave the password");
+    let by_descriptor = [&list[..], &["--password-fd", "0"]].concat();
+    let (status, stdout, stderr) = run(&by_descriptor, &[], Some(&format!("{PASSWORD}\n")));
+    assert_eq!(status, 0, "{stderr}");
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (answer["schema"].as_str(), answer["encrypted"].as_bool()),
+        (Some("idevice-fix/backup-list/1"), Some(true))
+    );
+    assert_eq!(answer["files"].as_array().unwrap().len(), 5);
+
+    let out = shell.at("out");
+    let extract = |place: &Path, rest: &[&str]| -> Vec<String> {
+        let mut arguments =
+            vec!["backup".to_owned(), "extract".to_owned(), place.to_str().unwrap().to_owned()];
+        arguments.extend(rest.iter().map(|one| (*one).to_owned()));
+        arguments
+    };
+    let mut extracted = |place: &Path, rest: &[&str], variables: &[(&str, &str)]| {
+        let arguments = extract(place, rest);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(&arguments, variables, None)
+    };
+    let photos = ["--path", "Media/DCIM/**", "--json", "-vv"];
+    assert_eq!(extracted(&out, &photos, &[("BACKUP_PASSWORD", "hunter")]).0, 8);
+    assert!(!out.exists());
+    let (status, stdout, stderr) = extracted(&out, &photos, &known);
+    assert_eq!(status, 0, "{stderr}");
+    let result: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((result["files"].as_u64(), result["compared"].as_bool()), (Some(5), Some(true)), "{result}");
+    let photo = std::fs::read(out.join("CameraRollDomain/Media/DCIM/100APPLE/IMG_0003.JPG")).unwrap();
+    assert_eq!(photo, jpeg(3, 40_000));
+    assert_eq!(extracted(&out, &photos, &known).0, 2, "nothing is written over");
+    assert_eq!(extracted(&shell.at("none"), &["--path", "*.nothing"], &known).0, 1);
+    assert!(!shell.at("none").exists());
+    assert_eq!(extracted(&shell.at("none"), &[], &known).0, 2, "what is wanted must be said");
+
+    let dest = shell.at("dest");
+    let id = file_id("HomeDomain", "Library/SMS/sms.db");
+    let stored = walk(&dest).into_iter().find(|path| path.ends_with(&id)).unwrap();
+    rewrite(&stored, &[0; 16]);
+    let all = shell.at("all");
+    let (status, _, stderr) = extracted(&all, &["--all"], &known);
+    assert_eq!(status, 7, "{stderr}");
+    assert!(
+        stderr.contains("sms.db") && all.join("CameraRollDomain/Media/DCIM/100APPLE/IMG_0003.JPG").exists()
+    );
+    assert!(!all.join("HomeDomain/Library/SMS/sms.db").exists(), "what is damaged does not stay");
+    assert!(!said.contains("hunter"), "a password is in no output");
+    shell.keeps_secret(PASSWORD);
+}
+
+#[test]
+fn a_backup_is_restored_onto_an_empty_phone_and_onto_no_other() {
+    const PASSWORD: &str = "hunter-vier";
+    let shell = Shell::with(&format!("password = \"{PASSWORD}\"\n"));
+    let known = [("BACKUP_PASSWORD", PASSWORD)];
+    assert_eq!(shell.run(&["backup", "-y"], &known, None).0, 0);
+    let source = std::fs::read_dir(shell.at("dest"))
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.path().join("backup").exists());
+    let source = source.unwrap().file_name().into_string().unwrap();
+    let restore = ["backup", "restore", "--of", &source, "--json", "-vv"];
+    let agreed = [&restore[..], &["--accept", "replace-content"]].concat();
+
+    let (status, _, stderr) = shell.run(&agreed, &known, None);
+    assert!(status == 10 && stderr.contains("not empty"), "{status} {stderr}");
+    shell.phone("new", "");
+    let (status, _, stderr) = shell.run_on("new", &[&restore[..], &["-y"]].concat(), &known, None);
+    assert!(
+        status == 4 && stderr.contains("replace-content"),
+        "a yes to everything is no such yes: {stderr}"
+    );
+    assert_eq!(shell.run_on("new", &agreed, &[("BACKUP_PASSWORD", "hunter")], None).0, 8);
+    shell.lockdown("new", "com.apple.fmip", "IsAssociated", true.into());
+    let (status, _, stderr) = shell.run_on("new", &agreed, &known, None);
+    assert!(status == 4 && stderr.contains("Find My"), "{stderr}");
+    shell.lockdown("new", "", "ProductVersion", "13.3".into());
+    let (status, _, stderr) = shell.run_on("new", &agreed, &known, None);
+    assert!(status == 1 && stderr.contains("older iOS 13.3"), "{stderr}");
+    std::fs::remove_file(shell.at("new/lockdown.plist")).unwrap();
+
+    let unplug = "[[fault]]\nat = \"backup-message\"\nafter_messages = 7\nkind = \"unplug\"\n";
+    shell.phone("new", unplug);
+    let (status, _, stderr) = shell.run_on("new", &agreed, &known, None);
+    assert!(status == 1 && stderr.contains("it is as it was"), "{status} {stderr}");
+    assert!(!shell.at("new/media/DCIM").exists());
+
+    shell.phone("new", "");
+    let (status, stdout, stderr) = shell.run_on("new", &agreed, &known, None);
+    assert_eq!(status, 0, "{stderr}");
+    let result: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert!(result["sent_bytes"].as_u64().unwrap() > 200_000 && result["job"].is_string(), "{result}");
+    assert!(!stdout.contains("hunter") && !stderr.contains("hunter"));
+    // A folder that is opened is a phone that starts, and its start puts things in place.
+    assert_eq!(shell.run_on("new", &["info"], &[], None).0, 0);
+    let content = |phone: &str| -> BTreeMap<PathBuf, Vec<u8>> {
+        let root = shell.at(phone).join("media/DCIM");
+        let files = walk(&root).into_iter().filter(|path| path.is_file());
+        files
+            .map(|path| (path.strip_prefix(&root).unwrap().to_owned(), std::fs::read(&path).unwrap()))
+            .collect()
+    };
+    assert_eq!(content("new"), content("phone"));
+    assert_eq!(std::fs::read(shell.at("new/files/HomeDomain/Library/SMS/sms.db")).unwrap(), b"messages");
+    shell.keeps_secret(PASSWORD);
+}
+
+#[test]
+fn the_keyring_keeps_what_it_is_told_to_and_nothing_secret_is_an_argument() {
+    use std::os::unix::fs::PermissionsExt;
+    const PASSWORD: &str = "hunter-keyring";
+    let shell = Shell::new();
+    let script = "#!/bin/sh\ncd \"$KEYRING\" || exit 2\necho \"$@\" >> arguments\nenv >> arguments\ncase $1 in\n\
+                  store) cat > secret ;;\nlookup) cat secret 2>/dev/null ;;\nclear) rm -f secret ;;\nesac\n";
+    put(&shell.at("bin"), "secret-tool", script.as_bytes());
+    let tool = shell.at("bin/secret-tool");
+    std::fs::set_permissions(tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(shell.at("keyring")).unwrap();
+    let path = format!("{}:{}", shell.at("bin").display(), std::env::var("PATH").unwrap());
+    let keyring = shell.at("keyring");
+    let keyring = keyring.to_str().unwrap();
+    let there = [("PATH", path.as_str()), ("KEYRING", keyring), ("BACKUP_PASSWORD_NEW", PASSWORD)];
+    let set = ["backup", "password", "set", "--keep-in-keyring", "-vv"];
+    let (status, _, stderr) = shell.run(&set, &there, None);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stderr.contains("keyring") && !stderr.contains("hunter"), "{stderr}");
+    assert_eq!(std::fs::read(shell.at("keyring/secret")).unwrap(), PASSWORD.as_bytes());
+    assert_eq!(shell.run(&["backup", "-y", "-vv"], &there[..2], None).0, 0);
+    let verify = ["backup", "verify", "--json"];
+    let inside = |stdout: &str| -> bool {
+        let result: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+        result["backup"]["proven_inside"].as_bool().unwrap()
+    };
+    let (status, stdout, stderr) = shell.run(&verify, &there[..2], None);
+    assert!(status == 0 && inside(&stdout), "{stderr}");
+    let (_, _, stderr) = shell.run(&["backup", "password", "forget"], &there[..2], None);
+    assert!(stderr.contains("no longer"), "{stderr}");
+    let (status, stdout, _) = shell.run(&verify, &there[..2], None);
+    assert!(status == 0 && !inside(&stdout), "proven from outside only again");
+    let keep = ["backup", "password", "keep"];
+    let wrong = [there[0], there[1], ("BACKUP_PASSWORD", "hunter")];
+    assert_eq!(shell.run(&keep, &wrong, None).0, 8, "it is tried first");
+    assert!(!shell.at("keyring/secret").exists());
+    let arguments = std::fs::read_to_string(shell.at("keyring/arguments")).unwrap();
+    assert!(arguments.contains("lookup") && !arguments.contains("hunter"), "{arguments}");
+    shell.keeps_secret(PASSWORD);
 }
 
 #[test]

@@ -413,14 +413,14 @@ async fn sources(session: &Session, afc: Option<&Afc>) -> Sources {
 }
 
 /// The phone's sync lock.
-struct SyncLock {
+pub(super) struct SyncLock {
     afc: Option<Arc<Afc>>,
     file: Option<afc::File>,
 }
 
 impl SyncLock {
     /// Takes the lock as iTunes does. A phone without AFC is backed up without it.
-    async fn take(session: &Session) -> Result<Self, Error> {
+    pub(super) async fn take(session: &Session) -> Result<Self, Error> {
         let _ = notification_proxy::post(session, &[WILL_START]).await;
         let Ok(afc) = Afc::open(session).await else { return Ok(Self { afc: None, file: None }) };
         let Ok(file) = afc.open_file(LOCK_FILE, afc::OpenMode::ReadWrite).await else {
@@ -443,8 +443,13 @@ impl SyncLock {
         Err(Error::SyncLocked)
     }
 
+    /// The connection on which it is held, on phones that have one.
+    pub(super) fn afc(&self) -> Option<&Afc> {
+        self.afc.as_deref()
+    }
+
     /// Gives it back. The phone may be gone; its locks go with the connection.
-    async fn release(self, session: &Session) {
+    pub(super) async fn release(self, session: &Session) {
         let releasing = async {
             if let Some(file) = self.file {
                 let _ = file.lock(afc::Lock::Unlock).await;

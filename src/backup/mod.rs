@@ -4,7 +4,9 @@
 //! counts only when it was proven ([`verify`]), and the one proven before it is not touched until then.
 
 mod check;
+pub mod choice;
 pub mod cipher;
+pub mod extract;
 pub mod harmless;
 mod info;
 pub mod keybag;
@@ -15,6 +17,7 @@ pub mod password;
 pub mod proof_file;
 pub mod read;
 pub mod record;
+pub mod restore;
 pub mod vault;
 pub mod verify;
 

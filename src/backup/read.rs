@@ -38,6 +38,19 @@ impl Read for Content {
     }
 }
 
+/// A file without a key in an encrypted backup: only an empty one has none.
+struct Keyless<R>(R);
+
+impl<R: Read> Read for Keyless<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(out)? {
+            0 => Ok(0),
+            _ if out.is_empty() => Ok(0),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it has no key")),
+        }
+    }
+}
+
 impl Backup {
     /// Opens the backup in `dir` (the folder that holds `Manifest.db`). For an encrypted one the password is needed; the
     /// decrypted database stands in an unlinked file in `scratch`.
@@ -54,6 +67,28 @@ impl Backup {
         let database = manifest.database(&dir, keys.as_ref(), scratch)?;
         database.quick_check()?;
         Ok(Self { dir, manifest, keys, database })
+    }
+
+    /// The folder that holds its records.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The content of a file whose stored bytes come out of `stored`.
+    pub(super) fn content_of<'a>(
+        &self,
+        stored: impl Read + 'a,
+        file: &MbFile,
+    ) -> io::Result<Box<dyn Read + 'a>> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+        let Some(keys) = &self.keys else { return Ok(Box::new(stored)) };
+        match &file.encryption_key {
+            Some(wrapped) => {
+                let key = keys.unwrap(wrapped).map_err(invalid)?;
+                Ok(Box::new(Decrypting::new(stored, &key, Padding::Required)?))
+            }
+            None => Ok(Box::new(Keyless(stored))),
+        }
     }
 
     /// What `Manifest.plist` says.

@@ -87,7 +87,10 @@ pub async fn prove(
 }
 
 /// Proves the backup in `root`, which holds the phone's folder and our record, and writes down what was proven.
-pub(super) async fn prove_at(
+///
+/// # Errors
+/// As [`prove`].
+pub async fn prove_at(
     root: Dir,
     udid: &Udid,
     password: Option<&Secret>,

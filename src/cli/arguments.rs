@@ -68,6 +68,9 @@ pub(crate) struct Global {
     /// What happens to the phone of --device stays in its folder
     #[arg(long, global = true, requires = "device")]
     pub(crate) device_keeps: bool,
+    /// The backup password is the next line of this file descriptor
+    #[arg(long, global = true, value_name = "FD")]
+    pub(crate) password_fd: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -148,40 +151,121 @@ pub(crate) struct Backup {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
-    /// The backups kept under DEST
-    List,
+    /// The backups kept under DEST, or what is in one
+    List(BackupList),
     /// Read the newest backup again and prove it
     Verify,
+    /// Take files out of a backup, without touching the phone
+    Extract(BackupExtract),
+    /// Restore a proven backup onto a phone that is empty, or may be erased
+    Restore(BackupRestore),
     /// Set, change or remove the password that encrypts the phone's backups
     #[command(subcommand)]
     Password(BackupPassword),
 }
 
-/// Passwords come from a file descriptor, the environment or a person at the terminal, in this order: never from the command
-/// line.
+/// Which files of which backup.
+#[derive(Debug, Args)]
+pub(crate) struct FilesOfBackup {
+    /// The backup in this folder, whoever made it [default: the newest one kept of the phone]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// Files of this domain (with * and ?), e.g. HomeDomain or 'AppDomain-*'
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: Vec<String>,
+    /// Files with this path (with *, ** and ?), e.g. 'Library/SMS/**' or '*.sqlite'
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) path: Vec<String>,
+}
+
+impl FilesOfBackup {
+    /// Something is chosen.
+    pub(crate) fn chooses(&self) -> bool {
+        self.from.is_some() || !self.domain.is_empty() || !self.path.is_empty()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupList {
+    /// The files of one backup
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// The domains of one backup, with the number and size of their files
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) domains: bool,
+    #[command(flatten)]
+    pub(crate) which: FilesOfBackup,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("wanted").required(true).multiple(true).args(["photos", "all", "domain", "path"]))]
+pub(crate) struct BackupExtract {
+    /// The folder to make; it must not be there yet
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// Photos and videos by month, with their names, dates and albums
+    #[arg(long, conflicts_with_all = ["all", "domain", "path"])]
+    pub(crate) photos: bool,
+    /// Everything, by domain
+    #[arg(long, conflicts_with_all = ["domain", "path"])]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) which: FilesOfBackup,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+pub(crate) struct BackupRestore {
+    /// The backup in this folder of DEST [default: the newest one kept of the phone]
+    #[arg(long, value_name = "DIR", conflicts_with = "of")]
+    pub(crate) from: Option<PathBuf>,
+    /// The newest backup of another phone, by its id: to move to a new phone
+    #[arg(long, value_name = "UDID")]
+    pub(crate) of: Option<String>,
+    /// Leave out what belongs to the system: accounts, messages, settings
+    #[arg(long)]
+    pub(crate) no_system: bool,
+    /// The phone keeps its settings
+    #[arg(long)]
+    pub(crate) keep_settings: bool,
+    /// Do not have the phone install the apps that the backup knows
+    #[arg(long)]
+    pub(crate) no_apps: bool,
+    /// Remove what the phone has and the backup has not
+    #[arg(long)]
+    pub(crate) remove: bool,
+    /// Do not restart the phone afterwards; only its restart puts everything in place
+    #[arg(long)]
+    pub(crate) no_reboot: bool,
+    /// Agree by name, instead of typing it: replace-content; also what the gate takes (see gate --help)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept: Vec<String>,
+}
+
+/// Passwords come from a file descriptor, the environment, the desktop's keyring or a person at the terminal, in this order:
+/// never from the command line.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupPassword {
     /// Encrypt backups from now on (BACKUP_PASSWORD_NEW)
-    Set {
-        /// The new password is the next line of this file descriptor
-        #[arg(long, value_name = "FD")]
-        new_password_fd: Option<u32>,
-    },
+    Set(NewPassword),
     /// Replace the password (BACKUP_PASSWORD by BACKUP_PASSWORD_NEW)
-    Change {
-        /// The password that is set is the next line of this file descriptor
-        #[arg(long, value_name = "FD")]
-        password_fd: Option<u32>,
-        /// The new password is the next line of this file descriptor
-        #[arg(long, value_name = "FD")]
-        new_password_fd: Option<u32>,
-    },
+    Change(NewPassword),
     /// Encrypt backups no more (BACKUP_PASSWORD)
-    Off {
-        /// The password that is set is the next line of this file descriptor
-        #[arg(long, value_name = "FD")]
-        password_fd: Option<u32>,
-    },
+    Off,
+    /// Keep the password (BACKUP_PASSWORD) in this desktop's keyring, where it is looked up
+    Keep,
+    /// Remove the password from this desktop's keyring
+    Forget,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct NewPassword {
+    /// The new password is the next line of this file descriptor
+    #[arg(long, value_name = "FD")]
+    pub(crate) new_password_fd: Option<u32>,
+    /// Also keep it in this desktop's keyring, where it is looked up
+    #[arg(long)]
+    pub(crate) keep_in_keyring: bool,
 }
 
 #[derive(Debug, Args)]

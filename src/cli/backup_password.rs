@@ -1,22 +1,33 @@
-//! `backup password set`, `change` and `off`.
+//! `backup password set`, `change`, `off`, and whether this desktop's keyring knows it: `keep`, `forget`.
+
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::arguments::BackupPassword;
+use super::arguments::{BackupPassword, NewPassword};
 use super::phones::Phones;
+use super::photos::one_kept;
 use super::run::Run;
-use super::secrets::{self, Descriptors, Wanted};
-use super::terminal;
 use super::visits::begin;
+use super::{keyring, secrets, terminal};
+use crate::backup::Secret;
 use crate::backup::password::Change;
 use crate::remedy::Consent;
-use crate::visit::{Stop, Visit, no_password_is_set, password_is_set_already};
+use crate::usbmux::Udid;
+use crate::visit::{
+    Stop, Visit, no_password_is_set, opens_newest, password_is_set_already, phones_kept, wrong_password,
+};
 
 const SCHEMA: &str = "backup-password";
 
-/// Sets, changes or removes the password of the phone's backups.
+/// Sets, changes or removes the password of the phone's backups, or keeps or forgets it here.
 pub(super) async fn backup_password(run: &Run, command: &BackupPassword) -> Result<(), Stop> {
-    changed(run, command).await.map_err(|stop| run.explain(SCHEMA, stop))
+    let done = match command {
+        BackupPassword::Keep => keep(run).await,
+        BackupPassword::Forget => forget(run).await,
+        change => changed(run, change).await,
+    };
+    done.map_err(|stop| run.explain(SCHEMA, stop))
 }
 
 async fn changed(run: &Run, command: &BackupPassword) -> Result<(), Stop> {
@@ -25,22 +36,30 @@ async fn changed(run: &Run, command: &BackupPassword) -> Result<(), Stop> {
     let visit = begun.map_err(|unreached| unreached.stop)?;
     // What cannot be done anyway is told before anybody types a password.
     match (command, visit.encrypts_backups().await?) {
-        (BackupPassword::Set { .. }, true) => return Err(password_is_set_already()),
-        (BackupPassword::Change { .. }, false) => return Err(no_password_is_set()),
-        (BackupPassword::Off { .. }, false) => {
+        (BackupPassword::Set(_), true) => return Err(password_is_set_already()),
+        (BackupPassword::Change(_), false) => return Err(no_password_is_set()),
+        (BackupPassword::Off, false) => {
             tell(run, &visit, false, "Backups of this phone are not encrypted; nothing was changed.");
             return Ok(());
         }
         _ => {}
     }
-    let change = wished(run, command).await?;
+    let (change, keep_it) = wished(run, command, visit.udid()).await?;
     visit.change_backup_password(&change).await?;
-    match change {
-        Change::Set(_) => tell(run, &visit, true, SET),
-        Change::Replace { .. } => tell(run, &visit, true, REPLACED),
-        Change::Remove(_) => tell(run, &visit, false, REMOVED),
+    match &change {
+        Change::Set(new) => {
+            tell(run, &visit, true, SET);
+            keep_new(run, visit.udid(), new, keep_it).await
+        }
+        Change::Replace { new, .. } => {
+            tell(run, &visit, true, REPLACED);
+            keep_new(run, visit.udid(), new, keep_it).await
+        }
+        Change::Remove(_) => {
+            tell(run, &visit, false, REMOVED);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 const SET: &str = "Backups of this phone are encrypted from now on. Keep the password where you will find it: without it \
@@ -50,34 +69,64 @@ const REPLACED: &str = "The backup password is changed. Backups that exist keep 
 const REMOVED: &str = "Backups of this phone are no longer encrypted: the next one will lack Health data, saved passwords, \
                        the call history and the history of websites.";
 
-/// The passwords for what is wished.
-async fn wished(run: &Run, command: &BackupPassword) -> Result<Change, Stop> {
-    let mut descriptors = Descriptors::default();
-    let old = |fd| Wanted {
-        question: "The backup password that is set",
-        repeat: false,
-        fd: ("--password-fd", fd),
-        variable: secrets::PASSWORD,
-    };
-    let new = |fd| Wanted {
-        question: "The new backup password",
-        repeat: true,
-        fd: ("--new-password-fd", fd),
-        variable: secrets::NEW_PASSWORD,
-    };
-    Ok(match *command {
-        BackupPassword::Set { new_password_fd } => {
-            Change::Set(secrets::password(run, &new(new_password_fd), &mut descriptors).await?)
+/// What is wished, with its passwords, and whether the new one is to be kept here.
+async fn wished(run: &Run, command: &BackupPassword, udid: &Udid) -> Result<(Change, bool), Stop> {
+    let old = async || secrets::needed(run, udid).await.map(|secret| Secret::clone(&secret));
+    let new = async |new: &NewPassword| secrets::new(run, new.new_password_fd).await;
+    Ok(match command {
+        BackupPassword::Set(wish) => (Change::Set(new(wish).await?), wish.keep_in_keyring),
+        BackupPassword::Change(wish) => {
+            let old = old().await?;
+            (Change::Replace { old, new: new(wish).await? }, wish.keep_in_keyring)
         }
-        BackupPassword::Change { password_fd, new_password_fd } => {
-            let old = secrets::password(run, &old(password_fd), &mut descriptors).await?;
-            let new = secrets::password(run, &new(new_password_fd), &mut descriptors).await?;
-            Change::Replace { old, new }
-        }
-        BackupPassword::Off { password_fd } => {
-            Change::Remove(secrets::password(run, &old(password_fd), &mut descriptors).await?)
-        }
+        _ => (Change::Remove(old().await?), false),
     })
+}
+
+/// Keeps a new password in the keyring: if that is wished, or if an older one would be found there in its place.
+async fn keep_new(run: &Run, udid: &Udid, new: &Secret, wished: bool) -> Result<(), Stop> {
+    if wished || keyring::look_up(udid).await.is_some() {
+        keyring::keep(udid, new).await?;
+        run.screen.say(KEPT);
+    }
+    Ok(())
+}
+
+/// Keeps the password that is set in the keyring. It is tried on the newest backup, if that is encrypted.
+async fn keep(run: &Run) -> Result<(), Stop> {
+    let dest = run.dest()?;
+    let udid = one_kept(run, phones_kept(&dest)?)?;
+    let password: Arc<Secret> = secrets::needed(run, &udid).await?;
+    match opens_newest(&dest, &udid, &password).await? {
+        Some(false) => return Err(wrong_password()),
+        Some(true) => {}
+        None => run.screen.say("No encrypted backup is kept here, so the password could not be tried."),
+    }
+    keyring::keep(&udid, &password).await?;
+    tell_kept(run, &udid, true, KEPT);
+    Ok(())
+}
+
+async fn forget(run: &Run) -> Result<(), Stop> {
+    let udid = one_kept(run, phones_kept(&run.dest()?)?)?;
+    let sentence = match keyring::forget(&udid).await? {
+        true => "The backup password is no longer in the keyring. The phone and its backups still have it.",
+        false => "The backup password of this phone was not in the keyring.",
+    };
+    tell_kept(run, &udid, false, sentence);
+    Ok(())
+}
+
+const KEPT: &str =
+    "The backup password is in this desktop's keyring now, and is looked up there when it is needed.";
+
+fn tell_kept(run: &Run, udid: &Udid, in_keyring: bool, sentence: &str) {
+    if run.global.json {
+        terminal::print_json(&json!({
+            "schema": format!("idevice-fix/{SCHEMA}/1"), "udid": udid.as_str(), "in_keyring": in_keyring,
+        }));
+    }
+    run.screen.say(sentence);
 }
 
 fn tell(run: &Run, visit: &Visit, encrypted: bool, sentence: &str) {

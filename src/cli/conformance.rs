@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::arguments::{Conformance, ConformanceCommand};
 use super::phones::Phones;
 use super::run::Run;
-use super::terminal;
-use super::visits::password;
+use super::{secrets, terminal};
+use crate::backup::Secret;
 use crate::conformance::{End, Measuring, Pace, backup};
 use crate::durable;
 use crate::facts::text::{bytes, counted};
@@ -98,8 +98,11 @@ async fn measure(run: &Run, phones: &Phones, arguments: &Conformance) -> Result<
         let cause = format!("There is no place for copies: {error}.");
         Stop::new(Trouble::Failed, cause, "Name another folder with --dest.")
     })?;
+    let password = secrets::given(run)?;
+    let observer = observer.as_ref();
+    let path = scratch.path();
     let end =
-        all(&mut measuring, &session, scratch.path(), with_backup, observer.as_ref(), &run.cancel).await;
+        all(&mut measuring, &session, path, with_backup, password.as_deref(), observer, &run.cancel).await;
     let file = measuring.file();
     let stop = stop_of(end).or_else(|| locked(&file));
     Ok(Measured { file, stop })
@@ -110,6 +113,7 @@ async fn all(
     session: &Session,
     scratch: &Path,
     with_backup: bool,
+    password: Option<&Secret>,
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> End {
@@ -117,7 +121,7 @@ async fn all(
     if end != End::Done || !with_backup {
         return end;
     }
-    measuring.backup(session, scratch, password().as_deref(), observer, cancel).await
+    measuring.backup(session, scratch, password, observer, cancel).await
 }
 
 fn stop_of(end: End) -> Option<Stop> {

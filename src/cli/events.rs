@@ -50,6 +50,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Library => "library",
         Phase::Photos => "photos",
         Phase::Backup => "backup",
+        Phase::Extract => "extract",
         Phase::Restore => "restore",
         Phase::Verify => "verify",
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::owner;
 use super::phones::Phones;
 use super::run::{Both, Run};
-use super::terminal;
 use super::visits::{Recorded, Recorder, begin, ended, print_failure, print_result};
+use super::{secrets, terminal};
+use crate::facts::value;
 use crate::progress::Observer;
 use crate::remedy::Consent;
 use crate::report::{self, Report};
@@ -71,6 +72,9 @@ async fn visit(run: &Run, wish: Wish, question: Question, name: &str) -> Result<
     }
     ended(&before)?;
     let wish = agreed(run, &mut visit, &before, wish, question).await?;
+    if wish.backup {
+        learn_password(run, &mut visit).await?;
+    }
     let dest = visit.dest().to_owned();
     let recorded = Arc::new(Recorded::begin(&dest, &visit, &before, &name.replace('-', " "))?);
     recorder.keep_in(&recorded);
@@ -83,6 +87,25 @@ async fn visit(run: &Run, wish: Wish, question: Question, name: &str) -> Result<
     ended(&outcome).map_err(Failure::Told)
 }
 
+/// A phone that encrypts its backups: with the password the backup is proven inside. Without it one is made too.
+async fn learn_password(run: &Run, visit: &mut Visit) -> Result<(), Stop> {
+    // A phone that does not say is told of when the backup is made.
+    if visit.knows_password() || !visit.encrypts_backups().await.unwrap_or(false) {
+        return Ok(());
+    }
+    if let Some(password) = secrets::wanted(run, visit.udid()).await? {
+        visit.learn_password(password);
+    }
+    Ok(())
+}
+
+/// Said beside the plan of a backup that will not be encrypted.
+const NOT_ENCRYPTED: &str =
+    "  Note     the backup is not encrypted: it leaves out saved passwords, Health data,
+           Wi-Fi networks, call history and history of websites. If these matter,
+           set a password first: idevice-fix backup password set
+";
+
 /// Shows the plan and gets a yes for it.
 async fn agreed(
     run: &Run,
@@ -94,7 +117,8 @@ async fn agreed(
     loop {
         let plan = visit.plan(&before.facts, wish).await?;
         wish.expected = plan.time();
-        run.screen.say(&format!("\n{}", plan.text()));
+        let plain = wish.backup && value(&before.facts.local_backup.will_encrypt) != Some(true);
+        run.screen.say(&format!("\n{}{}", plan.text(), if plain { NOT_ENCRYPTED } else { "" }));
         if question == Question::Answered {
             return plan.obstacle().map_or(Ok(wish), Err);
         }

@@ -5,7 +5,10 @@
 
 mod arguments;
 mod backup;
+mod backup_extract;
+mod backup_list;
 mod backup_password;
+mod backup_restore;
 mod conformance;
 mod devices;
 mod diagnose;
@@ -14,6 +17,7 @@ mod events;
 mod fix;
 mod info;
 mod jobs;
+mod keyring;
 mod logging;
 mod owner;
 mod phones;

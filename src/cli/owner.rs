@@ -32,6 +32,21 @@ pub(super) async fn ask(run: &Run) -> Answer {
     }
 }
 
+/// Whether somebody at the terminal types this word. Ctrl-C and anything else are a no.
+pub(super) async fn types(run: &Run, word: &'static str) -> bool {
+    let screen = std::sync::Arc::clone(&run.screen);
+    let asking = tokio::task::spawn_blocking(move || {
+        screen.beside(|| {
+            prompt(&format!("To agree, type {word}: "));
+            line()
+        })
+    });
+    tokio::select! {
+        () = run.cancel.cancelled() => false,
+        typed = asking => typed.ok().flatten().is_some_and(|typed| typed == word),
+    }
+}
+
 fn converse() -> Answer {
     for _ in 0..TRIES {
         prompt("Start? [Y/n/p = photos only/o = other folder] ");

@@ -1,5 +1,6 @@
 //! `photos status`, `photos pull`, `photos verify`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -8,14 +9,15 @@ use super::arguments::Photos;
 use super::fix;
 use super::phones::Phones;
 use super::run::Run;
-use super::terminal;
-use super::visits::{begin, ended, password};
+use super::visits::{begin, ended};
+use super::{secrets, terminal};
+use crate::backup::Secret;
 use crate::facts::text::plain;
 use crate::photos::verify::Depth;
 use crate::remedy::Consent;
 use crate::report::{self, Report};
 use crate::usbmux::Udid;
-use crate::visit::{Kept, Part, Stop, Trouble, Wish, kept_without_phone, phones_kept, words};
+use crate::visit::{Kept, Part, Stop, Trouble, Wish, kept_backups, kept_without_phone, phones_kept, words};
 
 /// The originals.
 pub(super) async fn photos(run: &Run, command: &Photos) -> Result<(), Stop> {
@@ -102,7 +104,7 @@ async fn verified(run: &Run, part: Part) -> Result<(Udid, Kept), Stop> {
     let phones = run.global.demo.then(|| Phones::open(run)).transpose()?;
     let dest = phones.as_ref().map_or_else(|| run.dest(), |phones| phones.dest(run))?;
     let udid = one_kept(run, phones_kept(&dest)?)?;
-    let password = password();
+    let password = known_password(run, &dest, &udid, part).await?;
     let watch: Arc<dyn crate::progress::Observer> = run.watch();
     let folder = dest.join(udid.as_str());
     let kept = kept_without_phone(
@@ -126,8 +128,19 @@ async fn verified(run: &Run, part: Part) -> Result<(Udid, Kept), Stop> {
     Ok((udid, kept))
 }
 
+/// The password of the newest backup, where one is needed to see all of it.
+async fn known_password(
+    run: &Run,
+    dest: &Path,
+    udid: &Udid,
+    part: Part,
+) -> Result<Option<Arc<Secret>>, Stop> {
+    let encrypted = kept_backups(dest, udid).first().is_some_and(|newest| newest.encrypted);
+    if part != Part::Photos && encrypted { secrets::wanted(run, udid).await } else { Ok(None) }
+}
+
 /// The phone that is named, or the only one of which something is kept.
-fn one_kept(run: &Run, mut kept: Vec<Udid>) -> Result<Udid, Stop> {
+pub(super) fn one_kept(run: &Run, mut kept: Vec<Udid>) -> Result<Udid, Stop> {
     if let Some(named) = &run.global.udid {
         return Udid::parse(named).ok_or_else(|| {
             Stop::new(Trouble::Usage, format!("{:?} is no id of a device.", plain(named)), "")

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::arguments::Global;
 use super::events::Events;
 use super::screen::{Screen, Talk};
+use super::secrets::Given;
 use super::terminal;
 use crate::job;
 use crate::progress::{CancellationToken, Event, Observer};
@@ -27,6 +28,8 @@ pub(super) struct Run {
     pub(super) screen: Arc<Screen>,
     /// Shows things to scripts, if `--json`.
     events: Option<Arc<Events>>,
+    /// Passwords that came in.
+    pub(super) given: Given,
     began: Instant,
 }
 
@@ -37,6 +40,7 @@ impl Run {
             cancel: CancellationToken::new(),
             screen: Arc::new(Screen::new(talk)),
             events: global.json.then(Arc::default),
+            given: Given::default(),
             began: Instant::now(),
             global,
         }

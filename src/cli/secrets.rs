@@ -1,13 +1,15 @@
-//! Passwords from where others cannot read them: a file descriptor, the environment, or a person at the terminal. Never
-//! from the command line, which every user of the computer can see.
+//! Passwords from where others cannot read them: a file descriptor, the environment, the keyring, or a person at the
+//! terminal, in this order. Never from the command line, which every user of the computer can see.
 
 use std::fs::File;
 use std::io::Read;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::run::Run;
-use super::terminal;
+use super::{keyring, terminal};
 use crate::backup::Secret;
+use crate::usbmux::Udid;
 use crate::visit::{Stop, Trouble};
 
 /// The environment variable with the password of the backups.
@@ -21,27 +23,22 @@ const LINE_BYTES_MAX: usize = 4096;
 const TRIES: u32 = 3;
 const STOP_FOLLOWS: Duration = Duration::from_millis(300);
 
-/// A password and where it may come from.
-pub(super) struct Wanted {
-    /// What a person is asked.
-    pub(super) question: &'static str,
-    /// A new one is asked for twice.
-    pub(super) repeat: bool,
-    /// The option that names a file descriptor, and the descriptor.
-    pub(super) fd: (&'static str, Option<u32>),
-    /// The environment variable.
-    pub(super) variable: &'static str,
+/// What this run was given, each thing read once.
+#[derive(Default)]
+pub(super) struct Given {
+    descriptors: Mutex<Descriptors>,
+    backups: OnceLock<Option<Arc<Secret>>>,
 }
 
 /// A password of the environment.
-pub(super) fn of_environment(variable: &str) -> Option<Secret> {
+fn of_environment(variable: &str) -> Option<Secret> {
     use std::os::unix::ffi::OsStringExt;
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(|value| Secret::new(value.into_vec()))
 }
 
 /// Reads from one descriptor after the other, so that two passwords may come as two lines of the same.
 #[derive(Default)]
-pub(super) struct Descriptors {
+struct Descriptors {
     open: Vec<(u32, File)>,
 }
 
@@ -70,29 +67,111 @@ impl Descriptors {
     }
 }
 
-/// The password that is wanted, from the first place that has it.
-pub(super) async fn password(
-    run: &Run,
-    wanted: &Wanted,
-    descriptors: &mut Descriptors,
-) -> Result<Secret, Stop> {
-    let (option, fd) = wanted.fd;
-    let given = match fd {
-        Some(number) => Some(descriptors.line(number).map_err(|error| {
-            Stop::new(Trouble::Usage, format!("{option} {number} cannot be read: {error}."), "")
-        })?),
-        None => of_environment(wanted.variable),
+/// A password that is wanted.
+struct Wanted {
+    /// What a person is asked.
+    question: &'static str,
+    /// How.
+    asking: Asking,
+    /// The option that names a file descriptor.
+    option: &'static str,
+    /// The environment variable.
+    variable: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Once,
+    /// A new one is asked for twice.
+    Twice,
+    /// It goes on without, if nothing is typed.
+    OrNothing,
+}
+
+const OLD: Wanted = Wanted {
+    question: "The backup password",
+    asking: Asking::Once,
+    option: "--password-fd",
+    variable: PASSWORD,
+};
+const NEW: Wanted = Wanted {
+    question: "The new backup password",
+    asking: Asking::Twice,
+    option: "--new-password-fd",
+    variable: NEW_PASSWORD,
+};
+const WITH_OR_WITHOUT: Wanted = Wanted {
+    question: "The backup password (Enter: go on without it, and prove from outside only)",
+    asking: Asking::OrNothing,
+    ..OLD
+};
+
+/// The password of the backups as this run was given it: from a file descriptor, else from the environment.
+pub(super) fn given(run: &Run) -> Result<Option<Arc<Secret>>, Stop> {
+    if let Some(known) = run.given.backups.get() {
+        return Ok(known.clone());
+    }
+    let read = match run.global.password_fd {
+        Some(number) => Some(line(run, &OLD, number)?),
+        None => of_environment(PASSWORD),
     };
-    match given {
-        Some(secret) if secret.expose().is_empty() => Err(missing(wanted)),
-        Some(secret) => Ok(secret),
-        None if run.global.yes || !terminal::can_ask() => Err(missing(wanted)),
-        None => asked(run, wanted).await,
+    Ok(run.given.backups.get_or_init(|| read.map(Arc::new)).clone())
+}
+
+fn line(run: &Run, wanted: &Wanted, number: u32) -> Result<Secret, Stop> {
+    let mut descriptors = run.given.descriptors.lock().expect("no holder of this lock panics");
+    let read = descriptors.line(number).map_err(|error| {
+        Stop::new(Trouble::Usage, format!("{} {number} cannot be read: {error}.", wanted.option), "")
+    })?;
+    if read.expose().is_empty() { Err(missing(wanted)) } else { Ok(read) }
+}
+
+/// The password of a phone's backups, which is needed: as given, else from the keyring, else from a person.
+pub(super) async fn needed(run: &Run, udid: &Udid) -> Result<Arc<Secret>, Stop> {
+    match known(run, udid).await? {
+        Some(known) => Ok(known),
+        None if !can_ask(run) => Err(missing(&OLD)),
+        None => asked(run, &OLD).await?.map(Arc::new).ok_or_else(|| missing(&OLD)),
     }
 }
 
+/// The same where everything also goes without it, though with less proof: a person may leave it out.
+pub(super) async fn wanted(run: &Run, udid: &Udid) -> Result<Option<Arc<Secret>>, Stop> {
+    match known(run, udid).await? {
+        None if can_ask(run) => Ok(asked(run, &WITH_OR_WITHOUT).await?.map(Arc::new)),
+        known => Ok(known),
+    }
+}
+
+/// The same without asking a person.
+pub(super) async fn known(run: &Run, udid: &Udid) -> Result<Option<Arc<Secret>>, Stop> {
+    match given(run)? {
+        None => Ok(keyring::look_up(udid).await.map(Arc::new)),
+        given => Ok(given),
+    }
+}
+
+/// The password that is to be set: from a file descriptor, the environment, or a person.
+pub(super) async fn new(run: &Run, fd: Option<u32>) -> Result<Secret, Stop> {
+    let read = fd.map(|number| line(run, &NEW, number)).transpose()?;
+    match read.or_else(|| of_environment(NEW_PASSWORD)) {
+        Some(given) => Ok(given),
+        None if !can_ask(run) => Err(missing(&NEW)),
+        None => asked(run, &NEW).await?.ok_or_else(|| missing(&NEW)),
+    }
+}
+
+/// It is needed, and nobody gave it.
+pub(super) fn backup_password_is_missing() -> Stop {
+    missing(&OLD)
+}
+
+fn can_ask(run: &Run) -> bool {
+    !run.global.yes && terminal::can_ask()
+}
+
 fn missing(wanted: &Wanted) -> Stop {
-    let (option, variable) = (wanted.fd.0, wanted.variable);
+    let (option, variable) = (wanted.option, wanted.variable);
     Stop::new(
         Trouble::WrongPassword,
         format!("{} is missing.", wanted.question),
@@ -101,11 +180,11 @@ fn missing(wanted: &Wanted) -> Stop {
 }
 
 /// Asks a person, who may leave with Ctrl-C: then the terminal shows again what is typed.
-async fn asked(run: &Run, wanted: &Wanted) -> Result<Secret, Stop> {
+async fn asked(run: &Run, wanted: &Wanted) -> Result<Option<Secret>, Stop> {
     let shown = rustix::termios::tcgetattr(std::io::stdin()).ok();
-    let (question, repeat) = (wanted.question, wanted.repeat);
+    let (question, asking) = (wanted.question, wanted.asking);
     let screen = std::sync::Arc::clone(&run.screen);
-    let asking = tokio::task::spawn_blocking(move || screen.beside(|| converse(question, repeat)));
+    let answering = tokio::task::spawn_blocking(move || screen.beside(|| converse(question, asking)));
     tokio::select! {
         () = run.cancel.cancelled() => {
             if let Some(shown) = shown {
@@ -113,8 +192,9 @@ async fn asked(run: &Run, wanted: &Wanted) -> Result<Secret, Stop> {
             }
             Err(stopped())
         }
-        answer = asking => match answer.ok().flatten() {
-            Some(secret) => Ok(secret),
+        answer = answering => match answer.ok().flatten() {
+            Some(secret) if secret.expose().is_empty() => Ok(None),
+            Some(secret) => Ok(Some(secret)),
             // Ctrl-C may end the reading a moment before it is known as a wish to stop.
             None => match tokio::time::timeout(STOP_FOLLOWS, run.cancel.cancelled()).await {
                 Ok(()) => Err(stopped()),
@@ -128,14 +208,15 @@ fn stopped() -> Stop {
     Stop::new(Trouble::Interrupted, "Stopped; nothing was changed.", "")
 }
 
-fn converse(question: &str, repeat: bool) -> Option<Secret> {
+/// What a person types; empty where that is an answer.
+fn converse(question: &str, asking: Asking) -> Option<Secret> {
     for _ in 0..TRIES {
         let first = Secret::new(rpassword::prompt_password(format!("{question}: ")).ok()?);
-        if first.expose().is_empty() {
-            continue;
-        }
-        if !repeat {
-            return Some(first);
+        match asking {
+            Asking::OrNothing => return Some(first),
+            _ if first.expose().is_empty() => continue,
+            Asking::Once => return Some(first),
+            Asking::Twice => {}
         }
         let again = Secret::new(rpassword::prompt_password("The same once more: ").ok()?);
         if again == first {

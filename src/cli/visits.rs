@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::phones::Phones;
 use super::run::{Run, record_stop};
 use super::{secrets, terminal};
-use crate::backup::Secret;
 use crate::job::{Ending, Job, Jobs};
 use crate::progress::{Event, Observer, Phase};
 use crate::remedy::{Accept, Consent};
@@ -24,7 +23,7 @@ pub(super) async fn begin(
 ) -> Result<Visit, Box<Unreached>> {
     let unusable = |stop| Box::new(Unreached { reach: None, device: None, stop });
     let wait = if run.person_is_near() { reach::WAIT_WITH_PERSON } else { reach::WAIT_ALONE };
-    Visit::begin(Beginning {
+    let mut visit = Visit::begin(Beginning {
         muxer: Arc::clone(&phones.muxer),
         on_bus: phones.on_bus().await,
         udid: run.global.udid.clone(),
@@ -32,16 +31,16 @@ pub(super) async fn begin(
         wait,
         simulated: phones.simulated,
         consent,
-        password: password(),
+        password: secrets::given(run).map_err(unusable)?,
         observer: watch,
         cancel: run.cancel.clone(),
     })
-    .await
-}
-
-/// The password of the backups, from the environment.
-pub(super) fn password() -> Option<Arc<Secret>> {
-    secrets::of_environment(secrets::PASSWORD).map(Arc::new)
+    .await?;
+    if !visit.knows_password() && visit.keeps_encrypted_backup() {
+        let known = secrets::known(run, visit.udid()).await.map_err(unusable)?;
+        known.into_iter().for_each(|password| visit.learn_password(password));
+    }
+    Ok(visit)
 }
 
 /// What the owner accepts by name.
@@ -157,6 +156,7 @@ fn step(phase: Phase) -> &'static str {
         Phase::Library => "library",
         Phase::Photos => "photos",
         Phase::Backup => "backup",
+        Phase::Extract => "extract",
         Phase::Restore => "restore",
         Phase::Verify => "verify",
     }

@@ -201,6 +201,82 @@ pub fn meaning(code: i64) -> Meaning {
     })
 }
 
+/// What some of the codes mean when a phone is restored: there the other side is short of space, and it is the backup that
+/// is read.
+const IN_A_RESTORE: &[Meaning] = &[
+    Meaning {
+        code: 1,
+        cause: "The phone could not go on with the restore.",
+        next_step: "Restart the phone, then restore again.",
+    },
+    Meaning {
+        code: 4,
+        cause: "The phone asked for a file that the backup does not hold.",
+        next_step: "Verify the backup: idevice-fix backup verify.",
+    },
+    Meaning {
+        code: 13,
+        cause: "The phone says that something it needs is locked.",
+        next_step: "Unlock the phone, keep its screen on, and restore again.",
+    },
+    Meaning {
+        code: 102,
+        cause: "The phone could not put the restore in place: an earlier one waits for its restart.",
+        next_step: "Restart the phone, then restore again.",
+    },
+    Meaning {
+        code: HOST_FULL,
+        cause: "The phone has not enough free space for what is in the backup.",
+        next_step: "Free space on the phone, or use one with more storage.",
+    },
+    Meaning {
+        code: 202,
+        cause: "The restore was cancelled on the phone or the cable was pulled.",
+        next_step: "Restore again and leave the phone connected.",
+    },
+    Meaning {
+        code: 203,
+        cause: "The backup comes from a newer iOS than the phone has.",
+        next_step: "Update the phone in Settings > General > Software Update, then restore again.",
+    },
+    Meaning {
+        code: BAD_MANIFEST,
+        cause: "The phone could not use the records of the backup, or a file of it.",
+        next_step: "Verify the backup: idevice-fix backup verify.",
+    },
+    Meaning {
+        code: 207,
+        cause: "The backup password is wrong or missing.",
+        next_step: "Give the password that this backup was made with; it may have been changed since.",
+    },
+    Meaning {
+        code: DEVICE_LOCKED,
+        cause: "The passcode was not entered on the phone in time, or the phone locked itself.",
+        next_step: "Restore again and enter the passcode on the phone when it asks for it.",
+    },
+    Meaning {
+        code: 211,
+        cause: "Find My is on, and a phone with Find My on is not restored.",
+        next_step: "Turn it off on the phone: Settings > your name > Find My > Find My iPhone. Then restore again.",
+    },
+    Meaning {
+        code: 212,
+        cause: "The phone has not been set up to its end.",
+        next_step: "Finish the setup on the phone until its home screen is there, then restore again.",
+    },
+];
+
+/// What a device's error code means in a restore.
+#[must_use]
+pub fn meaning_of_restore(code: i64) -> Meaning {
+    let known = IN_A_RESTORE.iter().find(|meaning| meaning.code == code).copied();
+    known.unwrap_or(Meaning {
+        code,
+        cause: "The phone stopped the restore with an error that is not known.",
+        next_step: "Restart the phone, then restore again.",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,10 +301,13 @@ mod tests {
 
     #[test]
     fn every_meaning_says_what_to_do_and_is_there_once() {
-        for meaning in MEANINGS {
-            assert!(meaning.cause.ends_with('.') && meaning.next_step.ends_with('.'));
-            assert_eq!(MEANINGS.iter().filter(|other| other.code == meaning.code).count(), 1);
+        for table in [MEANINGS, IN_A_RESTORE] {
+            for meaning in table {
+                assert!(meaning.cause.ends_with('.') && meaning.next_step.ends_with('.'));
+                assert_eq!(table.iter().filter(|other| other.code == meaning.code).count(), 1);
+            }
         }
+        assert_eq!(meaning_of_restore(4711).code, 4711);
         assert_eq!(meaning(9999).code, 9999);
     }
 }

@@ -41,11 +41,15 @@ pub enum Accept {
     UnencryptedBackup,
     /// After the erase the phone asks for the Apple Account password, and the owner knows it.
     ActivationLock,
+    /// A restore replaces what is on the phone. This opens no gate: a restore is made only onto an empty phone, or where
+    /// the gate for an erase is open, and wants this statement besides.
+    ReplaceContent,
 }
 
 impl Accept {
     /// Every name.
-    pub const ALL: [Self; 3] = [Self::BackupAge, Self::UnencryptedBackup, Self::ActivationLock];
+    pub const ALL: [Self; 4] =
+        [Self::BackupAge, Self::UnencryptedBackup, Self::ActivationLock, Self::ReplaceContent];
 
     /// The name as it is typed.
     #[must_use]
@@ -54,6 +58,7 @@ impl Accept {
             Self::BackupAge => "backup-age",
             Self::UnencryptedBackup => "unencrypted-backup",
             Self::ActivationLock => "activation-lock",
+            Self::ReplaceContent => "replace-content",
         }
     }
 
@@ -73,6 +78,9 @@ impl Accept {
             }
             Self::ActivationLock => {
                 "I know the password of the Apple Account that this phone asks for after it is erased."
+            }
+            Self::ReplaceContent => {
+                "I know that what is on this phone now is replaced by what is in the backup."
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod backup;
 mod carry;
+mod extract;
 pub mod host;
 mod figures;
 mod kept;
@@ -16,17 +17,22 @@ pub mod plan;
 mod protect;
 pub mod reach;
 mod read;
+mod reading;
+mod restore;
 pub mod space;
 mod stop;
 pub mod words;
 
 pub use backup::{KeptBackup, kept_backups};
+pub use extract::{Extraction, Wanted, extract};
 pub use kept::{Kept, Part, kept_without_phone, phones_kept};
 pub use outcome::{BackupKept, Outcome, PhotosKept, Protection, Skipped, Whereabouts};
 pub use password::{no_password_is_set, password_is_set_already};
 pub use protect::{Protected, Wish};
 pub use reach::Unreached;
 pub use read::{device_words, unreached};
+pub use reading::{Open, Standing, opens_newest, wrong_password};
+pub use restore::{Permission, RestorePlan, Source as RestoreSource};
 pub use stop::{Stop, Trouble, exit_status};
 
 use std::path::{Path, PathBuf};

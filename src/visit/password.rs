@@ -1,11 +1,31 @@
 //! The backup password's part of a visit: is one set, and what each trouble of changing it means.
 
+use std::sync::Arc;
+
 use super::stop::{Stop, Trouble};
-use super::{Visit, reach};
+use super::{Visit, kept_backups, reach};
+use crate::backup::Secret;
 use crate::backup::password::{self, Change, Error};
 use crate::facts::text::plain;
 
 impl Visit {
+    /// Whether the password of the phone's backups is known here.
+    #[must_use]
+    pub fn knows_password(&self) -> bool {
+        self.beginning.password.is_some()
+    }
+
+    /// From now on this is the password of the phone's backups.
+    pub fn learn_password(&mut self, password: Arc<Secret>) {
+        self.beginning.password = Some(password);
+    }
+
+    /// Whether the newest backup that is kept of this phone is encrypted.
+    #[must_use]
+    pub fn keeps_encrypted_backup(&self) -> bool {
+        kept_backups(self.dest(), self.udid()).first().is_some_and(|newest| newest.encrypted)
+    }
+
     /// Whether the phone encrypts its backups.
     ///
     /// # Errors

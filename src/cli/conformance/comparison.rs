@@ -82,7 +82,8 @@ async fn assumed(run: &Run, phone: &Read) -> Result<Read, Stop> {
     if end == End::Done {
         let session = reach::session(&muxer, attached, TAPPED_WITHIN, &Silent, &run.cancel).await;
         let session = session.map_err(|unreached| unreached.stop)?;
-        end = all(&mut measuring, &session, temp.path(), phone.has_backup(), &Silent, &run.cancel).await;
+        let (path, has_backup) = (temp.path(), phone.has_backup());
+        end = all(&mut measuring, &session, path, has_backup, None, &Silent, &run.cancel).await;
     }
     match end {
         End::Done => Read::of(&measuring.file()).map_err(|error: BadFile| failed(&error)),
