@@ -400,8 +400,9 @@ fn files_come_out_of_an_encrypted_backup_without_the_phone_and_each_trouble_has_
 
     let list = ["backup", "list", "--domain", "CameraRollDomain", "--json", "-vv"];
     assert_eq!(run(&list, &[], None).0, 8, "nobody gave the password");
+    let line = format!("{PASSWORD}\n");
     let by_descriptor = [&list[..], &["--password-fd", "0"]].concat();
-    let (status, stdout, stderr) = run(&by_descriptor, &[], Some(&format!("{PASSWORD}\n")));
+    let (status, stdout, stderr) = run(&by_descriptor, &[], Some(line.as_str()));
     assert_eq!(status, 0, "{stderr}");
     let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(
