@@ -469,6 +469,7 @@ fn a_backup_is_restored_onto_an_empty_phone_and_onto_no_other() {
     let (status, _, stderr) = shell.run(&agreed, &known, None);
     assert!(status == 10 && stderr.contains("not empty"), "{status} {stderr}");
     shell.phone("new", "");
+    plist::Value::Array(Vec::new()).to_file_xml(shell.at("new/apps.plist")).unwrap();
     let (status, _, stderr) = shell.run_on("new", &[&restore[..], &["-y"]].concat(), &known, None);
     assert!(
         status == 4 && stderr.contains("replace-content"),
