@@ -22,6 +22,8 @@ mod logging;
 mod owner;
 mod phones;
 mod photos;
+mod photos_adopt;
+mod photos_layout;
 mod reports;
 mod restart;
 mod run;

@@ -1,52 +1,108 @@
-//! `photos status`, `photos pull`, `photos verify`.
+//! `photos status`, `photos pull`, `photos verify`; the rest of `photos` has files of its own.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::arguments::Photos;
+use super::arguments::{Photos, PhotosStatus};
 use super::fix;
 use super::phones::Phones;
 use super::run::Run;
 use super::visits::{begin, ended};
-use super::{secrets, terminal};
+use super::{photos_adopt, photos_layout, secrets, terminal};
 use crate::backup::Secret;
 use crate::facts::text::plain;
+use crate::photos::layout::Layouts;
 use crate::photos::verify::Depth;
 use crate::remedy::Consent;
-use crate::report::{self, Report};
+use crate::report::{self, ListsJson, Report};
 use crate::usbmux::Udid;
-use crate::visit::{Kept, Part, Stop, Trouble, Wish, kept_backups, kept_without_phone, phones_kept, words};
+use crate::visit::lists::Lists;
+use crate::visit::{
+    Kept, Part, Stop, Trouble, Whereabouts, Wish, kept_backups, kept_without_phone, phones_kept, words,
+};
 
 /// The originals.
 pub(super) async fn photos(run: &Run, command: &Photos) -> Result<(), Stop> {
     match command {
-        Photos::Status => status(run).await.map_err(|stop| run.explain("photos-status", stop)),
+        Photos::Status(options) => {
+            status(run, options).await.map_err(|stop| run.explain("photos-status", stop))
+        }
         Photos::Pull(options) => {
-            let wish = Wish { photos: true, paranoid: options.paranoid, ..Wish::default() };
+            let layouts = Layouts::of(&options.layout);
+            let wish = Wish { photos: true, layouts, paranoid: options.paranoid, ..Wish::default() };
             fix::protect_as_told(run, wish, "photos-pull").await
         }
         Photos::Verify => verify(run, Part::Photos, "photos-verify").await,
+        Photos::Layout { layouts } => photos_layout::layout(run, Layouts::of(layouts)),
+        Photos::Adopt { dir } => photos_adopt::adopt(run, dir).await,
     }
 }
 
-async fn status(run: &Run) -> Result<(), Stop> {
+async fn status(run: &Run, options: &PhotosStatus) -> Result<(), Stop> {
     let phones = Phones::open(run)?;
     let begun = begin(run, &phones, Consent::default(), run.watch_query()).await;
     let mut visit = begun.map_err(|unreached| unreached.stop)?;
-    let outcome = visit.diagnose().await?;
+    let (outcome, kept) = visit.diagnose_with_kept().await?;
     let report = Report::of(&outcome);
-    if run.global.json {
-        terminal::print_json(&json!({
-            "schema": "idevice-fix/photos-status/1", "device": report.diagnosis.device,
-            "library": report.diagnosis.facts["library"], "photo_copy": report.diagnosis.facts["photo_copy"],
-            "whereabouts": report.whereabouts, "verdict": report.diagnosis.verdict.photos, "gaps": report.diagnosis.gaps,
-        }));
-    } else {
-        terminal::print(&report::photos_text(&report, &terminal::stdout_style()));
-    }
+    let lists = Lists::of(&outcome.facts, &kept);
+    let written = write_status(run, options, &report, lists.as_ref());
+    written.map_err(|error| {
+        Stop::new(Trouble::Failed, format!("The lists could not be written: {error}."), "")
+    })?;
     ended(&outcome)
+}
+
+fn write_status(
+    run: &Run,
+    options: &PhotosStatus,
+    report: &Report,
+    lists: Option<&Lists<'_>>,
+) -> std::io::Result<()> {
+    let (mut out, style) = (terminal::out(), terminal::stdout_style());
+    let wanted = &options.list;
+    if options.csv {
+        if lists.is_none() {
+            terminal::say("The photo library could not be read, so the list is empty.");
+        }
+        report::lists_csv(lists, wanted, &mut out)?;
+    } else if run.global.json {
+        let status = Status {
+            schema: "idevice-fix/photos-status/1",
+            device: &report.diagnosis.device,
+            library: &report.diagnosis.facts["library"],
+            photo_copy: &report.diagnosis.facts["photo_copy"],
+            whereabouts: &report.whereabouts,
+            verdict: &report.diagnosis.verdict.photos,
+            lists: (!wanted.is_empty()).then_some(ListsJson { lists, wanted }),
+            gaps: &report.diagnosis.gaps,
+        };
+        serde_json::to_writer(&mut out, &status)?;
+        out.write_all(b"\n")?;
+    } else {
+        out.write_all(report::photos_text(report, &style).as_bytes())?;
+        if !wanted.is_empty() {
+            report::lists_text(lists, wanted, &style, &mut out)?;
+        }
+    }
+    out.flush()
+}
+
+/// The answer of `photos status --json`.
+#[derive(Serialize)]
+struct Status<'a> {
+    schema: &'static str,
+    device: &'a Option<report::Device>,
+    library: &'a Value,
+    photo_copy: &'a Value,
+    whereabouts: &'a Option<Vec<Whereabouts>>,
+    verdict: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lists: Option<ListsJson<'a>>,
+    gaps: &'a [report::Gap],
 }
 
 /// Reads what is kept again, byte by byte, without the phone.

@@ -52,14 +52,34 @@ pub(super) fn stdout_style() -> Style {
 
 /// Writes data to stdout. A reader that went away (`| head`) ends the program quietly, as other tools do.
 pub(super) fn print(text: &str) {
+    print_bytes(text.as_bytes());
+}
+
+fn print_bytes(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
-    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
         let _ = writeln!(std::io::stderr(), "idevice-fix: stdout could not be written: {error}");
         std::process::exit(1);
     }
+}
+
+/// Stdout for what is written in pieces; as [`print`] does, a reader that went away ends the program quietly.
+pub(super) fn out() -> impl Write {
+    struct Stdout;
+    impl Write for Stdout {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            print_bytes(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    std::io::BufWriter::with_capacity(1 << 16, Stdout)
 }
 
 /// Writes one JSON object as a line.

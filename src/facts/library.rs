@@ -1,7 +1,7 @@
 //! The photo library as observed: assets, where their originals are, and the files that a walk over AFC saw.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Fingerprint, Gap, Maybe};
 
@@ -119,6 +119,7 @@ pub struct Asset {
     /// When it came into this library.
     pub added: Option<Timestamp>,
     /// In Recently Deleted, and since when (a `None` inside: the date is not noted).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub trashed: Option<Option<Timestamp>>,
     /// In the Hidden album.
     pub hidden: bool,
@@ -135,6 +136,11 @@ pub struct Asset {
     pub place: Place,
     /// Its originals.
     pub resources: Vec<Resource>,
+}
+
+/// A value that is there, also when it says nothing.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Counts by asset, of the owner's own library; trashed assets count only in `recently_deleted`. `None`: the library

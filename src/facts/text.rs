@@ -15,6 +15,12 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
+/// As [`plain`], of any length: for files of data, where nothing may be lost.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_harmless(c) { c } else { '\u{FFFD}' }).collect()
+}
+
 /// For the text of an HTML element or a quoted attribute: [`plain`], with the five special characters as entities.
 #[must_use]
 pub fn html(text: &str) -> String {

@@ -180,6 +180,7 @@ fn ready(item: &Item, info: &FileInfo, staged: Staged) -> Ready {
         mtime_ns: info.mtime_ns,
         birthtime_ns: info.birthtime_ns,
         source: Source::Afc,
+        part: None,
         whole: staged.whole,
         asset: item.asset.as_deref().map(str::to_owned),
         damaged: None,

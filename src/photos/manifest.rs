@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use cap_std::fs::File;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::ResourceKind;
 use crate::usbmux::Udid;
 
 /// What the first line says.
@@ -47,6 +48,8 @@ pub struct Entry {
     pub whole: bool,
     /// The library's name of its asset, where it was known.
     pub asset: Option<String>,
+    /// Which of the asset's originals it is: said of what was adopted, since its path does not tell.
+    pub part: Option<ResourceKind>,
     /// A later look at the copy found it damaged: how. Such a file counts as not copied.
     pub damaged: Option<String>,
 }
@@ -74,6 +77,8 @@ struct Line {
     whole: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<ResourceKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +112,7 @@ impl Note {
                 source: Some(entry.source),
                 whole: Some(entry.whole),
                 asset: entry.asset.clone(),
+                part: entry.part,
                 ..Line::default()
             },
             Note::Refused(path, why) => {
@@ -304,6 +310,7 @@ fn understand(line: Line) -> Option<Note> {
         source: line.source?,
         whole: line.whole?,
         asset: line.asset,
+        part: line.part,
         damaged: None,
     };
     Some(Note::Copied(line.path, entry))
@@ -344,6 +351,7 @@ mod tests {
             source: Source::Afc,
             whole: true,
             asset: Some("A".into()),
+            part: Some(ResourceKind::LiveVideo),
             damaged: None,
         }
     }

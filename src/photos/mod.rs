@@ -4,9 +4,12 @@
 //! library only as facts; knows no backup: a file that comes from one is handed in as a reader ([`Store::take_in`]).
 //! Everything about a photo lives here once: what a walk copies, which local name it gets, when it is durable.
 
+pub mod adopt;
 mod commit;
 mod fetch;
 mod folder;
+mod knowledge;
+pub mod layout;
 mod manifest;
 mod names;
 mod plan;
@@ -20,6 +23,7 @@ pub mod verify;
 mod walk;
 pub(crate) mod whole;
 
+pub use knowledge::Remembered;
 pub use manifest::{Entry, Source};
 pub use plan::{Item, Plan};
 pub use pull::{Ended, Options, Pulled, Refused, pull, pull_with};

@@ -103,7 +103,7 @@ fn count(items: &[Item], counts: impl Fn(&Item) -> bool) -> u64 {
 }
 
 /// Lower is earlier. What the library does not place may exist nowhere else as well, so it comes before what is safe.
-fn rank(asset: Option<&KnownAsset>, file: &MediaFile) -> (u8, Reverse<i64>) {
+fn rank(asset: Option<&KnownAsset<'_>>, file: &MediaFile) -> (u8, Reverse<i64>) {
     let group = match asset.map(|asset| asset.place) {
         Some(Place::OnlyHere) => 0,
         None | Some(Place::Unknown | Place::InNeither) => 1,
@@ -113,15 +113,16 @@ fn rank(asset: Option<&KnownAsset>, file: &MediaFile) -> (u8, Reverse<i64>) {
     (group, Reverse(taken_ns))
 }
 
-struct KnownAsset {
+pub(super) struct KnownAsset<'a> {
+    pub(super) asset: &'a Asset,
     uuid: Arc<str>,
     place: Place,
     taken_ns: Option<i64>,
 }
 
 /// The assets of a library by the files that belong to them.
-struct Known<'a> {
-    assets: Vec<KnownAsset>,
+pub(super) struct Known<'a> {
+    assets: Vec<KnownAsset<'a>>,
     by_path: HashMap<&'a str, usize>,
     /// By folder and name without extension; `None` where two assets share it: `IMG_0001.JPG` and `IMG_0001.HEIC` can
     /// be different pictures.
@@ -129,12 +130,13 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(library: &'a [Asset]) -> Self {
+    pub(super) fn of(library: &'a [Asset]) -> Self {
         let mut known = Self { assets: Vec::new(), by_path: HashMap::new(), by_stem: HashMap::new() };
         for asset in library.iter().filter(|asset| !asset.path.is_empty()) {
             let at = known.assets.len();
             let taken = asset.created.or(asset.added);
             known.assets.push(KnownAsset {
+                asset,
                 uuid: asset.uuid.as_str().into(),
                 place: asset.place,
                 taken_ns: taken.and_then(|time| i64::try_from(time.as_nanosecond()).ok()),
@@ -148,7 +150,7 @@ impl<'a> Known<'a> {
         known
     }
 
-    fn asset(&self, path: &str) -> Option<&KnownAsset> {
+    pub(super) fn asset(&self, path: &str) -> Option<&KnownAsset<'a>> {
         let by_stem = |stem: &str| self.by_stem.get(stem).copied().flatten();
         let at = self
             .by_path

@@ -1,7 +1,7 @@
 //! A file of the copy while it is being received: beside the copy, under a name of ours, hashed as it comes.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -42,6 +42,29 @@ impl Staging {
         self.hash.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Takes all of `source`, which is at its beginning: its bytes are shared where the file system can (`true`), else
+    /// they are copied. Either way what is here now is what is hashed.
+    pub(super) fn fill_from(&mut self, source: &File) -> io::Result<bool> {
+        let file = self.file.as_mut().expect("open until it is finished");
+        let shared = share_bytes(file, source);
+        let mut from = if shared { &*file } else { source };
+        let mut block = vec![0; 1 << 18];
+        loop {
+            let read = match from.read(&mut block) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if read == 0 {
+                return Ok(shared);
+            }
+            if !shared {
+                (&*file).write_all(&block[..read])?;
+            }
+            self.hash.update(&block[..read]);
+            self.written += read as u64;
+        }
     }
 
     /// Looks at its structure and gives it the phone's date. `phone_name` says what the file promises to be.
@@ -87,8 +110,20 @@ impl Drop for Staged {
     }
 }
 
+/// Lets an empty file have all bytes of another without copying them; `false` where that cannot be.
+#[cfg(target_os = "linux")]
+pub(super) fn share_bytes(empty: &File, source: &File) -> bool {
+    rustix::fs::ioctl_ficlone(empty, source).is_ok()
+}
+
+/// As on Linux, where only whole files can be cloned, by their names.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn share_bytes(_empty: &File, _source: &File) -> bool {
+    false
+}
+
 /// Dates that the host's file system cannot hold are left at now: the manifest has the phone's.
-fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
+pub(super) fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
     let mtime = time(mtime_ns.div_euclid(1_000_000_000), mtime_ns.rem_euclid(1_000_000_000) as _);
     let times = Timestamps { last_access: time(0, rustix::fs::UTIME_OMIT), last_modification: mtime };

@@ -11,8 +11,8 @@ use rustix::fs::FlockOperation;
 use super::commit::{self, BATCH_BYTES, BATCH_TIME, Durable, Ready};
 use super::manifest::{Entry, Manifest, Note, Source, Unusable};
 use super::stage::{Staged, Staging};
-use crate::facts::MediaFile;
 use crate::facts::path::is_clean_relative;
+use crate::facts::{MediaFile, ResourceKind};
 use crate::progress::CancellationToken;
 use crate::usbmux::Udid;
 
@@ -296,8 +296,47 @@ impl Intake<'_> {
             source,
             whole: staged.whole,
             asset,
+            part: None,
             damaged: None,
         };
+        self.add(file, entry, staged)
+    }
+
+    /// Takes in an original that its owner downloaded: `asset` and `part` say which. Its bytes are shared with `source`
+    /// where the file system can. It must have the digest that it was recognised by.
+    ///
+    /// # Errors
+    /// As [`Store::take_in`]; [`Error::Reader`] also when `source` has changed since it was recognised.
+    pub(super) fn adopt(
+        &mut self,
+        file: &MediaFile,
+        (asset, part): (String, ResourceKind),
+        source: &std::fs::File,
+        sha256: [u8; 32],
+    ) -> Result<bool, Error> {
+        let reader = |source| Error::Reader { path: file.path.clone(), source };
+        let mut staging = self.store.stage()?;
+        let shared = staging.fill_from(source).map_err(Error::at("taking in a photo"))?;
+        let staged = staging.finish(&file.path, file.mtime_ns).map_err(Error::at("finishing a photo"))?;
+        if (staged.size, staged.sha256) != (file.size, sha256) {
+            return Err(reader(io::Error::other("it has changed meanwhile")));
+        }
+        let entry = Entry {
+            size: staged.size,
+            sha256,
+            mtime_ns: file.mtime_ns,
+            birthtime_ns: file.birthtime_ns,
+            source: Source::Adopted,
+            whole: staged.whole,
+            asset: Some(asset),
+            part: Some(part),
+            damaged: None,
+        };
+        self.add(file, entry, staged)?;
+        Ok(shared)
+    }
+
+    fn add(&mut self, file: &MediaFile, entry: Entry, staged: Staged) -> Result<(), Error> {
         self.bytes += entry.size;
         self.batch.push(Ready { path: file.path.clone(), entry, staged });
         let since = *self.since.get_or_insert_with(std::time::Instant::now);

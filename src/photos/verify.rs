@@ -6,7 +6,7 @@
 
 mod record;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use super::folder::{Folders, is_absence};
 use super::manifest::{Entry, Note, Source};
 use super::names::local_path;
 use super::store::{self, PHOTOS, Store};
-use crate::facts::MediaFile;
+use crate::facts::{MediaFile, Resource, ResourceKind};
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 use crate::usbmux::Udid;
 use record::{Record, Recorded};
@@ -197,7 +197,7 @@ impl Looking {
     /// Notes damage, records what was proven, and makes the proof.
     fn conclude(self) -> Result<Proven, Error> {
         let mut looks = self.looks.into_inner().expect("the threads have ended");
-        let (mut files, mut adopted) = (HashMap::new(), HashSet::new());
+        let (mut files, mut adopted) = (HashMap::new(), HashMap::new());
         let (mut damage, mut notes, mut record) = (Vec::new(), Vec::new(), Record::default());
         for (place, (path, entry)) in self.entries.into_iter().enumerate() {
             match looks.remove(&place).expect("every file was looked at") {
@@ -210,7 +210,11 @@ impl Looking {
                 Ok(local_mtime_ns) => {
                     let Entry { size, sha256, mtime_ns, whole, .. } = entry;
                     record.insert(&path, Recorded { size, mtime_ns: local_mtime_ns, sha256 });
-                    adopted.extend(entry.asset.clone().filter(|_| entry.source == Source::Adopted && whole));
+                    if let (Source::Adopted, true, Some(asset), Some(part)) =
+                        (entry.source, whole, &entry.asset, entry.part)
+                    {
+                        adopted.entry(asset.clone()).or_insert_with(Vec::new).push((part, size));
+                    }
                     files.insert(path.clone(), ProvenFile { size, mtime_ns, sha256, whole });
                     if entry.damaged.is_some() {
                         // Somebody has put it right.
@@ -279,7 +283,8 @@ pub struct PhotosProof {
     manifest_sha256: [u8; 32],
     proven_at: Timestamp,
     files: HashMap<String, ProvenFile>,
-    adopted: HashSet<String>,
+    /// By asset: which of its originals, and their bytes.
+    adopted: HashMap<String, Vec<(ResourceKind, u64)>>,
 }
 
 impl PhotosProof {
@@ -321,22 +326,29 @@ impl PhotosProof {
         })
     }
 
-    /// The original of this asset (by its library UUID) was adopted from elsewhere and proven.
+    /// This original of the asset with this library UUID was adopted from elsewhere and proven, and it is not smaller
+    /// than the library states now.
     #[must_use]
-    pub fn adopted(&self, asset_uuid: &str) -> bool {
-        self.adopted.contains(asset_uuid)
+    pub fn adopted(&self, asset_uuid: &str, original: &Resource) -> bool {
+        let is_it = |(part, size): &(ResourceKind, u64)| {
+            *part == original.kind && *size >= original.stated_bytes.unwrap_or(0)
+        };
+        self.adopted.get(asset_uuid).is_some_and(|parts| parts.iter().any(is_it))
     }
 }
 
 #[cfg(test)]
 impl PhotosProof {
-    /// A proof out of nothing, for tests of the judgement.
+    /// A proof out of nothing, for tests of the judgement; of an adopted asset all originals are.
     pub(crate) fn for_test(
         udid: &str,
         proven_at: Timestamp,
         files: HashMap<String, ProvenFile>,
-        adopted: HashSet<String>,
+        adopted: std::collections::HashSet<String>,
     ) -> Self {
+        let parts = [ResourceKind::Original, ResourceKind::Raw, ResourceKind::LiveVideo];
+        let all = parts.map(|part| (part, u64::MAX)).to_vec();
+        let adopted = adopted.into_iter().map(|asset| (asset, all.clone())).collect();
         Self { udid: Udid::parse(udid).unwrap(), manifest_sha256: [0; 32], proven_at, files, adopted }
     }
 }

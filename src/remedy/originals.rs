@@ -105,8 +105,8 @@ impl Copies<'_> {
                 .is_some_and(|media| media.size == stated && media.sha256.is_some() && media.whole)
     }
 
-    fn adopted(&self, asset: &Asset) -> bool {
-        self.photos.is_some_and(|proof| proof.adopted(&asset.uuid))
+    fn adopted(&self, asset: &Asset, original: &Resource) -> bool {
+        self.photos.is_some_and(|proof| proof.adopted(&asset.uuid, original))
     }
 }
 
@@ -167,6 +167,8 @@ struct Original {
     copied: bool,
     /// Our copy or the backup still holds it although the phone does not.
     kept: bool,
+    /// It was adopted from elsewhere, and that is proven.
+    adopted: bool,
 }
 
 impl Original {
@@ -183,7 +185,8 @@ impl View<'_> {
             (None, _) => None,
         };
         let place = resource.place;
-        let absent = Original { place, here: false, seen: false, copied: false, kept: false };
+        let adopted = self.copies.adopted(asset, resource);
+        let absent = Original { place, here: false, seen: false, copied: false, kept: false, adopted };
         let Some(path) = path else { return absent };
         if let Some(file) = self.walk.file(path) {
             let here = file.size >= resource.stated_bytes.unwrap_or(0);
@@ -208,6 +211,7 @@ impl View<'_> {
                 seen: false,
                 copied: false,
                 kept: false,
+                adopted: false,
             });
         }
         originals
@@ -222,7 +226,7 @@ impl View<'_> {
         let up = matches!(original.place, Place::HereAndInIcloud | Place::OnlyInIcloud)
             && asset.upload == Upload::Uploaded;
         let icloud = if up { self.icloud } else { Some(false) };
-        let copied = original.copied || original.kept || self.copies.adopted(asset);
+        let copied = original.copied || original.kept || original.adopted;
         let certain = u8::from(here) + u8::from(icloud == Some(true)) + u8::from(copied);
         if certain >= 2 {
             return Lack::Nothing;
@@ -253,14 +257,15 @@ impl Account {
             self.files_said_here += 1;
             self.files_seen += u64::from(original.seen);
         }
-        let adopted = view.copies.adopted(asset);
         let has = |place: Place| originals.iter().any(|original| original.place == place);
+        let lacks =
+            |place: Place| originals.iter().any(|original| original.place == place && !original.adopted);
         self.not_copied +=
             u64::from(originals.iter().any(|original| original.said_here() && !original.copied));
         self.place_unknown += u64::from(has(Place::Unknown));
-        self.in_neither += u64::from(has(Place::InNeither) && !adopted);
+        self.in_neither += u64::from(lacks(Place::InNeither));
         self.only_in_icloud += u64::from(has(Place::OnlyInIcloud));
-        self.only_in_icloud_not_adopted += u64::from(has(Place::OnlyInIcloud) && !adopted);
+        self.only_in_icloud_not_adopted += u64::from(lacks(Place::OnlyInIcloud));
         let lack = originals.iter().map(|original| view.lack(asset, original)).max().unwrap_or(Lack::Unknown);
         self.spread.add(lack, asset.trashed.is_some());
     }

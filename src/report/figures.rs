@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Finding, Reason, Report, Verdict, Whereabouts};
 use crate::facts::text::plain;
+use crate::photos::layout::{LaidOut, Link};
 use crate::visit::words;
 
 /// What a verdict is, for people.
@@ -75,6 +76,36 @@ pub(super) fn number(report: &Report, name: &str) -> Option<u64> {
 /// A fact by its dotted name; `None` also for `null`.
 pub(super) fn fact<'r>(report: &'r Report, name: &str) -> Option<&'r Value> {
     name.split('.').try_fold(&report.diagnosis.facts, |value, part| value.get(part)).filter(|v| !v.is_null())
+}
+
+/// How the copy was arranged, in one sentence.
+#[must_use]
+pub fn laid_out_sentence(made: &LaidOut) -> String {
+    let folder = plain(&made.folder);
+    if let Some(why) = &made.impossible {
+        return format!("{folder} was not made: {}.", clause(why));
+    }
+    let files = words::counted(made.files, "file", "files");
+    let links = match made.links {
+        None => String::new(),
+        Some(Link::Reflink) => ", sharing their bytes with the copy; a change of one leaves the other".to_owned(),
+        Some(Link::HardLink) => {
+            ", second names (hard links) of the copy's own: a change of one changes the copy, and photos verify says so"
+                .to_owned()
+        }
+        Some(Link::Symlink) => {
+            ", symbolic links to the copy: a change through one changes the copy, and photos verify says so".to_owned()
+        }
+    };
+    let hidden = match made.hidden_left_out {
+        0 => String::new(),
+        n => format!(". Left out: {} of the Hidden album", words::counted(n, "file", "files")),
+    };
+    let others = match made.others_kept {
+        0 => String::new(),
+        n => format!(". Kept: {} that somebody put there", words::counted(n, "file", "files")),
+    };
+    format!("{folder}: {files}{links}{hidden}{others}.")
 }
 
 /// What the place of an original is called.

@@ -192,9 +192,14 @@ fn done(page: &mut String, report: &Report, zone: &TimeZone) {
     }
     put!(
         page,
-        "<tr><th scope=\"row\">Kept in</th><td><code>{}</code></td></tr></tbody></table>",
+        "<tr><th scope=\"row\">Kept in</th><td><code>{}</code></td></tr>",
         escaped(&protection.folder)
     );
+    for made in &protection.layouts {
+        let sentence = figures::laid_out_sentence(made);
+        put!(page, "<tr><th scope=\"row\">Also in</th><td>{}</td></tr>", escaped(&sentence));
+    }
+    page.push_str("</tbody></table>");
     if !protection.skipped.is_empty() {
         put!(
             page,

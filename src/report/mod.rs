@@ -6,12 +6,15 @@
 
 mod figures;
 mod html;
+mod lists;
 mod picture;
 #[cfg(test)]
 mod sample;
 mod text;
 
+pub use figures::laid_out_sentence;
 pub use html::html;
+pub use lists::{ListsJson, lists_csv, lists_text};
 pub use text::{Style, answer as answer_text, diagnosis as diagnosis_text, photos as photos_text, text};
 
 use jiff::Timestamp;

@@ -177,6 +177,9 @@ fn done(page: &mut Page<'_>, report: &Report) {
         }
     }
     page.item(2, Ink::None, "Kept in ", &plain(&protection.folder));
+    for made in &protection.layouts {
+        page.item(2, Ink::None, "Also in ", &figures::laid_out_sentence(made));
+    }
     if !protection.skipped.is_empty() {
         page.line(2, Ink::Bold, "Skipped");
         for skipped in protection.skipped.iter().take(LISTED_MAX) {

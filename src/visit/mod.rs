@@ -4,12 +4,15 @@
 //! Knows the order of things and what each trouble means for it. It knows no terminal: it hands events to an observer
 //! and returns values; the one question is asked by who runs it.
 
+pub mod adopt;
+mod arrange;
 mod backup;
 mod carry;
 mod extract;
 pub mod host;
 mod figures;
 mod kept;
+pub mod lists;
 mod outcome;
 mod password;
 mod photos;
@@ -23,6 +26,7 @@ pub mod space;
 mod stop;
 pub mod words;
 
+pub use arrange::arrange_without_phone;
 pub use backup::{KeptBackup, kept_backups};
 pub use extract::{Extraction, Wanted, extract};
 pub use kept::{Kept, Part, kept_without_phone, phones_kept};

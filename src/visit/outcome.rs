@@ -8,6 +8,7 @@ use crate::backup::verify::BackupProof;
 use crate::diagnosis::{self, Diagnosis};
 use crate::facts::{Asset, Facts, MediaListing, Owner, Place, Resource};
 use crate::ladder::{self, Ladder};
+use crate::photos::layout::LaidOut;
 use crate::photos::verify::PhotosProof;
 use crate::remedy::gate::{self, Verdict};
 use crate::remedy::{Consent, Moment, Proofs};
@@ -102,6 +103,9 @@ pub struct Protection {
     /// What is worth knowing and neither damage nor skipped. Text from the phone is in it.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// How the copy of the photos was arranged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layouts: Vec<LaidOut>,
 }
 
 /// The copy of the photos.
@@ -184,7 +188,8 @@ fn in_copy(asset: &Asset, walk: &MediaListing, proof: &PhotosProof) -> bool {
             }),
         })
     };
-    proof.adopted(&asset.uuid) || (!asset.resources.is_empty() && asset.resources.iter().all(holds))
+    let kept = |original: &Resource| proof.adopted(&asset.uuid, original) || holds(original);
+    !asset.resources.is_empty() && asset.resources.iter().all(kept)
 }
 
 fn in_backup(asset: &Asset, walk: &MediaListing, proof: &BackupProof) -> bool {

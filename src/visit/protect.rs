@@ -5,15 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::arrange::arrange;
 use super::backup::{Backing, back_up_once, disagreements};
 use super::carry::Failed;
-use super::kept::{Kept, Part, kept_without_phone, prove_photos};
+use super::kept::{Kept, Part, copy_stop, kept_without_phone, prove_photos};
 use super::outcome::{Protection, Skipped};
 use super::photos::{Copying, MayComeFromBackup, Wanted, copy_once};
 use super::stop::{Stop, Trouble};
 use super::{Visit, words};
 use crate::facts::Facts;
 use crate::photos::Store;
+use crate::photos::layout::Layouts;
 use crate::photos::verify::Depth;
 use crate::progress::Event;
 
@@ -29,6 +31,8 @@ pub struct Wish {
     pub paranoid: bool,
     /// Make a backup.
     pub backup: bool,
+    /// Arrange the copy of the photos, too.
+    pub layouts: Layouts,
     /// A full backup even where an earlier one could be built upon.
     pub full_backup: bool,
     /// About how long it takes, as the plan says.
@@ -89,6 +93,9 @@ impl Visit {
             backup_left: wish.backup,
             refused_by_backup: Vec::new(),
         };
+        if let Some(store) = &store {
+            store.remember(&facts.library).map_err(|error| copy_stop(&error))?;
+        }
         let carried = self.carry_parts(store.as_ref(), facts, wish, &mut parts).await;
         protected.stops.append(&mut parts.stops);
         if wish.photos {
@@ -101,6 +108,10 @@ impl Visit {
             return carried.and(Err(Stop::interrupted()));
         }
         let proven = self.prove_all(store.as_ref(), facts, &mut parts, protected).await;
+        if let (Some(store), Ok(())) = (&store, &proven) {
+            let library = Some(&facts.library);
+            protected.protection.layouts = arrange(store, wish.layouts, library, self.cancel())?;
+        }
         carried.and(proven)
     }
 
@@ -200,7 +211,7 @@ impl Visit {
     }
 
     /// Proves what this visit did not touch, as quickly as earlier proofs allow.
-    async fn prove_kept(&self, part: Part, kept: &mut Kept) -> Result<(), Stop> {
+    pub(super) async fn prove_kept(&self, part: Part, kept: &mut Kept) -> Result<(), Stop> {
         let password = self.beginning.password.as_deref();
         let depth = Depth::Recheck;
         let folder = self.folder();

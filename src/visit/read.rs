@@ -36,6 +36,14 @@ impl Visit {
     /// # Errors
     /// As [`Visit::read`]. A phone that stays locked is no error: the outcome says so.
     pub async fn diagnose(&mut self) -> Result<Outcome, Stop> {
+        Ok(self.diagnose_with_kept().await?.0)
+    }
+
+    /// As [`Visit::diagnose`], with the proofs of what is kept here.
+    ///
+    /// # Errors
+    /// As [`Visit::read`].
+    pub async fn diagnose_with_kept(&mut self) -> Result<(Outcome, Kept), Stop> {
         let facts = self.read().await?;
         let kept = self.kept().await?;
         let mut facts = facts;
@@ -43,7 +51,7 @@ impl Visit {
         let locked = locked_stop(facts.reach);
         let mut outcome = self.judge(facts, &kept);
         outcome.stops.extend(locked);
-        Ok(outcome)
+        Ok((outcome, kept))
     }
 
     /// Reads again after something was done, and judges with what is proven now. If the phone cannot be read again, the
@@ -140,7 +148,7 @@ impl Visit {
 }
 
 /// The stop that a phone is whose files are shut by its lock.
-fn locked_stop(reach: Reach) -> Option<Stop> {
+pub(super) fn locked_stop(reach: Reach) -> Option<Stop> {
     let cause = match reach {
         Reach::Trusted => return None,
         Reach::NotUnlockedSinceBoot => {
