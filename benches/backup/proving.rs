@@ -7,14 +7,14 @@ use aws_lc_rs::digest;
 use cap_std::fs::Dir;
 use idevice_fix::backup::manifest::file_id;
 use idevice_fix::backup::mbfile::MbFile;
-use idevice_fix::backup::record::Record;
+use idevice_fix::backup::record::{Journal, Record};
 use idevice_fix::backup::vault::Vault;
 use idevice_fix::backup::verify::{self, Depth, Proven};
 use idevice_fix::frame::{self, Encoding, Limits};
 use idevice_fix::mobilebackup2::Secret;
 use idevice_fix::mobilebackup2::folder::Folder;
 use idevice_fix::mobilebackup2::host::{Host, Patience};
-use idevice_fix::mobilebackup2::ledger::Entry;
+use idevice_fix::mobilebackup2::ledger::{Entry, Ledger, Received};
 use idevice_fix::mobilebackup2::message::{DeviceMessage, Response};
 use idevice_fix::mobilebackup2::stream::{Piece, Reader};
 use idevice_fix::progress::{CancellationToken, Silent};
@@ -151,18 +151,19 @@ fn make_rows(own: &Path, count: u32) {
         ("Manifest.plist", vec![("IsEncrypted", Value::from(false))]),
         ("Info.plist", Vec::new()),
     ];
-    let mut record = Record::default();
-    let sha256 = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes).as_ref().try_into().expect("32 bytes");
-    for (name, entries) in records {
-        let entries: Dictionary = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let bytes = frame::to_xml(&Value::Dictionary(entries));
+    let root = own.parent().expect("it has one");
+    let root = Dir::open_ambient_dir(root, cap_std::ambient_authority()).expect("it was made");
+    let mut journal = Journal::open(&root).expect("a journal is made");
+    let mut entries = Vec::new();
+    for (name, values) in records {
+        let values: Dictionary = values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let bytes = frame::to_xml(&Value::Dictionary(values));
         std::fs::write(own.join(name), &bytes).expect("a file is written");
-        record.wrote(name, bytes.len() as u64, sha256(&bytes));
+        entries.push(received(name, &bytes));
     }
     for folder in 0..256 {
         std::fs::create_dir(own.join(format!("{folder:02x}"))).expect("a folder is made");
     }
-    let empty = sha256(b"");
     let path = own.join("Manifest.db");
     let mut database = rusqlite::Connection::open(&path).expect("a database is made");
     let schema = "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
@@ -181,16 +182,23 @@ fn make_rows(own: &Path, count: u32) {
             insert.execute(row).expect("a row goes in");
             let stored = format!("{}/{id}", &id[..2]);
             std::fs::File::create(own.join(&stored)).expect("a file is made");
-            record.wrote(&stored, 0, empty);
+            entries.push(received(&stored, b""));
         }
     }
     all.commit().expect("the rows go in");
     drop(database);
-    let (bytes, hash) = hash_of(&path);
-    record.wrote("Manifest.db", bytes, hash);
-    let root = own.parent().expect("it has one");
-    let root = Dir::open_ambient_dir(root, cap_std::ambient_authority()).expect("it was made");
-    record.save(&root).expect("the record is written");
+    let (bytes, sha256) = hash_of(&path);
+    let (path, device_path) = ("Manifest.db".to_owned(), String::new());
+    entries.push(Entry::Received(Received { path, device_path, bytes, sha256, code: 0 }));
+    journal.keep(&entries).expect("the journal can be written");
+    Record::load(&root).and_then(|record| record.save(&root)).expect("the record is written");
+}
+
+/// A file as it would have been received.
+pub(crate) fn received(path: &str, content: &[u8]) -> Entry {
+    let sha256 = digest::digest(&digest::SHA256, content).as_ref().try_into().expect("SHA-256 has 32 bytes");
+    let (path, device_path, bytes) = (path.to_owned(), String::new(), content.len() as u64);
+    Entry::Received(Received { path, device_path, bytes, sha256, code: 0 })
 }
 
 fn hash_of(path: &Path) -> (u64, [u8; 32]) {

@@ -9,6 +9,7 @@ use idevice_fix::backup::record::{Journal, Record};
 use idevice_fix::mobilebackup2::Secret;
 use idevice_fix::mobilebackup2::folder::Folder;
 use idevice_fix::mobilebackup2::host::{Host, Outcome, Patience};
+use idevice_fix::mobilebackup2::ledger::Ledger;
 use idevice_fix::progress::{CancellationToken, Silent};
 
 use super::phone::{self, Served};
@@ -109,10 +110,9 @@ pub(crate) async fn receive(served: &Served, host: &Path) -> Duration {
     let own = host.join("backup").join(served.udid().as_str());
     let info = idevice_fix::frame::to_xml(&plist::Value::Dictionary(plist::Dictionary::new()));
     std::fs::write(own.join("Info.plist"), &info).expect("a file is written");
-    let mut record = Record::load(&root).expect("the journal can be read");
-    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &info);
-    record.wrote("Info.plist", info.len() as u64, sha256.as_ref().try_into().expect("it has 32 bytes"));
-    record.save(&root).expect("the record is written");
+    let mut journal = Journal::open(&root).expect("the journal can be written");
+    journal.keep(&[proving::received("Info.plist", &info)]).expect("the journal can be written");
+    Record::load(&root).and_then(|record| record.save(&root)).expect("the record is written");
     took
 }
 

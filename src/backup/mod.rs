@@ -9,6 +9,7 @@ pub mod cipher;
 pub mod extract;
 pub mod harmless;
 mod info;
+mod interrupted;
 pub mod keybag;
 pub mod make;
 pub mod manifest;

@@ -153,19 +153,6 @@ impl Record {
         Ok(record)
     }
 
-    /// The journal tells of files that were put in their place: the backup is half the old one and half the new one.
-    ///
-    /// # Errors
-    /// Any I/O error.
-    pub fn journal_has_moves(dir: &Dir) -> io::Result<bool> {
-        let file = match dir.open(JOURNAL) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
-        };
-        let mut lines = BufReader::new(file).split(b'\n');
-        lines.try_fold(false, |found, line| Ok(found || line?.starts_with(b"{\"moved\"")))
-    }
-
     fn read(&mut self, dir: &Dir, name: &str) -> io::Result<()> {
         let file = match dir.open(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

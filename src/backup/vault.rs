@@ -18,6 +18,7 @@ use cap_std::fs::{
 };
 use rustix::fs::{FlockOperation, RenameFlags};
 
+use super::interrupted;
 use super::manifest::{Manifest, Status, open_plain};
 use super::proof_file::ProofFile;
 use super::record::{RECORD, Record};
@@ -286,8 +287,7 @@ impl Vault {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.discard(STAGING),
             other => other?,
         };
-        let finished = Status::read(&own).is_ok_and(|status| status.finished());
-        let half_moved = Record::journal_has_moves(staging)? && !finished;
+        let half_moved = interrupted::is_half_put_together(staging)?;
         let unreadable_record = Record::load(staging).is_err();
         if unreadable_record || (proven && half_moved) {
             notes.push(
@@ -310,6 +310,10 @@ impl Vault {
                 "Records of the interrupted backup were unusable and are set aside; the phone starts over."
                     .into(),
             );
+        }
+        let dropped = interrupted::drop_unrecorded(staging, &own)?;
+        if dropped > 0 {
+            notes.push(format!("{dropped} files came in the last moment before a kill and are sent again."));
         }
         Ok(())
     }

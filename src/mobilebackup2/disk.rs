@@ -38,6 +38,11 @@ const DROPPED_FILE_BYTES: u64 = 4096;
 /// Most failures told of one batch of files.
 const FAILURES_MAX: usize = 1000;
 
+/// Where files wait until the phone puts them in their places; below the device's folder.
+pub(crate) const SNAPSHOT: &str = "Snapshot";
+/// With it a backup is finished.
+pub(crate) const STATUS: &str = "Status.plist";
+
 /// What the disk thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -200,6 +205,8 @@ struct Writer {
     batch_since: Instant,
     /// Files that the phone ended with an error before any byte came: they stand nowhere.
     absent: std::collections::HashSet<String>,
+    /// The journal says that files are put in their places or removed from them: a kill in between leaves half of each.
+    announced: bool,
     /// Bytes written since free space was looked at.
     unlooked_bytes: u64,
     /// Bytes that came and could not be stored.
@@ -217,6 +224,7 @@ impl Writer {
             batch_bytes: 0,
             batch_since: Instant::now(),
             absent: std::collections::HashSet::new(),
+            announced: false,
             unlooked_bytes: ROOM_LOOKED_AT_BYTES,
             dropped_bytes: 0,
         }
@@ -353,6 +361,7 @@ impl Writer {
             self.absent.insert(path.clone());
         }
         let sha256 = sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+        self.announced &= path != STATUS;
         self.batch_bytes += bytes;
         self.batch.push(Entry::Received(Received { path, device_path, bytes, sha256, code: end.code }));
         Ok(())
@@ -387,6 +396,7 @@ impl Writer {
         let source = self.folder.place_to_change(from).map_err(|denied| Failure::new(from, &denied))?;
         let target = self.folder.place_to_change(to).map_err(|denied| Failure::new(to, &denied))?;
         let entry = Entry::Moved { from: source.relative(), to: target.relative() };
+        self.announce(&entry, &target).map_err(|error| Failure::new(from, &error.into()))?;
         match self.folder.rename(&source, &target) {
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && self.absent.remove(&source.relative()) =>
@@ -412,8 +422,24 @@ impl Writer {
 
     fn remove(&mut self, path: &str) -> Result<(), Failure> {
         let place = self.folder.place_to_change(path).map_err(|denied| Failure::new(path, &denied))?;
+        let entry = Entry::Removed { path: place.relative() };
+        self.announce(&entry, &place).map_err(|error| Failure::new(path, &error.into()))?;
         self.folder.remove(&place).map_err(|error| Failure::new(path, &error.into()))?;
-        self.batch.push(Entry::Removed { path: place.relative() });
+        self.batch.push(entry);
+        Ok(())
+    }
+
+    /// Writes the first change to what stands in its place down before it is made, durably. What is done twice by the
+    /// journal's word is done once.
+    fn announce(&mut self, entry: &Entry, changed: &Place) -> io::Result<()> {
+        let waits = changed.relative();
+        if self.announced || waits == SNAPSHOT || waits.starts_with("Snapshot/") {
+            return Ok(());
+        }
+        self.batch.push(entry.clone());
+        self.syncer.keep_now(std::mem::take(&mut self.batch))?;
+        self.batch_bytes = 0;
+        self.announced = true;
         Ok(())
     }
 
@@ -456,19 +482,25 @@ fn first_failure(results: impl Iterator<Item = Result<(), Failure>>) -> Result<A
     Err(first)
 }
 
+/// A batch, and who waits for it to be durable.
+type Batch = (Vec<Entry>, Option<std_mpsc::Sender<()>>);
+
 /// The thread that makes batches durable, one at a time.
 struct Syncer {
-    batches: Option<std_mpsc::SyncSender<Vec<Entry>>>,
+    batches: Option<std_mpsc::SyncSender<Batch>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Syncer {
     fn start(handle: SyncHandle, mut ledger: Box<dyn Ledger>) -> io::Result<Self> {
-        let (batches, incoming) = std_mpsc::sync_channel::<Vec<Entry>>(1);
+        let (batches, incoming) = std_mpsc::sync_channel::<Batch>(1);
         let thread = std::thread::Builder::new().name("backup-sync".into()).spawn(move || {
-            for batch in incoming {
+            for (batch, waits) in incoming {
                 handle.sync()?;
                 ledger.keep(&batch)?;
+                if let Some(waits) = waits {
+                    let _ = waits.send(());
+                }
             }
             Ok(())
         })?;
@@ -477,12 +509,23 @@ impl Syncer {
 
     /// Hands over a batch; waits while the one before it is not durable yet.
     fn keep(&mut self, batch: Vec<Entry>) -> io::Result<()> {
+        self.hand_over((batch, None))
+    }
+
+    /// Hands over a batch and waits until it is durable.
+    fn keep_now(&mut self, batch: Vec<Entry>) -> io::Result<()> {
+        let (waits, durable) = std_mpsc::channel();
+        self.hand_over((batch, Some(waits)))?;
+        durable.recv().or_else(|_| Err(self.why_it_ended()))
+    }
+
+    fn hand_over(&mut self, batch: Batch) -> io::Result<()> {
         let sent = self.batches.as_ref().is_some_and(|batches| batches.send(batch).is_ok());
-        if sent {
-            Ok(())
-        } else {
-            Err(self.finish().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
-        }
+        if sent { Ok(()) } else { Err(self.why_it_ended()) }
+    }
+
+    fn why_it_ended(&mut self) -> io::Error {
+        self.finish().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -10,7 +10,7 @@
 //! `idevicebackup2.c` and `mobilebackup2.c` and by pymobiledevice3's `device_link.py`.
 
 pub mod codes;
-mod disk;
+pub(crate) mod disk;
 pub mod folder;
 pub mod host;
 pub mod ledger;
