@@ -91,7 +91,7 @@ struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
     fn mount(at: &'a Path) -> Option<Self> {
-        mount(at, "size=64m,nr_inodes=100k").then_some(Self(at))
+        mount(at, "size=512m,nr_inodes=100k").then_some(Self(at))
     }
 
     fn resize(&self, pages: u64, inodes: u64) {
@@ -156,7 +156,7 @@ async fn full_at(
     runs: Runs,
     left: u64,
 ) -> bool {
-    const PLENTY: (u64, u64) = (16_384, 100_000);
+    const PLENTY: (u64, u64) = (131_072, 100_000);
     let trial = format!("{runs:?} after {left}");
     disk.resize(PLENTY.0, PLENTY.1);
     let _ = std::fs::remove_dir_all(desk.host());
