@@ -5,7 +5,7 @@
 //! manifest is opened for writing. A line in the middle that cannot be read names nothing, so its file is copied again.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use cap_std::fs::File;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,10 @@ pub(super) const SCHEMA: &str = "idevice-fix/photos-manifest/1";
 
 /// The longest manifest that is read: ten million lines.
 const BYTES_MAX: u64 = 4 << 30;
+
+/// The longest line that names anything: a path has 1024 bytes at most. The file is read line by line, so this and what
+/// it says bound the memory.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where a file of the copy came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,21 +154,19 @@ pub(super) struct Manifest {
 
 impl Manifest {
     /// Reads the manifest of `udid`; with `writable`, makes an empty one whole and cuts a torn tail off.
-    pub(super) fn open(mut file: File, udid: &Udid, writable: bool) -> Result<Self, Unusable> {
+    pub(super) fn open(file: File, udid: &Udid, writable: bool) -> Result<Self, Unusable> {
         if file.metadata()?.len() > BYTES_MAX {
             return Err(Unusable::Foreign("the manifest is larger than any can be".to_owned()));
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let lines = BufReader::with_capacity(1 << 16, file.try_clone()?);
         let mut manifest = Self {
             file,
-            length: whole as u64,
+            length: 0,
             entries: HashMap::new(),
             refused: HashMap::new(),
             unreadable_lines: 0,
         };
-        manifest.read_lines(&bytes[..whole], udid)?;
+        manifest.read_lines(lines, udid)?;
         if writable {
             manifest.file.set_len(manifest.length)?;
             manifest.file.seek(SeekFrom::End(0))?;
@@ -177,25 +179,18 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn read_lines(&mut self, bytes: &[u8], udid: &Udid) -> Result<(), Unusable> {
-        let mut lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        let Some(first) = lines.next() else { return Ok(()) };
-        let first: Line = serde_json::from_slice(first).unwrap_or_default();
-        match first.schema.as_deref() {
-            Some(SCHEMA) => {}
-            Some(other) => {
-                let other = crate::facts::text::plain(other);
-                return Err(Unusable::Foreign(format!(
-                    "the manifest has the schema {other:?}, not {SCHEMA:?}"
-                )));
+    fn read_lines(&mut self, mut from: impl BufRead, udid: &Udid) -> Result<(), Unusable> {
+        let (mut line, mut is_first) = (Vec::new(), true);
+        while let Some(bytes) = next_line(&mut from, &mut line)? {
+            self.length += bytes;
+            if line == b"\n" {
+                continue;
             }
-            None => return Err(Unusable::Foreign("the manifest does not begin with its schema".to_owned())),
-        }
-        if first.udid.as_deref() != Some(udid.as_str()) {
-            return Err(Unusable::Foreign("the manifest is that of another device".to_owned()));
-        }
-        for line in lines {
-            match serde_json::from_slice(line).ok().and_then(understand) {
+            if std::mem::take(&mut is_first) {
+                is_ours(&line, udid)?;
+                continue;
+            }
+            match serde_json::from_slice(&line).ok().and_then(understand) {
                 Some(note) => self.take(note),
                 None => self.unreadable_lines += 1,
             }
@@ -284,6 +279,44 @@ impl Manifest {
         self.file.seek(SeekFrom::Start(self.length))?;
         Ok(super::digest(hash))
     }
+}
+
+/// Reads the next line into `line` and gives its bytes; `None` at the end, and for a last line without its end: that one
+/// is torn. Of a line that is too long nothing comes but its bytes.
+fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    let (mut bytes, mut too_long) = (0, false);
+    loop {
+        line.clear();
+        let read = from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', line)?;
+        bytes += read as u64;
+        if line.ends_with(b"\n") {
+            if too_long {
+                line.clear();
+            }
+            return Ok(Some(bytes));
+        }
+        if read == 0 {
+            return Ok(None);
+        }
+        too_long = true;
+    }
+}
+
+/// Whether the first line is that of a manifest of `udid`.
+fn is_ours(first: &[u8], udid: &Udid) -> Result<(), Unusable> {
+    let first: Line = serde_json::from_slice(first).unwrap_or_default();
+    match first.schema.as_deref() {
+        Some(SCHEMA) => {}
+        Some(other) => {
+            let other = crate::facts::text::plain(other);
+            return Err(Unusable::Foreign(format!("the manifest has the schema {other:?}, not {SCHEMA:?}")));
+        }
+        None => return Err(Unusable::Foreign("the manifest does not begin with its schema".to_owned())),
+    }
+    if first.udid.as_deref() != Some(udid.as_str()) {
+        return Err(Unusable::Foreign("the manifest is that of another device".to_owned()));
+    }
+    Ok(())
 }
 
 /// What a line notes; `None` for one that notes nothing we know.
@@ -395,6 +428,27 @@ mod tests {
         for cut in 0..=40 {
             std::fs::write(place.0.path().join("m"), &bytes[..cut]).unwrap();
             assert!(place.open().unwrap().entries().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_line_too_long_names_nothing_and_what_follows_counts() {
+        let place = Place::new();
+        place.open().unwrap().add(vec![Note::Copied("a".into(), entry(1))]).unwrap();
+        let whole = place.bytes();
+        let again = String::from_utf8(whole.clone()).unwrap().lines().last().unwrap().replace("\"a\"", "\"b\"");
+        // Its last piece alone would be a line.
+        let most = usize::try_from(LINE_BYTES_MAX).unwrap();
+        for more in [0, 1, most] {
+            let long = [&vec![b' '; most + more][..], again.as_bytes(), b"\n"].concat();
+            let last = format!("{}\n", again.replace("\"b\"", "\"c\""));
+            let bytes = [&whole[..], &long, last.as_bytes()].concat();
+            std::fs::write(place.0.path().join("m"), &bytes).unwrap();
+            let manifest = place.open().unwrap();
+            let mut names: Vec<_> = manifest.entries().keys().cloned().collect();
+            names.sort();
+            assert_eq!((names, manifest.unreadable_lines()), (vec!["a".to_owned(), "c".to_owned()], 1));
+            assert_eq!(place.bytes().len(), bytes.len());
         }
     }
 

@@ -1,0 +1,243 @@
+//! What is copied from which phone, and what is wanted of it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::peers::PEERS;
+use crate::phone::{self, Folder, Link, PROGRAM, Phone, scratch};
+use crate::program::{self, Ran};
+use crate::table::{Cable, Row, Table, Want};
+
+/// What the command line chose.
+pub(crate) struct Chosen {
+    /// The peers are measured, too.
+    pub(crate) peers: bool,
+    /// They copy all small files.
+    pub(crate) whole: bool,
+}
+
+/// A scenario.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Chosen, &mut Table),
+}
+
+/// All of them.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "usb2", run: usb2 },
+    Scenario { name: "usb3", run: usb3 },
+    Scenario { name: "small", run: small },
+    Scenario { name: "no-limit", run: no_limit },
+    Scenario { name: "second", run: second },
+];
+
+const USB2: Link = Link { bytes_per_second: 40_000_000, round_trip_us: 1000 };
+const USB3: Link = Link { bytes_per_second: 400_000_000, round_trip_us: 1000 };
+
+/// Photos that make about 1,250 files of 2 GB as a camera makes them, and what `sim new` calls such sizes.
+const LIBRARY: (u32, &str) = (750, "real");
+/// Photos that make about 20,000 files of 20 KB.
+const SMALL: (u32, &str) = (12_400, "20000");
+/// Photos that make more than 50,000 files, each as small as can be.
+const MANY: (u32, &str) = (31_500, "1");
+/// What is short is measured so often; the middle one counts.
+const ROUNDS: usize = 3;
+/// Folders of small files that the peers copy unless told otherwise: they take the same time for each file.
+const SAMPLE_FOLDERS: usize = 2;
+
+fn usb2(chosen: &Chosen, table: &mut Table) {
+    let folder = Folder::new(LIBRARY.0, LIBRARY.1);
+    for (temper, wanted) in [("kind", 0.97), ("harsh", 0.85)] {
+        let bench = Bench::plug_in(&folder, temper, Some(USB2));
+        let mut row = bench.ours();
+        row.wants.push(Want::at_least("of the cable", row.part_of_cable(), wanted));
+        table.add(row);
+        if temper == "kind" {
+            bench.peers(chosen, &["DCIM".to_owned()], table);
+        }
+    }
+}
+
+fn usb3(chosen: &Chosen, table: &mut Table) {
+    let folder = Folder::new(LIBRARY.0, LIBRARY.1);
+    let bench = Bench::plug_in(&folder, "kind", Some(USB3));
+    let mut row = middle((0..ROUNDS).map(|_| bench.ours()).collect());
+    row.wants.push(Want::at_least("of the cable", row.part_of_cable(), 0.9));
+    table.add(row);
+    bench.peers(chosen, &["DCIM".to_owned()], table);
+}
+
+fn small(chosen: &Chosen, table: &mut Table) {
+    let folder = Folder::new(SMALL.0, SMALL.1);
+    let all = folders(&folder.media());
+    let sample = if chosen.whole { &all[..] } else { &all[..SAMPLE_FOLDERS.min(all.len())] };
+    for (temper, of_cable, times) in [("kind", Some(0.85), 5.0), ("harsh", None, 3.0)] {
+        let bench = Bench::plug_in(&folder, temper, Some(USB2));
+        let mut row = bench.ours();
+        if let Some(wanted) = of_cable {
+            row.wants.push(Want::at_least("of the cable", row.part_of_cable(), wanted));
+        }
+        let fastest = bench.peers(chosen, sample, table);
+        if let Some(fastest) = fastest {
+            let is = row.bytes_per_second() / fastest;
+            row.wants.push(Want::at_least("times the fastest peer", is, times));
+        }
+        table.add(row);
+    }
+}
+
+fn no_limit(chosen: &Chosen, table: &mut Table) {
+    let folder = Folder::new(LIBRARY.0, LIBRARY.1);
+    let bench = Bench::plug_in(&folder, "kind", None);
+    // In turns: whatever else the machine does meets both.
+    let (mut ours, mut sinks) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        sinks.push(bench.sink(&folder));
+        ours.push(bench.ours());
+    }
+    let (mut row, sink) = (middle(ours), middle(sinks));
+    let is = row.bytes_per_second() / sink.bytes_per_second();
+    row.wants.push(Want::at_least("of the bare sink", is, 0.85));
+    table.add(sink);
+    table.add(row);
+    bench.peers(chosen, &["DCIM".to_owned()], table);
+}
+
+/// The whole command, as anyone types it, on a phone without a library: its transfer is not to be counted.
+fn second(_: &Chosen, table: &mut Table) {
+    let folder = Folder::new(MANY.0, MANY.1);
+    for part in ["Photos.sqlite", "Photos.sqlite-wal", "Photos.sqlite-shm"] {
+        let _ = std::fs::remove_file(folder.media().join("PhotoData").join(part));
+    }
+    let to = scratch();
+    let first = Bench::plug_in(&folder, "kind", None).command(to.path());
+    table.add(Row { who: "first photos pull".to_owned(), ..first });
+    let again = Bench::plug_in(&folder, "kind", Some(USB2)).command(to.path());
+    let mut row = Row { who: "second photos pull".to_owned(), ..again };
+    row.wants.push(Want::seconds(row.seconds, 3.0));
+    table.add(row);
+}
+
+/// The folders of pictures, as paths of the phone.
+fn folders(media: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(media.join("DCIM")).expect("the phone has pictures").flatten();
+    let mut folders: Vec<_> = entries.map(|entry| format!("DCIM/{}", entry.file_name().display())).collect();
+    folders.sort();
+    folders
+}
+
+/// The run in the middle by time.
+fn middle(mut rows: Vec<Row>) -> Row {
+    rows.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    rows.swap_remove(rows.len() / 2)
+}
+
+/// A phone that is plugged in, and what its cable gives.
+struct Bench {
+    phone: Phone,
+    words: String,
+    cable: Cable,
+}
+
+impl Bench {
+    fn plug_in(folder: &Folder, temper: &str, link: Option<Link>) -> Self {
+        let phone = Phone::serve(folder, temper, link);
+        let cable = Cable::of(&program::play("cable", &[&phone.unix()]));
+        let words = match link {
+            Some(link) => format!(
+                "{temper}, {} MB/s, {} ms",
+                link.bytes_per_second / 1_000_000,
+                link.round_trip_us as f64 / 1000.0
+            ),
+            None => format!("{temper}, no limit"),
+        };
+        Self { phone, words, cable }
+    }
+
+    fn row(&self, who: &str, said: &Value) -> Row {
+        Row {
+            phone: self.words.clone(),
+            who: who.to_owned(),
+            files: said["files"].as_u64().expect("it says so"),
+            bytes: said["bytes"].as_u64().expect("it says so"),
+            seconds: said["seconds"].as_f64().expect("it says so"),
+            peak_kib: said["peak_kib"].as_u64(),
+            cable: self.cable,
+            wants: Vec::new(),
+            note: String::new(),
+        }
+    }
+
+    fn ours(&self) -> Row {
+        let to = scratch();
+        let said = program::play("ours", &[&self.phone.unix(), to.path()]);
+        let mut row = self.row("idevice-fix", &said);
+        assert_eq!(phone::count(&to.path().join("photos")), (row.files, row.bytes), "what it says is there");
+        let refused = said["refused"].as_u64().expect("it says so");
+        row.note = format!(
+            "walk {:.2} s{}",
+            said["walk_seconds"].as_f64().expect("it says so"),
+            if refused > 0 { format!(", {refused} refused") } else { String::new() }
+        );
+        row.wants.push(Want::memory(row.peak_kib.unwrap_or(u64::MAX)));
+        row
+    }
+
+    fn sink(&self, folder: &Folder) -> Row {
+        let to = scratch();
+        let said = program::play("sink", &[&self.phone.unix(), &folder.media(), to.path()]);
+        self.row("a bare sink", &said)
+    }
+
+    /// `photos pull`, from its start to its end.
+    fn command(&self, to: &Path) -> Row {
+        let mut command = Command::new(PROGRAM);
+        command.env("USBMUXD_SOCKET_ADDRESS", &self.phone.tcp).env("IDEVICE_FIX_UDID", "");
+        command.args(["--yes", "--json", "--dest"]).arg(to).args(["photos", "pull"]);
+        let ran = program::run(&mut command).and_then(Ran::succeeded);
+        let ran = ran.unwrap_or_else(|why| panic!("photos pull failed: {why}"));
+        let (files, bytes) = phone::count(to);
+        Row {
+            phone: self.words.clone(),
+            who: String::new(),
+            files,
+            bytes,
+            seconds: ran.seconds,
+            peak_kib: Some(ran.peak_kib),
+            cable: self.cable,
+            wants: vec![Want::memory(ran.peak_kib)],
+            note: "the whole command".to_owned(),
+        }
+    }
+
+    /// Measures the peers; gives the rate of the fastest.
+    fn peers(&self, chosen: &Chosen, folders: &[String], table: &mut Table) -> Option<f64> {
+        let mut fastest: Option<f64> = None;
+        for peer in PEERS.iter().filter(|_| chosen.peers) {
+            let to = scratch();
+            let copied = match (peer.copy)(&self.phone, folders, to.path()) {
+                Ok(copied) => copied,
+                Err(why) => {
+                    table.miss(&self.words, peer.name, &why);
+                    continue;
+                }
+            };
+            let row = Row {
+                phone: self.words.clone(),
+                who: peer.name.to_owned(),
+                files: copied.files,
+                bytes: copied.bytes,
+                seconds: copied.seconds,
+                peak_kib: copied.peak_kib,
+                cable: self.cable,
+                wants: Vec::new(),
+                note: folders.join(", "),
+            };
+            fastest = Some(fastest.unwrap_or(0.0).max(row.bytes_per_second()));
+            table.add(row);
+        }
+        fastest
+    }
+}
