@@ -32,10 +32,16 @@ enum Piece {
     End,
 }
 
-/// Copies all files below `media`'s DCIM, in whatever order, into `to`.
+/// Where photos are.
+const ROOTS: [&str; 4] =
+    ["DCIM", "PhotoData/CPLAssets", "PhotoData/Mutations", "PhotoData/PhotoCloudSharingData"];
+
+/// Copies all photos below `media`, in whatever order, into `to`.
 pub(crate) async fn copy(session: &Session, media: &Path, to: &Path) -> Value {
     let mut files = Vec::new();
-    list(media, Path::new("DCIM"), &mut files);
+    for root in ROOTS {
+        list(media, Path::new(root), &mut files);
+    }
     let stream = session.start_service("com.apple.afc").await.expect("AFC starts");
     let started = Instant::now();
     let (pieces, work) = mpsc::channel(PIECES_MAX);
@@ -48,7 +54,7 @@ pub(crate) async fn copy(session: &Session, media: &Path, to: &Path) -> Value {
 }
 
 fn list(media: &Path, below: &Path, into: &mut Vec<Wanted>) {
-    for entry in std::fs::read_dir(media.join(below)).expect("the phone's folder is here").flatten() {
+    for entry in std::fs::read_dir(media.join(below)).into_iter().flatten().flatten() {
         let metadata = entry.metadata().expect("it is there");
         let path = below.join(entry.file_name());
         if metadata.is_dir() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::buffers::Buffers;
 use super::error::Error;
 use super::flight::{Asked, Flight, Handle, Reply};
 use super::info::{DeviceInfo, Directory, FileInfo};
@@ -310,7 +311,14 @@ pub struct Read(Asked);
 #[derive(Debug)]
 pub struct Piece {
     bytes: Vec<u8>,
+    buffers: Arc<Buffers>,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.buffers.give_back(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl std::ops::Deref for Piece {
@@ -336,8 +344,9 @@ impl Read {
     /// # Errors
     /// The device's status, or a dead connection.
     pub async fn piece(self) -> Result<Piece, Error> {
+        let buffers = self.0.buffers();
         let (bytes, room) = self.0.data_with_room().await?;
-        Ok(Piece { bytes, _room: room })
+        Ok(Piece { bytes, buffers, _room: room })
     }
 }
 

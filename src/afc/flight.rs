@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::Buffers;
 use super::error::{Cause, Error};
 use super::pacing::Pacing;
 use super::packet::{HEADER_BYTES, Header, Operation, READ_BYTES_MAX, Status};
@@ -29,6 +30,10 @@ const LARGE_BYTES: u64 = 1 << 20;
 
 /// Of those, so many may wait for whoever asked; then nothing more is read before one is taken.
 const LARGE_MAX: usize = 2;
+
+/// The most bytes that may have come and not be used yet, in KiB, before they count against those on their way: a disk
+/// that pauses for a moment does not stop the phone.
+const LANDED_KIB_MAX: u32 = 16 << 10;
 
 /// The slowest rate at which a reply's body may trickle in before the device counts as stalled.
 const TRICKLE_BYTES_PER_SECOND: u64 = 32 << 10;
@@ -119,6 +124,8 @@ pub(super) struct Flight {
     slots: Arc<Semaphore>,
     reply_kib: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    landed_kib: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
     pacing: Arc<Pacing>,
     limit: Duration,
     ended: CancellationToken,
@@ -152,6 +159,8 @@ impl Flight {
             slots: Arc::new(Semaphore::new(1)),
             reply_kib: Arc::new(Semaphore::new(REPLY_KIB_MAX as usize)),
             large: Arc::new(Semaphore::new(LARGE_MAX)),
+            landed_kib: Arc::new(Semaphore::new(LANDED_KIB_MAX as usize)),
+            buffers: Arc::default(),
             pacing,
             limit,
             ended: CancellationToken::new(),
@@ -346,17 +355,21 @@ impl Flight {
         let limit = self.limit + Duration::from_secs(length / TRICKLE_BYTES_PER_SECOND);
         let deadline = Instant::now() + limit;
         let wanted = usize::try_from(length).expect("bounded by what was asked");
-        let mut body = Vec::with_capacity(wanted.min(READ_BYTES_MAX as usize));
+        let mut body = self.buffers.take(wanted);
         let mut input = input.take(length);
         while body.len() < wanted {
             if body.len() == body.capacity() {
                 body.reserve((wanted - body.len()).min(1 << 20));
             }
-            let read = timeout_at(deadline, input.read_buf(&mut body)).await;
-            match read.map_err(|_| Cause::Timeout(limit))?.map_err(broken)? {
-                0 => return Err(Cause::Closed),
-                _ => self.wire().moved_at = Instant::now(),
+            // Total silence ends the connection by itself: see `stalled`.
+            if input.read_buf(&mut body).await.map_err(broken)? == 0 {
+                return Err(Cause::Closed);
             }
+            let now = Instant::now();
+            if now >= deadline && body.len() < wanted {
+                return Err(Cause::Timeout(limit));
+            }
+            self.wire().moved_at = now;
         }
         Ok(body)
     }
@@ -381,7 +394,10 @@ impl Flight {
         let answer = match said {
             Said::Done => Ok(Reply::Done),
             Said::No(status) => Err(Failure::Status(status)),
-            Said::Data(data) => Ok(Reply::Data(data, large.or_else(|| request.permits.1.take()))),
+            Said::Data(data) => {
+                let room = large.or_else(|| request.permits.1.take().map(|room| self.landed(room)));
+                Ok(Reply::Data(data, room))
+            }
             Said::Position(position) => Ok(Reply::Position(position)),
             Said::Handle(number) => {
                 let permit = request.permits.2.take();
@@ -393,6 +409,12 @@ impl Flight {
         // Nobody waits any more: a handle inside is closed by being dropped, everything else is nothing.
         let _ = waits.send(answer);
         Ok(())
+    }
+
+    /// Room among what has landed, if there is some, in place of room among what is on its way.
+    fn landed(&self, on_its_way: OwnedSemaphorePermit) -> OwnedSemaphorePermit {
+        let kib = u32::try_from(on_its_way.num_permits()).expect("at most 4 MiB in KiB");
+        Arc::clone(&self.landed_kib).try_acquire_many_owned(kib).unwrap_or(on_its_way)
     }
 
     /// Doubles the window when it was full and every answer in it was good.
@@ -436,6 +458,11 @@ impl Asked {
             Failure::Status(status) => Error::Status { operation, path, status },
             Failure::Dead(cause) => Error::Broken { operation, path, cause },
         }
+    }
+
+    /// Where memory goes when what came is used.
+    pub(super) fn buffers(&self) -> Arc<Buffers> {
+        Arc::clone(&self.flight.buffers)
     }
 
     /// The bytes of a data reply.

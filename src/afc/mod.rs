@@ -3,6 +3,7 @@
 //! Knows paths as the phone names them and nothing of photos or of this computer's file system. The format is described
 //! in libimobiledevice's `afc.h` and `afc.c`; where clients differ, the layout that all of them accept is written.
 
+mod buffers;
 pub mod client;
 mod error;
 mod flight;
