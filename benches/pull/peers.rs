@@ -70,9 +70,9 @@ fn ifuse(phone: &Phone, folders: &[String], to: &Path) -> Result<Copied, String>
     program::run(mount.arg(point.path())).and_then(Ran::succeeded)?;
     let folders = folders.iter().map(|folder| point.path().join(folder));
     let copied = program::run(Command::new("cp").arg("-r").args(folders).arg(to));
-    let unmounted = ["fusermount3", "fusermount"]
-        .iter()
-        .any(|program| program::run(Command::new(program).arg("-u").arg(point.path())).is_ok_and(|ran| ran.trouble.is_none()));
+    let unmounted = ["fusermount3", "fusermount"].iter().any(|program| {
+        program::run(Command::new(program).arg("-u").arg(point.path())).is_ok_and(|ran| ran.trouble.is_none())
+    });
     assert!(unmounted, "{} stays mounted", point.path().display());
     let (files, bytes) = phone::count(to);
     // A harsh phone refuses one file: cp goes on and does not succeed.

@@ -65,9 +65,8 @@ impl Phone {
     pub(crate) fn serve(folder: &Folder, temper: &str, link: Option<Link>) -> Self {
         let mut toml = format!("temper = \"{temper}\"\n[person]\ntrusts_after_ms = 1\n");
         if let Some(Link { bytes_per_second, round_trip_us }) = link {
-            toml += &format!(
-                "[link]\nbytes_per_second = {bytes_per_second}\nround_trip_us = {round_trip_us}\n"
-            );
+            toml +=
+                &format!("[link]\nbytes_per_second = {bytes_per_second}\nround_trip_us = {round_trip_us}\n");
         }
         std::fs::write(folder.path().join("device.toml"), toml).expect("a file is written");
         let sockets = tempfile::tempdir().expect("a temporary folder");

@@ -38,6 +38,11 @@ impl Want {
         Self { words: format!("{is:.2} s, wanted {wanted} s"), reached: is <= wanted }
     }
 
+    /// Not a byte.
+    pub(crate) fn nothing(bytes: u64) -> Self {
+        Self { words: format!("{bytes} bytes copied, wanted 0"), reached: bytes == 0 }
+    }
+
     /// No more memory than a copy may take.
     pub(crate) fn memory(peak_kib: u64) -> Self {
         let mib = |kib: u64| kib as f64 / 1024.0;
@@ -114,8 +119,9 @@ impl Table {
 
     /// The table as a text.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = "| phone | who | files | MB | s | MB/s | part of the cable | cable, measured | peak MiB | |\n"
-            .to_owned();
+        let mut text =
+            "| phone | who | files | MB | s | MB/s | part of the cable | cable, measured | peak MiB | |\n"
+                .to_owned();
         text += "|---|---|---|---|---|---|---|---|---|---|\n";
         for row in &self.rows {
             writeln!(text, "| {} |", row.cells().join(" | ")).expect("a String takes everything");

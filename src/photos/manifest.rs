@@ -159,13 +159,8 @@ impl Manifest {
             return Err(Unusable::Foreign("the manifest is larger than any can be".to_owned()));
         }
         let lines = BufReader::with_capacity(1 << 16, file.try_clone()?);
-        let mut manifest = Self {
-            file,
-            length: 0,
-            entries: HashMap::new(),
-            refused: HashMap::new(),
-            unreadable_lines: 0,
-        };
+        let mut manifest =
+            Self { file, length: 0, entries: HashMap::new(), refused: HashMap::new(), unreadable_lines: 0 };
         manifest.read_lines(lines, udid)?;
         if writable {
             manifest.file.set_len(manifest.length)?;
@@ -436,7 +431,8 @@ mod tests {
         let place = Place::new();
         place.open().unwrap().add(vec![Note::Copied("a".into(), entry(1))]).unwrap();
         let whole = place.bytes();
-        let again = String::from_utf8(whole.clone()).unwrap().lines().last().unwrap().replace("\"a\"", "\"b\"");
+        let again =
+            String::from_utf8(whole.clone()).unwrap().lines().last().unwrap().replace("\"a\"", "\"b\"");
         // Its last piece alone would be a line.
         let most = usize::try_from(LINE_BYTES_MAX).unwrap();
         for more in [0, 1, most] {
