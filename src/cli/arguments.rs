@@ -274,9 +274,9 @@ pub(crate) struct BackupRestore {
     /// Do not have the phone install the apps that the backup knows
     #[arg(long)]
     pub(crate) no_apps: bool,
-    /// Remove what the phone has and the backup has not
+    /// What the phone has and the backup has not stays
     #[arg(long)]
-    pub(crate) remove: bool,
+    pub(crate) keep_others: bool,
     /// Do not restart the phone afterwards; only its restart puts everything in place
     #[arg(long)]
     pub(crate) no_reboot: bool,

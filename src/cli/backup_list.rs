@@ -17,8 +17,8 @@ use crate::visit::{KeptBackup, Open, Standing, Stop, Trouble, kept_backups, phon
 /// Schema of both answers.
 const SCHEMA: &str = "backup-list";
 /// Said of a backup that is not encrypted.
-pub(super) const LEFT_OUT: &str = "Without encryption a backup has no saved passwords, Health data, Wi-Fi networks, call \
-                                   history and history of websites.";
+const LEFT_OUT: &str = "A backup that is not encrypted leaves out saved passwords, Health data, Wi-Fi
+networks, call history and history of websites.";
 
 /// Lists.
 pub(super) async fn list(run: &Run, arguments: &BackupList) -> Result<(), Stop> {

@@ -84,13 +84,12 @@ fn about(plan: &RestorePlan) -> String {
     let made = plan.made_at.map_or_else(|| "at an unknown time".to_owned(), |at| words::moment(at, &zone));
     let by = plan.made_by.as_deref().unwrap_or("a phone");
     let system = plan.ios_version.as_ref().map_or_else(String::new, |version| format!(" (iOS {version})"));
-    let left_out = if plan.encrypted {
-        ""
-    } else {
-        "\n  It is not encrypted: saved passwords, Health data and Wi-Fi networks are not in it."
+    let left_out = match plan.encrypted {
+        true => "",
+        false => "\n  It is not encrypted: saved passwords, Health data and Wi-Fi networks are not in it.",
     };
     format!(
-        "To be restored: the backup of {by}{system}, made {made}, {}.\n  {}{left_out}",
+        "To be restored: the backup of {by}{system},\n  made {made}, {}, in\n  {}{left_out}",
         words::bytes(plan.bytes),
         plan.folder.display()
     )
@@ -131,7 +130,7 @@ async fn give(
         preserve_settings: arguments.keep_settings,
         reboot: !arguments.no_reboot,
         dont_copy_backup: true,
-        remove_items_not_restored: arguments.remove,
+        remove_items_not_restored: !arguments.keep_others,
     };
     visit.restore(permission, source, options, !arguments.no_apps).await
 }
@@ -146,16 +145,14 @@ fn tell(run: &Run, arguments: &BackupRestore, plan: &RestorePlan, restored: &Res
         terminal::print_json(&result);
     }
     run.screen.say(&format!("The phone has taken {}.", words::bytes(restored.sent_bytes)));
-    run.screen.say(if arguments.no_reboot {
-        "It puts everything in place when it is restarted: idevice-fix restart."
-    } else {
-        "It restarts now and puts everything in place; that takes minutes. Unlock it afterwards and look through it; what is \
-         in iCloud comes back from there when its owner signs in. Then: idevice-fix diagnose."
-    });
+    run.screen.say(if arguments.no_reboot { NOT_RESTARTED } else { RESTARTS });
     if restored.apps > 0 {
         let apps = words::counted(restored.apps as u64, "app", "apps");
-        run.screen.say(&format!(
-            "It was told of {apps}, which it loads from the App Store; their data is in the backup."
-        ));
+        run.screen.say(&format!("It was told of {apps}, which it loads from the App Store again."));
     }
 }
+
+const NOT_RESTARTED: &str = "It puts everything in place when it is restarted: idevice-fix restart.";
+const RESTARTS: &str = "It restarts now and puts everything in place; that takes minutes. Unlock it then and
+look through it. What is in iCloud comes back from there when its owner signs in.
+Then: idevice-fix diagnose.";

@@ -56,11 +56,12 @@ impl Permission {
     pub fn sentence(&self) -> &'static str {
         match self.why {
             Why::Empty => {
-                "The phone is empty: it has no photo, no video and no app of its owner's. (Messages and contacts cannot be \
-                 seen over USB.)"
+                "The phone is empty: no photo, no video, no app of its owner's. (Messages and\n\
+                 contacts cannot be seen over USB.)"
             }
             Why::Cleared(_) => {
-                "The phone is not empty, and everything on it is proven to be kept: the gate for an erase is open."
+                "The phone is not empty, and what is on it is proven to be kept: the gate for an\n\
+                 erase is open."
             }
         }
     }
