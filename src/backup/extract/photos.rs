@@ -37,7 +37,7 @@ pub fn choice() -> Choice {
         |root: &&str| Pattern::path(&format!("{MEDIA}{root}**")).expect("our own patterns are short");
     Choice {
         domains: Pattern::domain(DOMAIN).into_iter().collect(),
-        paths: ROOTS.iter().map(|root| pattern(root)).collect(),
+        paths: ROOTS.iter().map(pattern).collect(),
     }
 }
 
