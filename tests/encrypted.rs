@@ -511,6 +511,44 @@ fn a_backup_is_restored_onto_an_empty_phone_and_onto_no_other() {
 }
 
 #[test]
+fn a_phone_that_is_not_empty_is_restored_only_while_the_gate_is_open() {
+    let shell = Shell::new();
+    let full = shell.at("full");
+    let made = Command::new(env!("CARGO_BIN_EXE_idevice-fix"))
+        .args(["sim", "new", "--photos", "5", "--media-bytes", "500000", "--scenario", "icloud-full"])
+        .arg(&full)
+        .status();
+    assert!(made.unwrap().success());
+    shell.phone("full", "");
+    let mut lockdown = plist::Value::from_file(full.join("lockdown.plist")).unwrap();
+    let find_my = plist::Dictionary::from_iter([("IsAssociated", false)]);
+    lockdown.as_dictionary_mut().unwrap().insert("com.apple.fmip".into(), find_my.into());
+    lockdown.to_file_xml(full.join("lockdown.plist")).unwrap();
+    let (status, _, stderr) = shell.run_on("full", &["fix", "-y", "-q"], &[], None);
+    assert_eq!(status, 0, "{stderr}");
+    let restore = ["backup", "restore", "--accept", "replace-content"];
+    let (status, _, stderr) = shell.run_on("full", &restore, &[], None);
+    assert!(status == 10 && stderr.contains("not encrypted"), "{status} {stderr}");
+
+    let accepted = [&restore[..], &["--accept", "unencrypted-backup"]].concat();
+    put(&full, "media/DCIM/100APPLE/IMG_9999.JPG", &jpeg(9, 5000));
+    let (status, _, stderr) = shell.run_on("full", &accepted, &[], None);
+    assert!(status == 10 && stderr.contains("not copied"), "{status} {stderr}");
+    std::fs::remove_file(full.join("media/DCIM/100APPLE/IMG_9999.JPG")).unwrap();
+    let photos = || -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        walk(&full.join("media/DCIM"))
+            .into_iter()
+            .map(|path| (path.clone(), std::fs::read(path).ok()))
+            .collect()
+    };
+    let before = photos();
+    let (status, _, stderr) = shell.run_on("full", &accepted, &[], None);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(shell.run_on("full", &["info"], &[], None).0, 0);
+    assert_eq!(photos(), before);
+}
+
+#[test]
 fn the_keyring_keeps_what_it_is_told_to_and_nothing_secret_is_an_argument() {
     use std::os::unix::fs::PermissionsExt;
     const PASSWORD: &str = "hunter-keyring";

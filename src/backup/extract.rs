@@ -4,12 +4,11 @@
 //! followed. Nothing is cut to the `Size` that a row states. Where our own record of what was received is there, every
 //! file is held against it while it is read, so that damage in a plain backup is noticed too.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use cap_fs_ext::{DirExt, SystemTimeSpec};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use serde::Serialize;
@@ -19,13 +18,13 @@ use super::choice::Choice;
 use super::manifest::{self, Row, open_plain};
 use super::mbfile::MbFile;
 use super::read::Backup;
-use super::record::{Known, Record};
+use super::record::Record;
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 
+mod content;
 mod name;
 pub mod photos;
 
-const PIECE_BYTES: usize = 512 * 1024;
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Most files that are listed by name; beyond that they are counted.
@@ -273,7 +272,7 @@ fn write(
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let mut target = dir.open_with(name, &options).map_err(cannot_write)?;
-    let written = copy(subject, watch, file, source, known.flatten(), &mut target);
+    let written = content::copy(subject, watch, file, source, known.flatten(), &mut target);
     let dated = written.and_then(|bytes| {
         let taken = placing.taken(&row.path).map_or(file.last_modified, |at| at.as_second());
         let time = || Some(SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(moment(taken))));
@@ -284,41 +283,6 @@ fn write(
         let _ = dir.remove_file(name);
     }
     dated
-}
-
-/// Copies the content, decrypted, and holds what is read against what was received.
-fn copy(
-    subject: &Subject,
-    watch: &Watch,
-    file: &MbFile,
-    source: std::fs::File,
-    known: Option<&Known>,
-    target: &mut cap_std::fs::File,
-) -> Result<u64, Trouble> {
-    let unread = |error: io::Error| match watch.stop.load(Ordering::Relaxed) {
-        true => Trouble::Ends(Error::Cancelled),
-        false => Trouble::Missed { why: format!("it is damaged: {error}"), damaged: true },
-    };
-    let mut raw = Hashing { file: source, sha256: Context::new(&SHA256), bytes: 0, watch };
-    let mut bytes = 0;
-    {
-        let mut content = subject.backup.content_of(&mut raw, file).map_err(unread)?;
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            let read = content.read(&mut piece).map_err(unread)?;
-            if read == 0 {
-                break;
-            }
-            target.write_all(&piece[..read]).map_err(cannot_write)?;
-            bytes += read as u64;
-        }
-    }
-    let Some(known) = known else { return Ok(bytes) };
-    if raw.bytes != known.bytes || raw.sha256.finish().as_ref() != known.sha256 {
-        let why = "it is damaged: it is not what was received from the phone".into();
-        return Err(Trouble::Missed { why, damaged: true });
-    }
-    Ok(bytes)
 }
 
 /// A row whose file is not there: the phone refused it, or somebody removed it.
@@ -390,27 +354,6 @@ fn sync_file_system(folder: &cap_std::fs::File) -> io::Result<()> {
     #[cfg(not(target_os = "linux"))]
     folder.sync_all()?;
     Ok(())
-}
-
-/// Hashes what is read, counts it, and stops when that is wished.
-struct Hashing<'a> {
-    file: std::fs::File,
-    sha256: Context,
-    bytes: u64,
-    watch: &'a Watch,
-}
-
-impl Read for Hashing<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.watch.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("stopped"));
-        }
-        let read = self.file.read(out)?;
-        self.sha256.update(&out[..read]);
-        self.bytes += read as u64;
-        self.watch.bytes.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

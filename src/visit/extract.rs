@@ -83,10 +83,11 @@ pub async fn extract(
     };
     let Open { backup, record, .. } = open;
     let compared = record.is_some();
-    let beside = Beside::make(out, &backup, &choice)?;
+    // Both read databases, for seconds perhaps.
+    let beside = tokio::task::block_in_place(|| Beside::make(out, &backup, &choice))?;
     let (placing, library): (Box<dyn Placing>, _) = match wanted {
         Wanted::Files(choice) => (Box::new(AsInBackup::new(choice)), None),
-        Wanted::Photos => match by_library(&backup) {
+        Wanted::Photos => match tokio::task::block_in_place(|| by_library(&backup)) {
             Ok(photos) => (Box::new(photos), None),
             Err(error) => (Box::new(AsInBackup::new(choice)), Some(plain(&error.to_string()))),
         },

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use aws_lc_rs::digest::SHA256;
 use rusqlite::Connection;
 
 use super::*;
