@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ const LOCK_STATE: &str = "com.apple.springboard.lockstate";
 const LOCK_COMPLETE: &str = "com.apple.springboard.lockcomplete";
 const FIRST_UNLOCK: &str = "com.apple.mobile.keybagd.first_unlock";
 
+/// Remembers that the phone was erased; one byte.
+const ERASED: &str = "erased";
+
 /// How a phone leaves the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
@@ -61,6 +64,9 @@ pub struct Device {
     ioregistry: Dictionary,
     profiles: Dictionary,
     apps: Vec<Dictionary>,
+    /// Of these, those that an erased phone still has.
+    apps_of_the_system: Vec<Dictionary>,
+    erased: AtomicBool,
     pub(super) faults: Counters,
     pub(super) lock: watch::Sender<Lock>,
     /// What `device.toml` said of the lock when it was last applied.
@@ -98,6 +104,10 @@ impl Device {
         let (values, udid) = Values::read(&folder)?;
         let version = version(&values, &folder)?;
         let lock = config.now().lock.state;
+        let apps = apps(&folder)?;
+        let erased = folder::read_state(&folder.state, ERASED).map_err(|error| {
+            FolderError::damaged(&folder.path.join("state").join(ERASED), error.to_string())
+        })?;
         let device = Arc::new(Self {
             udid,
             version,
@@ -106,7 +116,9 @@ impl Device {
             withheld: super::afc::Withheld::default(),
             ioregistry: folder.dictionary("ioregistry.plist")?.unwrap_or_else(healthy::ioregistry),
             profiles: laid_over(healthy::profiles(), folder.dictionary("profiles.plist")?),
-            apps: apps(&folder)?,
+            apps_of_the_system: apps.iter().filter(|app| is_of_the_system(app)).cloned().collect(),
+            apps,
+            erased: AtomicBool::new(erased.is_some()),
             faults: Counters::default(),
             lock: watch::Sender::new(lock),
             lock_told: Mutex::new(lock),
@@ -250,7 +262,14 @@ impl Device {
     /// What is installed, as installation_proxy tells it.
     #[must_use]
     pub fn apps(&self) -> &[Dictionary] {
-        &self.apps
+        if self.erased.load(Ordering::Relaxed) { &self.apps_of_the_system } else { &self.apps }
+    }
+
+    /// The phone was erased: its owner's apps are gone.
+    pub(super) fn forget_apps(&self) -> io::Result<()> {
+        self.write_state(ERASED, b"1")?;
+        self.erased.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The file with the lines of the log.
@@ -372,6 +391,10 @@ fn version(values: &Values, folder: &Folder) -> Result<IosVersion, FolderError> 
 fn laid_over(mut below: Dictionary, above: Option<Dictionary>) -> Dictionary {
     below.extend(above.into_iter().flatten());
     below
+}
+
+fn is_of_the_system(app: &Dictionary) -> bool {
+    app.get("ApplicationType").and_then(Value::as_string) == Some("System")
 }
 
 fn apps(folder: &Folder) -> Result<Vec<Dictionary>, FolderError> {

@@ -87,7 +87,7 @@ pub async fn extract(
     let beside = tokio::task::block_in_place(|| Beside::make(out, &backup, &choice))?;
     let (placing, library): (Box<dyn Placing>, _) = match wanted {
         Wanted::Files(choice) => (Box::new(AsInBackup::new(choice)), None),
-        Wanted::Photos => match tokio::task::block_in_place(|| by_library(&backup)) {
+        Wanted::Photos => match tokio::task::block_in_place(|| by_library(&backup, &beside.path)) {
             Ok(photos) => (Box::new(photos), None),
             Err(error) => (Box::new(AsInBackup::new(choice)), Some(plain(&error.to_string()))),
         },
@@ -121,10 +121,11 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Reads the library inside the backup.
-fn by_library(backup: &Backup) -> Result<Photos, library::Unreadable> {
+/// Reads the library inside the backup. Its copy stands where the photos will, for the moment: it is as private as they
+/// are, and there is room for it.
+fn by_library(backup: &Backup, beside: &Path) -> Result<Photos, library::Unreadable> {
     let io = |source| library::Unreadable::Io { file: library::DATABASE_NAME.to_owned(), source };
-    let scratch = tempfile::tempdir().map_err(io)?;
+    let scratch = tempfile::Builder::new().prefix(".library-").tempdir_in(beside).map_err(io)?;
     let read = library::from_backup(scratch.path(), |path| {
         match backup.open_file("CameraRollDomain", &format!("Media/{path}")) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

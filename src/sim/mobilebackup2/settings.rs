@@ -50,7 +50,8 @@ pub(super) async fn erase(device: &Arc<Device>) -> Result<(), Stop> {
                 pending::remove_all(tree, Path::new(&name))?;
             }
         }
-        phone.set_backup_password(None)
+        phone.set_backup_password(None)?;
+        phone.forget_apps()
     })
     .await?;
     device.forget_pairings();
