@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cap_std::fs::Dir;
+use idevice_fix::backup::adopt::{self, Adopted, Foreign};
 use idevice_fix::backup::make::{self, Error, Made, Options};
+use idevice_fix::backup::mbfile::MbFile;
 use idevice_fix::backup::read::Backup;
 use idevice_fix::backup::vault::{self, Vault};
 use idevice_fix::backup::verify::{self, Depth, Proven};
@@ -386,4 +388,292 @@ fn rewrite(path: &Path, bytes: Option<&[u8]>) {
 fn stored_path(own: &Path, domain: &str, path: &str) -> PathBuf {
     let id = idevice_fix::backup::manifest::file_id(domain, path);
     own.join(&id[..2]).join(id)
+}
+
+/// A copy of a folder, as another program would have made it: nothing is read-only in it.
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copied(&entry.path(), &target);
+        } else {
+            std::fs::write(target, std::fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}
+
+/// Every file below a folder with its content, time and inode.
+fn stand(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(root).unwrap().flatten() {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            all.extend(stand(&entry.path()));
+        } else {
+            let content = std::fs::read(entry.path()).unwrap();
+            all.insert(entry.path(), (content, metadata.modified().unwrap(), metadata.ino()));
+        }
+    }
+    all
+}
+
+impl Desk {
+    /// Takes in what stands in `foreign`.
+    async fn adopt(&self, foreign: &Path) -> Result<Adopted, adopt::Error> {
+        let dir = Dir::open_ambient_dir(foreign, cap_std::ambient_authority()).unwrap();
+        let found = Foreign::find(&dir, Some(&self.udid()))?;
+        adopt::adopt(found, &self.vault(), None, 0, &Silent, &CancellationToken::new()).await
+    }
+
+    /// Changes a row's stated size, as if the phone had counted other bytes.
+    fn restate(foreign: &Path, (domain, path): (&str, &str), size: u64) {
+        let database = rusqlite::Connection::open(foreign.join("Manifest.db")).unwrap();
+        let id = idevice_fix::backup::manifest::file_id(domain, path);
+        let archive: Vec<u8> =
+            database.query_row("SELECT file FROM Files WHERE fileID = ?1", [&id], |row| row.get(0)).unwrap();
+        let file = MbFile { size, ..MbFile::parse(&archive).unwrap() };
+        let changed = database
+            .execute("UPDATE Files SET file = ?2 WHERE fileID = ?1", (&id, file.to_archive()))
+            .unwrap();
+        assert_eq!(changed, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_programs_backup_is_taken_in_proven_and_built_upon() {
+    let desk = Desk::with(QUIET);
+    desk.back_up().await.unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = elsewhere.path().join("MobileSync").join(desk.udid().as_str());
+    copied(&desk.current(), &foreign);
+    put(&foreign, ".DS_Store", b"left alone");
+    std::fs::remove_dir_all(desk.host.path().join("backup")).unwrap();
+    let theirs = stand(&foreign);
+
+    let adopted = desk.adopt(foreign.parent().unwrap()).await.unwrap();
+    assert!(adopted.notes.iter().any(|note| note.contains("nobody hashed")), "{:?}", adopted.notes);
+    assert_eq!(adopted.proof.adopted_files(), adopted.files);
+    assert_eq!(adopted.proof.media_files(), 31);
+    assert!(adopted.proof.complete() && adopted.proof.proven_inside());
+    assert_eq!(stand(&foreign), theirs, "theirs is as it was");
+    assert!(!desk.current().join(".DS_Store").exists());
+    // It is made when it was made, however often it is proven.
+    let status = std::fs::metadata(foreign.join("Status.plist")).unwrap().modified().unwrap();
+    assert!(jiff::Timestamp::try_from(status).unwrap() >= adopted.proof.made_at());
+    let again = desk.prove(Depth::Full).await.proof.unwrap();
+    assert_eq!((again.made_at(), again.adopted_files()), (adopted.proof.made_at(), adopted.files));
+
+    // The phone sends what changed, and what it sends is hashed while it comes.
+    put(desk.phone.path(), "media/DCIM/100APPLE/NEW.JPG", &jpeg(5, 60_000));
+    let made = desk.back_up().await.unwrap();
+    assert_eq!(made.received.files, 1 + 4);
+    // Of the photos and the rest; the four records came anew.
+    assert_eq!(made.proof.adopted_files(), adopted.files - 4);
+    assert_eq!(desk.content()["CameraRollDomain::Media/DCIM/100APPLE/NEW.JPG"], jpeg(5, 60_000));
+    assert_eq!(stand(&foreign), theirs, "theirs is as it was");
+    // What is newer is not replaced by what is older.
+    let error = desk.adopt(&foreign).await.unwrap_err();
+    assert!(matches!(error, adopt::Error::Older { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_not_whole_or_not_a_plain_folder_is_not_taken_in() {
+    const PHOTO: (&str, &str) = ("CameraRollDomain", "Media/DCIM/100APPLE/IMG_0003.JPG");
+    const DATABASE: (&str, &str) = ("CameraRollDomain", "Media/PhotoData/Photos.sqlite");
+    type Change = fn(&Path);
+    let stored = |foreign: &Path, (domain, path): (&str, &str)| stored_path(foreign, domain, path);
+    let desk = Desk::with(QUIET);
+    desk.back_up().await.unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let original = elsewhere.path().join("original");
+    copied(&desk.current(), &original);
+    std::fs::remove_dir_all(desk.host.path().join("backup")).unwrap();
+    let damaged: [(&str, Change); 9] = [
+        ("Media/DCIM/100APPLE/IMG_0003.JPG", |foreign| {
+            let path = stored_path(foreign, PHOTO.0, PHOTO.1);
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(path, &whole[..whole.len() - 1]).unwrap();
+        }),
+        ("IMG_0003.JPG", |foreign| std::fs::write(stored_path(foreign, PHOTO.0, PHOTO.1), b"").unwrap()),
+        ("it is missing", |foreign| std::fs::remove_file(stored_path(foreign, PHOTO.0, PHOTO.1)).unwrap()),
+        ("sms.db", |foreign| Desk::restate(foreign, ("HomeDomain", "Library/SMS/sms.db"), 9)),
+        ("Manifest.db", |foreign| std::fs::write(foreign.join("Manifest.db"), b"").unwrap()),
+        ("Status.plist", |foreign| {
+            let text = std::fs::read(foreign.join("Status.plist")).unwrap();
+            let mut status: plist::Dictionary = plist::from_bytes(&text).unwrap();
+            status.insert("SnapshotState".into(), "uploading".into());
+            plist::to_file_binary(foreign.join("Status.plist"), &status).unwrap();
+        }),
+        ("link", |foreign| std::os::unix::fs::symlink("/etc/passwd", foreign.join("link")).unwrap()),
+        ("link", |foreign| {
+            let path = stored_path(foreign, PHOTO.0, PHOTO.1);
+            std::fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+        }),
+        ("not of", |foreign| {
+            let text = std::fs::read(foreign.join("Info.plist")).unwrap();
+            let mut info: plist::Dictionary = plist::from_bytes(&text).unwrap();
+            info.insert("Target Identifier".into(), "00008101-00000000DEADBEEF".into());
+            plist::to_file_binary(foreign.join("Info.plist"), &info).unwrap();
+        }),
+    ];
+    for (number, (what, change)) in damaged.into_iter().enumerate() {
+        let foreign = elsewhere.path().join(number.to_string());
+        copied(&original, &foreign);
+        change(&foreign);
+        let error = desk.adopt(&foreign).await.unwrap_err();
+        let told = match &error {
+            adopt::Error::Damaged { damage } => {
+                damage.iter().map(|one| format!("{} {}; ", one.path, one.what)).collect()
+            }
+            error => error.to_string(),
+        };
+        assert!(told.contains(what), "{number}: {told}");
+        for name in ["backup", "backup.adopting", "backup.staging"] {
+            assert!(!desk.host.path().join(name).exists(), "{number}: {name}");
+        }
+    }
+    // A live database that is whole may have another size than stated.
+    let foreign = elsewhere.path().join("live");
+    copied(&original, &foreign);
+    let database = stored(&foreign, DATABASE);
+    std::fs::remove_file(&database).unwrap();
+    rusqlite::Connection::open(&database).unwrap().execute_batch("CREATE TABLE t (x);").unwrap();
+    Desk::restate(&foreign, DATABASE, 1 << 20);
+    let adopted = desk.adopt(&foreign).await.unwrap();
+    assert!(adopted.notes.iter().any(|note| note.contains("Photos.sqlite")), "{:?}", adopted.notes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_says_what_it_read_and_proves_nothing() {
+    let desk = Desk::with(QUIET);
+    desk.back_up().await.unwrap();
+    let proof = desk.host.path().join("backup/proof.jsonl");
+    let before = std::fs::read(&proof).unwrap();
+    let look = async |share: u32| {
+        let vault = Vault::look(desk.folder(), desk.udid());
+        let cancel = CancellationToken::new();
+        verify::sample(&vault, None, share, &Silent, &cancel).await.unwrap().unwrap()
+    };
+    let (some, all) = (look(200_000).await, look(1_000_000).await);
+    assert!(some.files_read >= 4 && some.files_read < some.files, "{some:?}");
+    assert_eq!((all.files_read, all.files), (some.files, some.files));
+    assert!(some.damage.is_empty() && all.inside);
+    assert_eq!(std::fs::read(&proof).unwrap(), before);
+    // What is not in the sample is seen from outside.
+    let photo = stored_path(&desk.current(), "CameraRollDomain", "Media/DCIM/100APPLE/IMG_0003.JPG");
+    rewrite(&photo, Some(b"short"));
+    assert_eq!(look(1).await.damage.len(), 1);
+    rewrite(&photo, None);
+    assert_eq!(look(1).await.damage.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_no_longer_fits_is_left_and_everything_is_sent_anew() {
+    let desk = Desk::with(QUIET);
+    desk.back_up().await.unwrap();
+    // Something here damaged the last backup: an incremental one that builds upon it can never be whole.
+    let photo = stored_path(&desk.current(), "CameraRollDomain", "Media/DCIM/100APPLE/IMG_0003.JPG");
+    rewrite(&photo, Some(b"rotten"));
+    put(desk.phone.path(), "media/DCIM/100APPLE/NEW.JPG", &jpeg(5, 60_000));
+    let told = Told::default();
+    let options = Options { reserve_bytes: 0, ..Options::default() };
+    let made = desk.back_up_told(options, &told).await.unwrap();
+    assert_eq!(made.proof.media_files(), 32);
+    assert!(made.received.files > 30);
+    let events = told.0.lock().unwrap();
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Note(note) if note.contains("sends everything anew")))
+    );
+}
+
+/// The whole count by `IDEVICE_FIX_ROWS=1000000`: the memory of the program is told, and held to 128 MiB.
+#[test]
+fn a_backup_of_very_many_files_is_verified_in_little_memory() {
+    let rows: u32 = std::env::var("IDEVICE_FIX_ROWS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let udid = "00008101-000000000000002E";
+    let temp =
+        tempfile::tempdir_in(std::env::var_os("IDEVICE_FIX_ROWS_DIR").unwrap_or("/tmp".into())).unwrap();
+    many(&temp.path().join(udid), udid, rows);
+    let dest = temp.path().join("dest");
+    let run = |arguments: &[&str]| {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_idevice-fix"))
+            .args(["--dest", dest.to_str().unwrap(), "--json", "-q"])
+            .args(arguments)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let (began, mut kib) = (std::time::Instant::now(), 0);
+        loop {
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap_or_default();
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            kib = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(kib);
+            if let Some(ended) = program.try_wait().unwrap() {
+                println!("{arguments:?}: {rows} rows, {} MiB, {:.1?}", kib / 1024, began.elapsed());
+                assert!(ended.success(), "{arguments:?}: {ended}");
+                return kib;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let adopting = run(&["backup", "adopt", temp.path().join(udid).to_str().unwrap()]);
+    let verifying = run(&["backup", "verify"]);
+    assert!(adopting <= 256 << 10, "{adopting} KiB");
+    assert!(verifying <= 128 << 10, "{verifying} KiB");
+}
+
+/// A plain backup of so many files, one in ten a photo, all of them empty.
+fn many(own: &Path, udid: &str, rows: u32) {
+    std::fs::create_dir_all(own).unwrap();
+    let database = rusqlite::Connection::open(own.join("Manifest.db")).unwrap();
+    database
+        .execute_batch(
+            "PRAGMA synchronous=OFF; BEGIN;
+             CREATE TABLE Files (fileID TEXT PRIMARY KEY, domain TEXT, relativePath TEXT, flags INTEGER, file BLOB);",
+        )
+        .unwrap();
+    for folder in 0..=255u8 {
+        std::fs::create_dir(own.join(format!("{folder:02x}"))).unwrap();
+    }
+    {
+        let mut insert = database.prepare("INSERT INTO Files VALUES (?1, ?2, ?3, 1, ?4)").unwrap();
+        for row in 0..rows {
+            let (domain, path) = match row % 10 {
+                0 => {
+                    ("CameraRollDomain", format!("Media/PhotoData/Thumbnails/V2/DCIM/100APPLE/IMG_{row}.JPG"))
+                }
+                _ => {
+                    ("AppDomain-org.example.reader", format!("Library/Application Support/books/{row}/page"))
+                }
+            };
+            let file = MbFile { relative_path: path.clone(), mode: 0o100_644, ..MbFile::default() };
+            let id = idevice_fix::backup::manifest::file_id(domain, &path);
+            std::fs::File::create(own.join(&id[..2]).join(&id)).unwrap();
+            insert.execute((&id, domain, &path, file.to_archive())).unwrap();
+        }
+    }
+    database.execute_batch("COMMIT").unwrap();
+    drop(database);
+    let date = plist::Value::Date(std::time::SystemTime::now().into());
+    let id = plist::Value::from(udid);
+    let lockdown = plist::Dictionary::from_iter([("UniqueDeviceID", id.clone())]);
+    for (name, content) in [
+        ("Status.plist", vec![("SnapshotState", plist::Value::from("finished")), ("Date", date.clone())]),
+        ("Info.plist", vec![("Target Identifier", id)]),
+        (
+            "Manifest.plist",
+            vec![
+                ("IsEncrypted", plist::Value::Boolean(false)),
+                ("Date", date),
+                ("Lockdown", lockdown.into()),
+            ],
+        ),
+    ] {
+        plist::to_file_binary(own.join(name), &plist::Dictionary::from_iter(content)).unwrap();
+    }
 }

@@ -285,6 +285,40 @@ fn the_whole_visit_protects_and_the_second_copies_nothing() {
     assert!(status == 0 && stdout.starts_with("<!doctype html>"));
     let (status, stdout, _) = scratch.run(&["jobs", "--json"]);
     assert!(status == 0 && json(&stdout)["jobs"][0]["job"].is_string(), "{stdout}");
+    backups_are_looked_at_and_taken_in(&scratch);
+}
+
+/// What may be done with a backup without its phone.
+fn backups_are_looked_at_and_taken_in(scratch: &Scratch) {
+    // A part of it is no proof: complete only is what read all of it, and compared it with the copy of the photos.
+    let (status, stdout, stderr) = scratch.run(&["backup", "verify", "--sample", "30%", "--json"]);
+    assert_says(&stderr, &["Only a sample was read", "not proven"]);
+    let looked = result(&stdout);
+    assert_eq!((status, &looked["backup"], &looked["damage"]), (6, &Value::Null, &serde_json::json!([])));
+    assert!(looked["sample"]["files_read"].as_u64() < looked["sample"]["files"].as_u64(), "{looked:#}");
+    let (status, stdout, stderr) = scratch.run(&["backup", "verify", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    let verified = result(&stdout);
+    let udid = verified["udid"].as_str().unwrap();
+    assert_eq!(verified["backup"]["adopted_files"], 0);
+
+    let theirs = scratch.path("dest").join(udid).join("backup");
+    let adopt = |dir: &Path, dest: &str| {
+        let dest = scratch.path(dest);
+        run(program().arg("--dest").arg(dest).args(["--json", "backup", "adopt"]).arg(dir))
+    };
+    let (status, stdout, stderr) = adopt(&theirs, "elsewhere");
+    assert_eq!(status, 0, "{stderr}");
+    let adopted = result(&stdout);
+    assert_eq!(adopted["udid"], udid);
+    assert_eq!(adopted["backup"]["adopted_files"], adopted["files"]);
+    let (status, stdout, _) =
+        run(program().arg("--dest").arg(scratch.path("elsewhere")).args(["backup", "verify"]));
+    assert!(status == 0 && stdout.contains("as it was adopted"), "{stdout}");
+    let (status, _, stderr) = adopt(&scratch.path("phone"), "nowhere");
+    assert_eq!(status, 1);
+    assert_says(&stderr, &["no backup in this folder", "Manifest.db"]);
+    assert_eq!(adopt(&scratch.path("missing"), "nowhere").0, 2);
 }
 
 /// The numbers of a diagnosis agree with each other.

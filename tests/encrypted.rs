@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cap_std::fs::Dir;
 use idevice_fix::backup::Secret;
+use idevice_fix::backup::adopt::{self, Foreign};
 use idevice_fix::backup::make::{self, Error, Made, Options};
 use idevice_fix::backup::manifest::file_id;
 use idevice_fix::backup::password::{self, Change};
@@ -276,6 +277,42 @@ async fn a_password_is_set_changed_and_removed_and_the_vault_follows() {
     desk.change(&Change::Remove(secret("zwei"))).await.unwrap();
     let made = desk.back_up(None).await.unwrap();
     assert!(!made.proof.encrypted() && made.proof.media_files() == 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_backup_is_adopted_with_its_password_alone_and_built_upon_with_a_new_one() {
+    let desk = Desk::with(&format!("{QUIET}{FEW}"));
+    desk.change(&Change::Set(Secret::new("eins"))).await.unwrap();
+    desk.back_up(Some("eins")).await.unwrap();
+    let photo = desk.stored(PHOTO);
+    let foreign = desk.host.path().join("theirs");
+    std::fs::rename(desk.host.path().join("backup"), &foreign).unwrap();
+    let adopt = async |password: Option<&str>| {
+        let dir = Dir::open_ambient_dir(&foreign, cap_std::ambient_authority()).unwrap();
+        let found = Foreign::find(&dir, None).unwrap();
+        let vault = Vault::open(desk.folder(), desk.udid()).unwrap();
+        let password = password.map(Secret::new);
+        adopt::adopt(found, &vault, password.as_ref(), 0, &Silent, &CancellationToken::new()).await
+    };
+    assert!(matches!(adopt(None).await, Err(adopt::Error::PasswordNeeded)));
+    assert!(matches!(adopt(Some("zwei")).await, Err(adopt::Error::WrongPassword)));
+    // Cut where a block ends, the padding is missing.
+    let theirs = foreign.join(photo.strip_prefix(desk.host.path().join("backup")).unwrap());
+    let whole = std::fs::read(&theirs).unwrap();
+    rewrite(&theirs, &whole[..whole.len() - 32]);
+    assert!(matches!(adopt(Some("eins")).await, Err(adopt::Error::Damaged { .. })));
+    rewrite(&theirs, &whole);
+    let adopted = adopt(Some("eins")).await.unwrap();
+    assert!(adopted.proof.proven_inside() && adopted.proof.adopted_files() > 20);
+    // Nothing of what was decrypted has a name.
+    let names = std::fs::read_dir(desk.host.path().join("backup")).unwrap().flatten();
+    let mut names: Vec<String> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, [desk.udid().as_str(), "proof.jsonl", "received.manifest"]);
+    let change = Change::Replace { old: Secret::new("eins"), new: Secret::new("zwei") };
+    desk.change(&change).await.unwrap();
+    let made = desk.back_up(Some("zwei")).await.unwrap();
+    assert!(made.proof.proven_inside() && made.proof.media_files() == 21);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! Reads a backup again and compares it with what was received. It finds; what it is worth is said in [`super::verify`].
+//!
+//! A backup may have more than a million files: one thread walks the rows, others read the files, and what they find is
+//! taken as it comes, so that only what has to be known of all files at once is in memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -10,23 +12,23 @@ use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
 
 use super::Secret;
-use super::harmless::is_harmless;
+use super::camera_roll::CameraRoll;
 use super::keybag::Keys;
-use super::manifest::{self, Database, Manifest, Row, Status};
+use super::manifest::{self, Database, Manifest, Status};
 use super::mbfile::MbFile;
-use super::proof_file::{ProofFile, Stat};
+use super::proof_file::{ProofFile, Writing};
 use super::record::{Known, Record};
-use super::verify::{Damage, ProvenMedia, Refused};
+use super::verify::{Damage, Refused};
+use walk::Walk;
 
 mod file;
+mod walk;
 
 /// Records of the backup itself, which no row names.
-const RECORDS: [&str; 4] = ["Info.plist", "Manifest.db", "Manifest.plist", "Status.plist"];
+pub(super) const RECORDS: [&str; 4] = ["Info.plist", "Manifest.db", "Manifest.plist", "Status.plist"];
 /// Most things named one by one.
 const NAMED_MAX: usize = 10_000;
-/// Where rows of the camera roll begin.
-const MEDIA_PREFIX: &str = "Media/";
-/// Files that wait for a reader.
+/// Files that wait for a reader, and findings that wait to be taken.
 const QUEUE: usize = 64;
 
 /// Progress and the wish to stop, shared with whoever waits.
@@ -43,12 +45,12 @@ pub(super) struct Found {
     pub(super) damage: Vec<Damage>,
     pub(super) notes: Vec<String>,
     pub(super) refused: Vec<Refused>,
-    /// How each file that was read stood.
-    pub(super) files: BTreeMap<String, Stat>,
-    pub(super) media: HashMap<String, (String, ProvenMedia)>,
+    pub(super) media: CameraRoll,
     pub(super) encrypted: bool,
     /// The content was looked at, not only the outside.
     pub(super) inside: bool,
+    /// Files that rows name and that are there.
+    standing: u64,
 }
 
 impl Found {
@@ -61,6 +63,14 @@ impl Found {
     fn note(&mut self, text: String) {
         if self.notes.len() < NAMED_MAX {
             self.notes.push(text);
+        }
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        if self.refused.len() < NAMED_MAX {
+            self.refused.push(refused);
+        } else {
+            self.damaged("Manifest.db", format!("the phone refused more than {NAMED_MAX} of its files"));
         }
     }
 }
@@ -90,6 +100,40 @@ struct JobRow {
     refused: bool,
 }
 
+/// What a thread tells.
+enum Told {
+    Read(Job, io::Result<file::Read>),
+    Damaged(String, String),
+    Refused(Refused),
+    /// A file stands that cannot be compared.
+    Stands,
+}
+
+/// The share of the files that are read, drawn anew each time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    /// Of a million.
+    share: u32,
+    seed: u64,
+}
+
+impl Sample {
+    /// `share` of a million.
+    pub(super) fn new(share: u32) -> Self {
+        let mut seed = [0; 8];
+        aws_lc_rs::rand::fill(&mut seed).expect("the system's random numbers do not end");
+        Self { share, seed: u64::from_le_bytes(seed) }
+    }
+
+    /// This file is in it.
+    pub(super) fn takes(self, stored: &str) -> bool {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (self.seed, stored).hash(&mut hasher);
+        RECORDS.contains(&stored) || hasher.finish() % 1_000_000 < u64::from(self.share)
+    }
+}
+
 /// The backup to be checked.
 pub(super) struct Subject {
     /// Holds the phone's folder, the record and the proof.
@@ -99,41 +143,33 @@ pub(super) struct Subject {
     pub(super) record: Record,
     /// What an earlier proof read; files that stand as they stood then are not read again.
     pub(super) before: Option<ProofFile>,
+    /// Only some files are read: then nothing is proven.
+    pub(super) sample: Option<Sample>,
 }
 
-/// Checks everything that can be checked.
-pub(super) fn check(
+/// Manifest and database, as far as they can be opened.
+pub(super) struct Opened {
+    database: Database,
+    keys: Option<Keys>,
+}
+
+/// Looks at the records of the backup and opens what holds the rows; `None`: it can be looked at from outside only, or it
+/// is damaged.
+pub(super) fn open(
     subject: &Subject,
     password: Option<&Secret>,
-    watch: &Arc<Watch>,
-) -> Result<Found, Stopped> {
-    let mut found = Found::default();
-    let own = &subject.own;
-    match Status::read(own) {
+    found: &mut Found,
+) -> Result<Option<Opened>, Stopped> {
+    match Status::read(&subject.own) {
         Ok(status) if status.finished() => {}
         Ok(status) => {
             found.damaged("Status.plist", format!("the phone did not finish: it says {:?}", status.state));
         }
         Err(error) => found.damaged("Status.plist", error.to_string()),
     }
-    if let Err(error) = manifest::read_plist(own, "Info.plist") {
+    if let Err(error) = manifest::read_plist(&subject.own, "Info.plist") {
         found.damaged("Info.plist", error.to_string());
     }
-    let opened = open(subject, password, &mut found)?;
-    read_all(subject, opened.as_ref(), &mut found, watch)?;
-    if watch.stop.load(Ordering::Relaxed) {
-        return Err(Stopped::Cancelled);
-    }
-    Ok(found)
-}
-
-/// Manifest and database, as far as they can be opened.
-struct Opened {
-    database: Database,
-    keys: Option<Keys>,
-}
-
-fn open(subject: &Subject, password: Option<&Secret>, found: &mut Found) -> Result<Option<Opened>, Stopped> {
     let manifest = match Manifest::read(&subject.own) {
         Ok(manifest) => manifest,
         Err(error) => {
@@ -195,39 +231,48 @@ fn as_received(subject: &Subject, name: &str) -> bool {
     }
 }
 
-/// Reads every file, on as many threads as there are processors, while this one walks the rows.
-fn read_all(
+/// Reads every file, on as many threads as there are processors, while another walks the rows. What is proven of each goes
+/// into `proof`.
+pub(super) fn read_all(
     subject: &Subject,
-    opened: Option<&Opened>,
+    opened: Option<Opened>,
     found: &mut Found,
     watch: &Arc<Watch>,
+    mut proof: Option<&mut Writing<'_>>,
 ) -> Result<(), Stopped> {
     let (jobs, waiting) = mpsc::sync_channel::<Job>(QUEUE);
-    let (results, done) = mpsc::channel();
+    let (results, told) = mpsc::sync_channel(QUEUE);
     let waiting = Mutex::new(waiting);
     let readers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8);
-    let keys = opened.and_then(|opened| opened.keys.as_ref());
+    let (database, keys) = opened.map(|opened| (opened.database, opened.keys)).unzip();
+    let (keys, has_rows) = (keys.flatten(), database.is_some());
     std::thread::scope(|scope| {
         for _ in 0..readers {
-            let (results, waiting) = (results.clone(), &waiting);
+            let (results, waiting, keys) = (results.clone(), &waiting, keys.as_ref());
             scope.spawn(move || {
                 while let Some(job) = next(waiting) {
                     let result = file::read(subject, keys, &job, watch);
-                    if results.send((job, result)).is_err() {
+                    if results.send(Told::Read(job, result)).is_err() {
                         break;
                     }
                 }
             });
         }
-        drop(results);
-        let walked = walk(subject, opened, found, &jobs, watch);
-        drop(jobs);
-        for (job, result) in done {
-            take(found, job, result);
+        let adopts = subject.record.adopted_files() > 0;
+        let walk = Walk { subject, jobs, told: results, watch, adopts };
+        scope.spawn(move || walk.all(database));
+        for one in told {
+            take(found, one, proof.as_deref_mut());
         }
-        walked
-    })?;
+    });
+    if watch.stop.load(Ordering::Relaxed) {
+        return Err(Stopped::Cancelled);
+    }
+    if has_rows {
+        unnamed(&subject.own, found).map_err(Stopped::Io)?;
+    }
     found.damage.sort_by(|a, b| a.path.cmp(&b.path));
+    found.notes.sort();
     Ok(())
 }
 
@@ -235,22 +280,46 @@ fn next(waiting: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-fn take(found: &mut Found, job: Job, result: io::Result<file::Read>) {
+/// Keeps what a thread told.
+fn take(found: &mut Found, told: Told, proof: Option<&mut Writing<'_>>) {
+    let (job, result) = match told {
+        Told::Read(job, result) => (job, result),
+        Told::Damaged(path, what) => {
+            found.damaged(&path, what);
+            return;
+        }
+        Told::Refused(refused) => {
+            found.refused(refused);
+            return;
+        }
+        Told::Stands => {
+            found.standing += 1;
+            return;
+        }
+    };
     let name = job.row.as_ref().map_or(job.stored.as_str(), |row| row.name.as_str());
-    match result {
-        Err(error) => found.damaged(&job.stored, describe(name, &job.stored, &error.to_string())),
+    let there = !matches!(&result, Err(error) if error.kind() == io::ErrorKind::NotFound);
+    found.standing += u64::from(job.row.is_some() && there);
+    let read = match result {
+        Ok(file::Read { damage: Some(what), .. }) => Err(what),
+        Ok(read) => Ok(read),
+        Err(error) => Err(error.to_string()),
+    };
+    match read {
+        Err(what) => found.damaged(&job.stored, describe(name, &job.stored, &what)),
         Ok(read) => {
-            if let Some(what) = read.damage {
-                found.damaged(&job.stored, describe(name, &job.stored, &what));
-                return;
-            }
             if let Some(note) = read.note {
                 found.note(format!("{name}: {note}"));
             }
-            found.files.insert(job.stored.clone(), read.stat);
-            let media = job.row.and_then(|row| row.media);
-            if let Some((media, proven)) = media.zip(read.media) {
-                found.media.insert(media, (job.stored, proven));
+            let media = job.row.and_then(|row| row.media).zip(read.media);
+            if let Some((path, proven)) = &media {
+                found.media.insert(path, proven);
+            }
+            if let Some(proof) = proof {
+                proof.file(job.stored, read.stat);
+                if let Some((path, proven)) = &media {
+                    proof.media(path, proven);
+                }
             }
         }
     }
@@ -260,89 +329,8 @@ fn describe(name: &str, stored: &str, what: &str) -> String {
     if name == stored { what.to_owned() } else { format!("{name}: {what}") }
 }
 
-/// Hands out every file that the rows and the record name.
-fn walk(
-    subject: &Subject,
-    opened: Option<&Opened>,
-    found: &mut Found,
-    jobs: &mpsc::SyncSender<Job>,
-    watch: &Watch,
-) -> Result<(), Stopped> {
-    let mut named: HashSet<String> = HashSet::new();
-    let send = |job: Job| !watch.stop.load(Ordering::Relaxed) && jobs.send(job).is_ok();
-    for name in RECORDS {
-        match subject.record.file(name) {
-            Some(known) => drop(send(Job { stored: name.to_owned(), known: *known, row: None })),
-            None => found.damaged(name, "there is no record of receiving it"),
-        }
-    }
-    if let Some(opened) = opened {
-        let mut rows = 0u64;
-        let walked = opened.database.rows(|row| {
-            rows += 1;
-            let job = if row.is_file() { job_of(subject, &row, &mut named, found) } else { None };
-            job.is_none_or(&send) && !watch.stop.load(Ordering::Relaxed)
-        });
-        match walked {
-            Err(error) => found.damaged("Manifest.db", error.to_string()),
-            Ok(()) if rows == 0 => found.damaged("Manifest.db", "it names no files at all"),
-            Ok(()) => {}
-        }
-    }
-    for (stored, known) in subject.record.files() {
-        let own_record = RECORDS.contains(&stored);
-        if own_record || named.contains(stored) {
-            continue;
-        }
-        if opened.is_none() {
-            send(Job { stored: stored.to_owned(), known: *known, row: None });
-        }
-    }
-    if opened.is_some() {
-        unnamed(&subject.own, &named, found).map_err(Stopped::Io)?;
-    }
-    Ok(())
-}
-
-/// What is to be read for a row; `None` where there is nothing to read, and why is told.
-fn job_of(subject: &Subject, row: &Row, named: &mut HashSet<String>, found: &mut Found) -> Option<Job> {
-    let name = format!("{}::{}", row.domain, row.path);
-    let Some(stored) = row.stored() else {
-        found.damaged("Manifest.db", format!("{name}: its row has the wrong file name {:?}", row.id));
-        return None;
-    };
-    let file = match MbFile::parse(&row.archive) {
-        Ok(file) => file,
-        Err(what) => {
-            found.damaged("Manifest.db", format!("{name}: its description is damaged: {what}"));
-            MbFile::default()
-        }
-    };
-    named.insert(stored.clone());
-    let known = subject.record.file(&stored).copied();
-    let code = known.map_or(0, |known| known.code);
-    // What came later has taken a refusal out of the record: one that is there is the last word, and what stands is older.
-    let refused = if code != 0 { Some(code) } else { subject.record.refused(&row.id) };
-    if let Some(code) = refused {
-        let (domain, path) = (row.domain.clone(), row.path.clone());
-        let harmless = is_harmless(&domain, &path);
-        found.refused.push(Refused { domain, path, code, harmless });
-    }
-    let Some(known) = known else {
-        if refused.is_none() {
-            let there = subject.own.symlink_metadata(&stored).is_ok();
-            let what = if there { "there is no record of receiving it" } else { "it is missing" };
-            found.damaged(&stored, format!("{name}: {what}"));
-        }
-        return None;
-    };
-    let media = row.path.strip_prefix(MEDIA_PREFIX).filter(|_| row.domain == "CameraRollDomain");
-    let media = media.filter(|_| refused.is_none()).map(str::to_owned);
-    Some(Job { stored, known, row: Some(JobRow { name, media, file, refused: refused.is_some() }) })
-}
-
 /// Counts files that no row names: left-overs, a note and no damage.
-fn unnamed(own: &Dir, named: &HashSet<String>, found: &mut Found) -> io::Result<()> {
+fn unnamed(own: &Dir, found: &mut Found) -> io::Result<()> {
     let mut count = 0u64;
     for entry in own.entries()? {
         let entry = entry?;
@@ -352,45 +340,13 @@ fn unnamed(own: &Dir, named: &HashSet<String>, found: &mut Found) -> io::Result<
             continue;
         }
         for inside in own.open_dir_nofollow(&folder)?.entries()? {
-            let name = inside?.file_name();
-            let stored = name.to_str().map(|name| format!("{folder}/{name}"));
-            count += u64::from(stored.is_none_or(|stored| !named.contains(&stored)));
+            inside?;
+            count += 1;
         }
     }
+    let count = count.saturating_sub(found.standing);
     if count > 0 {
         found.note(format!("{count} files in the backup's folder are named by no row of its manifest."));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backup::record::Journal;
-    use crate::mobilebackup2::ledger::{Entry, Ledger, Received};
-
-    #[test]
-    fn a_file_that_the_phone_refused_anew_is_told_although_an_older_one_stands() {
-        let temp = tempfile::tempdir().unwrap();
-        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
-        root.create_dir("own").unwrap();
-        let (domain, path) = ("HomeDomain".to_owned(), "Library/SMS/sms.db".to_owned());
-        let id = manifest::file_id(&domain, &path);
-        let row = Row { id, domain, path, flags: 1, archive: Vec::new() };
-        let stored = row.stored().unwrap();
-        let received = |path: String, bytes, code| {
-            Entry::Received(Received { path, device_path: String::new(), bytes, sha256: [0; 32], code })
-        };
-        let anew = format!("Snapshot/{stored}");
-        let mut journal = Journal::open(&root).unwrap();
-        let older = received(stored.clone(), 3, 0);
-        let moved = Entry::Moved { from: anew.clone(), to: stored };
-        journal.keep(&[older, received(anew, 0, 0x0B), moved]).unwrap();
-        let (own, record) = (root.open_dir("own").unwrap(), Record::load(&root).unwrap());
-        let subject = Subject { root, own, record, before: None };
-        let mut found = Found::default();
-        job_of(&subject, &row, &mut HashSet::new(), &mut found);
-        let [refused] = &found.refused[..] else { panic!("{:?}", found.refused) };
-        assert_eq!((refused.code, refused.harmless), (0x0B, false));
-    }
 }

@@ -217,7 +217,42 @@ pub async fn make(
         );
         observer.event(Event::Note(text));
     }
-    let mut report = receive(session, vault, &begun, &options, observer, cancel).await;
+    let builds_upon = begun.builds_upon_proven || begun.interrupted_bytes.is_some();
+    let made = received_and_proven(session, vault, begun, &options, observer, cancel).await;
+    match made {
+        // It cannot be gone on with: the phone takes what stands there for good and would send nothing of it again.
+        Err(Error::Damaged { damage }) if builds_upon && !options.force_full => {
+            vault.discard_staging()?;
+            observer.event(Event::Note(format!(
+                "What the phone sent and what it builds upon do not fit together ({}, first {}): it sends everything anew.",
+                damage.len(),
+                damage.first().map_or("", |first| first.path.as_str())
+            )));
+            let (begun, options) = (vault.begin()?, Options { force_full: true, ..options });
+            let made = received_and_proven(session, vault, begun, &options, observer, cancel).await;
+            if matches!(made, Err(Error::Damaged { .. })) {
+                vault.discard_staging()?;
+            }
+            made
+        }
+        Err(Error::Damaged { damage }) => {
+            vault.discard_staging()?;
+            Err(Error::Damaged { damage })
+        }
+        made => made,
+    }
+}
+
+/// Receives into what was begun, proves it and puts it in the place of the last one.
+async fn received_and_proven(
+    session: &Session,
+    vault: &Vault,
+    begun: Begun,
+    options: &Options,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Made, Error> {
+    let mut report = receive(session, vault, &begun, options, observer, cancel).await;
     if matches!(&report, Err(error) if error.blames_records()) && !options.force_full {
         observer.event(Event::Note(
             "The phone could not use the earlier backup's records: it starts over.".into(),
@@ -229,6 +264,13 @@ pub async fn make(
     let Begun { root, interrupted_bytes, notes: mut all_notes, .. } = begun;
     let proven = prove_new(root, vault, options.password.as_ref(), observer, cancel).await?;
     vault.promote()?;
+    if let Some(before) = interrupted_bytes.filter(|bytes| *bytes > 0) {
+        let now = report.stored.bytes;
+        all_notes.push(format!(
+            "An interrupted run had received {before} bytes, this one received {now}: whether a phone goes on or starts over \
+             is its own choice."
+        ));
+    }
     all_notes.extend(report.notes);
     all_notes.extend(proven.1);
     Ok(Made {

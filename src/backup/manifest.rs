@@ -20,7 +20,7 @@ use super::cipher::{Decrypting, Padding};
 use super::keybag::{self, Keybag, Keys};
 use crate::frame::{self, DictExt, Limits};
 
-mod clear;
+pub(super) mod clear;
 
 pub use clear::unlinked;
 
@@ -28,6 +28,8 @@ pub use clear::unlinked;
 const PLIST_BYTES_MAX: u64 = 128 << 20;
 /// Largest value that the database may hold.
 const VALUE_BYTES_MAX: i32 = 4 << 20;
+/// Smallest page of a database.
+const PAGE_BYTES_MIN: u64 = 512;
 
 /// Why a record cannot be used; the text is for people.
 #[derive(Debug, thiserror::Error)]
@@ -179,12 +181,17 @@ impl Manifest {
         let wrapped =
             self.database_key.as_deref().ok_or_else(|| damaged("Manifest.plist", "it has no ManifestKey"))?;
         let key = keys.unwrap(wrapped).map_err(|what| damaged("Manifest.plist", what))?;
-        let mut plain = unlinked(scratch).map_err(io)?;
-        let mut source = Decrypting::new(file, &key, Padding::IfThere).map_err(io)?;
-        io::copy(&mut source, &mut plain).map_err(io)?;
-        plain.flush().map_err(io)?;
-        Database::open_unlinked(plain, scratch)
+        let bytes = file.metadata().map_err(io)?.len();
+        let source = Decrypting::new(file, &key, Padding::IfThere).map_err(io)?;
+        Database::decrypted(source, bytes, scratch)
     }
+}
+
+/// Opens the plain database of a backup, as untrusted.
+#[cfg(test)]
+pub(super) fn open_database(dir: &Dir) -> Result<Database, Error> {
+    let file = open_plain(dir, "Manifest.db").map_err(|source| Error::Io { file: "Manifest.db", source })?;
+    Database::open(file)
 }
 
 /// One row of the database.
@@ -238,28 +245,23 @@ pub struct Database {
 
 impl Database {
     fn open(file: fs::File) -> Result<Self, Error> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        Self::open_at(&path, file)
+        let connection = connect(&format!("/proc/self/fd/{}", file.as_raw_fd()));
+        Self::bounded(connection, file)
     }
 
-    /// Opens a decrypted copy, which has no name.
-    fn open_unlinked(mut file: fs::File, scratch: &Dir) -> Result<Self, Error> {
-        let kept = file.try_clone().map_err(|source| Error::Io { file: "Manifest.db", source })?;
-        clear::with_a_name(&mut file, scratch, |path| {
-            // Opened and read from before its name is gone.
-            Ok(Self::open_at(path, kept))
-        })
-        .map_err(|source: io::Error| Error::Io { file: "Manifest.db", source })?
+    /// Opens what `source` gives, of at most `bytes`. It is nowhere but in a file without a name, which SQLite has open before
+    /// it is filled: a process that is killed leaves nothing of it.
+    fn decrypted(mut source: impl Read, bytes: u64, scratch: &Dir) -> Result<Self, Error> {
+        let io = |source| Error::Io { file: "Manifest.db", source };
+        // SQLite counts the pages of an immutable file when it opens it, and padding is no page.
+        let pages = bytes - bytes % PAGE_BYTES_MIN;
+        let (mut file, connection) = clear::open_while_empty(scratch, pages, connect).map_err(io)?;
+        io::copy(&mut source, &mut file).and_then(|_| file.flush()).map_err(io)?;
+        Self::bounded(connection, file)
     }
 
-    fn open_at(path: &str, file: fs::File) -> Result<Self, Error> {
-        let open = || -> rusqlite::Result<Connection> {
-            // Immutable: SQLite takes no locks, looks for no journal beside it, and writes nothing.
-            let uri = format!("file:{}?immutable=1", escaped(path));
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-                | OpenFlags::SQLITE_OPEN_URI
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(uri, flags)?;
+    fn bounded(connection: rusqlite::Result<Connection>, file: fs::File) -> Result<Self, Error> {
+        let bound = |connection: Connection| -> rusqlite::Result<Connection> {
             connection.execute_batch(
                 "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA query_only=ON;",
             )?;
@@ -269,7 +271,7 @@ impl Database {
             connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, 100_000)?;
             Ok(connection)
         };
-        let connection = open().map_err(|error| damaged("Manifest.db", error))?;
+        let connection = connection.and_then(bound).map_err(|error| damaged("Manifest.db", error))?;
         let database = Self { connection, _file: file };
         database.has_files_table()?;
         Ok(database)
@@ -353,6 +355,15 @@ impl Database {
     }
 }
 
+/// Has SQLite open a file. It reads nothing of it yet.
+fn connect(path: &str) -> rusqlite::Result<Connection> {
+    // Immutable: SQLite takes no locks, looks for no journal beside it, and writes nothing.
+    let uri = format!("file:{}?immutable=1", escaped(path));
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
+}
+
 /// A path as it stands in a URI of SQLite.
 fn escaped(path: &str) -> String {
     path.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
@@ -368,23 +379,44 @@ mod tests {
     }
 
     #[test]
-    fn a_decrypted_copy_without_a_name_is_opened_and_leaves_none() {
+    fn a_decrypted_copy_is_read_whatever_its_pages_and_has_no_name() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
         dir.create_dir("odd ?#%41").unwrap();
         let scratch = dir.open_dir("odd ?#%41").unwrap();
-        let path = temp.path().join("Manifest.db");
-        let table = "CREATE TABLE Files (fileID TEXT PRIMARY KEY, domain TEXT, relativePath TEXT, flags INTEGER, file BLOB);";
-        Connection::open(&path).unwrap().execute_batch(table).unwrap();
-        let mut copy = unlinked(&scratch).unwrap();
-        copy.write_all(&fs::read(&path).unwrap()).unwrap();
-        let database = Database::open_unlinked(copy, &scratch).unwrap();
-        assert_eq!(scratch.entries().unwrap().count(), 0);
-        database.quick_check().unwrap();
-        database.rows(|_| true).unwrap();
-        let mut garbage = unlinked(&scratch).unwrap();
-        garbage.write_all(&[1; 4096]).unwrap();
-        assert!(matches!(Database::open_unlinked(garbage, &scratch), Err(Error::Damaged { .. })));
+        for (page, mode) in [(512, "delete"), (1024, "wal"), (4096, "delete"), (4096, "wal"), (65_536, "wal")]
+        {
+            let path = temp.path().join(format!("{page}-{mode}.db"));
+            let made = Connection::open(&path).unwrap();
+            made.execute_batch(&format!(
+                "PRAGMA page_size={page}; PRAGMA journal_mode={mode};
+                 CREATE TABLE Files (fileID TEXT PRIMARY KEY, domain TEXT, relativePath TEXT, flags INTEGER, file BLOB);
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                 INSERT INTO Files SELECT printf('%040x', i), 'HomeDomain', 'x' || i, 1, zeroblob(100) FROM n;"
+            ))
+            .unwrap();
+            made.close().unwrap();
+            let plain = fs::read(&path).unwrap();
+            // An encrypted one is longer by its padding, which may be there or not.
+            for padding in [0, 16] {
+                let bytes = plain.len() as u64 + padding;
+                let database = Database::decrypted(&plain[..], bytes, &scratch).unwrap();
+                assert_eq!(scratch.entries().unwrap().count(), 0);
+                database.quick_check().unwrap();
+                let mut rows = 0;
+                database
+                    .rows(|_| {
+                        rows += 1;
+                        true
+                    })
+                    .unwrap();
+                assert_eq!(rows, 3000, "{page} {mode} {padding}");
+            }
+            let cut = Database::decrypted(&plain[..plain.len() / 2], plain.len() as u64, &scratch);
+            assert!(cut.and_then(|database| database.quick_check()).is_err(), "{page} {mode}");
+        }
+        assert!(matches!(Database::decrypted(&[1; 4096][..], 4096, &scratch), Err(Error::Damaged { .. })));
+        assert!(matches!(Database::decrypted(&[][..], 0, &scratch), Err(Error::Damaged { .. })));
     }
 
     fn database(sql: &str) -> Result<Database, Error> {

@@ -3,6 +3,9 @@
 //! A backup here has the iTunes format that other tools read, and beside it our own record of what was received. It
 //! counts only when it was proven ([`verify`]), and the one proven before it is not touched until then.
 
+pub mod adopt;
+mod by_path;
+pub mod camera_roll;
 mod check;
 pub mod choice;
 pub mod cipher;

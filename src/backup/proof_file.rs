@@ -4,16 +4,16 @@
 //! One JSON object a line: first what was proven, then the files, at the end their number; a file cut short is none.
 //! Only [`super::verify`] makes a proof of it, after looking at every file's presence, size and time again.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, File};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::by_path::ByPath;
+use super::camera_roll::{CameraRoll, stored};
 use super::record::digest_text;
 use super::verify::{ProvenMedia, Refused};
-use crate::durable;
 use crate::mobilebackup2::ledger::Digest;
 
 /// Its name beside the device's folder.
@@ -38,6 +38,14 @@ pub struct Header {
     pub encrypted: bool,
     /// Its password was known.
     pub password_known: bool,
+    /// So many of its files were taken from another program's backup.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub adopted_files: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Header {
@@ -49,10 +57,11 @@ impl Header {
         made_at: Timestamp,
         encrypted: bool,
         password_known: bool,
+        adopted_files: u64,
     ) -> Self {
         let proven_at = Timestamp::now();
         let (schema, udid) = (SCHEMA.to_owned(), udid.to_owned());
-        Self { schema, udid, record_sha256, made_at, proven_at, encrypted, password_known }
+        Self { schema, udid, record_sha256, made_at, proven_at, encrypted, password_known, adopted_files }
     }
 }
 
@@ -78,15 +87,26 @@ impl Stat {
     }
 }
 
+/// [`Stat`] without a byte between its parts.
+type PackedStat = [[u8; 8]; 2];
+
+fn packed(stat: Stat) -> PackedStat {
+    [stat.size.to_le_bytes(), stat.mtime_ns.to_le_bytes()]
+}
+
+fn unpacked([size, mtime_ns]: PackedStat) -> Stat {
+    Stat { size: u64::from_le_bytes(size), mtime_ns: i64::from_le_bytes(mtime_ns) }
+}
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofFile {
     /// What was proven.
     pub header: Header,
     /// How each file stood, by its path below the device's folder.
-    pub files: BTreeMap<String, Stat>,
-    /// Camera-roll files, by path below the media root, with the path of the file that holds each.
-    pub media: HashMap<String, (String, ProvenMedia)>,
+    files: ByPath<PackedStat>,
+    /// Camera-roll files, by path below the media root.
+    pub media: CameraRoll,
     /// What the phone refused.
     pub refused: Vec<Refused>,
 }
@@ -101,34 +121,75 @@ enum Line {
     End { end: usize },
 }
 
+/// A proof that is being written: file after file while they are proven, since all of them at once would take more memory
+/// than is needed.
+pub(super) struct Writing<'f> {
+    out: BufWriter<&'f mut File>,
+    lines: usize,
+    /// Why nothing more is written.
+    failed: Option<io::Error>,
+}
+
+impl<'f> Writing<'f> {
+    /// Begins it.
+    pub(super) fn begin(file: &'f mut File, header: &Header) -> Self {
+        let mut writing = Self { out: BufWriter::new(file), lines: 0, failed: None };
+        writing.put(&Line::Header(header.clone()));
+        writing.lines = 0;
+        writing
+    }
+
+    /// A file was read.
+    pub(super) fn file(&mut self, file: String, Stat { size, mtime_ns }: Stat) {
+        self.put(&Line::File { file, size, mtime_ns });
+    }
+
+    /// What a file of the camera roll holds.
+    pub(super) fn media(&mut self, media: &str, proven: &ProvenMedia) {
+        let ProvenMedia { size, mtime_s, sha256, whole } = *proven;
+        let (file, media, sha256) = (stored(media), media.to_owned(), sha256.map(hex::encode));
+        self.put(&Line::Media { media, file, size, mtime_s, sha256, whole });
+    }
+
+    /// Ends it; the error is the first one, since it began.
+    pub(super) fn end(mut self, refused: &[Refused]) -> io::Result<()> {
+        for Refused { domain, path, code, harmless } in refused.iter().cloned() {
+            self.put(&Line::Refused { refused: path, domain, code, harmless });
+        }
+        self.put(&Line::End { end: self.lines });
+        self.failed.map_or(Ok(()), Err)?;
+        self.out.flush()
+    }
+
+    fn put(&mut self, line: &Line) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.lines += 1;
+        let written = serde_json::to_vec(line).map_err(io::Error::other).and_then(|mut text| {
+            text.push(b'\n');
+            self.out.write_all(&text)
+        });
+        self.failed = written.err();
+    }
+}
+
 impl ProofFile {
-    /// Writes it durably in one step.
-    ///
-    /// # Errors
-    /// Any I/O error.
-    pub fn save(&self, dir: &Dir) -> io::Result<()> {
-        durable::replace(dir, PROOF, 0o600, |file| {
-            let mut out = BufWriter::new(file);
-            let mut put = |line: &Line| {
-                let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
-                text.push(b'\n');
-                out.write_all(&text)
-            };
-            put(&Line::Header(self.header.clone()))?;
-            for (file, Stat { size, mtime_ns }) in &self.files {
-                put(&Line::File { file: file.clone(), size: *size, mtime_ns: *mtime_ns })?;
-            }
-            for (media, (file, proven)) in &self.media {
-                let ProvenMedia { size, mtime_s, sha256, whole } = *proven;
-                let (media, file, sha256) = (media.clone(), file.clone(), sha256.map(hex::encode));
-                put(&Line::Media { media, file, size, mtime_s, sha256, whole })?;
-            }
-            for Refused { domain, path, code, harmless } in self.refused.iter().cloned() {
-                put(&Line::Refused { refused: path, domain, code, harmless })?;
-            }
-            put(&Line::End { end: self.files.len() + self.media.len() + self.refused.len() })?;
-            out.flush()
-        })
+    /// How the file stood.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<Stat> {
+        self.files.get(path).map(unpacked)
+    }
+
+    /// All files and how they stood.
+    pub fn files(&self) -> impl Iterator<Item = (String, Stat)> {
+        self.files.iter().map(|(path, stat)| (path, unpacked(stat)))
+    }
+
+    /// Number of files.
+    #[must_use]
+    pub fn files_count(&self) -> usize {
+        self.files.len()
     }
 
     /// Reads it; `None` if there is none, or if it is not whole.
@@ -141,27 +202,31 @@ impl ProofFile {
         if header.schema != SCHEMA {
             return None;
         }
-        let mut whole = Self { header, files: BTreeMap::new(), media: HashMap::new(), refused: Vec::new() };
+        let mut whole =
+            Self { header, files: ByPath::default(), media: CameraRoll::default(), refused: Vec::new() };
         let mut ended = false;
         for line in lines {
             match line? {
                 _ if ended => return None,
                 Line::Header(_) => return None,
                 Line::File { file, size, mtime_ns } => {
-                    whole.files.insert(file, Stat { size, mtime_ns });
+                    whole.files.insert(&file, packed(Stat { size, mtime_ns })).ok()?;
                 }
-                Line::Media { media, file, size, mtime_s, sha256, whole: is_whole } => {
+                Line::Media { media, file, size, mtime_s, sha256, whole: is_whole }
+                    if file == stored(&media) =>
+                {
                     let sha256 = match sha256.map(hex::decode) {
                         Some(bytes) => Some(bytes.ok()?.try_into().ok()?),
                         None => None,
                     };
-                    whole.media.insert(media, (file, ProvenMedia { size, mtime_s, sha256, whole: is_whole }));
+                    whole.media.insert(&media, &ProvenMedia { size, mtime_s, sha256, whole: is_whole });
                 }
+                Line::Media { .. } => return None,
                 Line::Refused { refused, domain, code, harmless } => {
                     whole.refused.push(Refused { domain, path: refused, code, harmless });
                 }
                 Line::End { end } => {
-                    ended = end == whole.files.len() + whole.media.len() + whole.refused.len();
+                    ended = end == whole.files.len() + whole.media.files() + whole.refused.len();
                 }
             }
         }
@@ -180,6 +245,7 @@ impl ProofFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable;
 
     #[test]
     fn what_is_written_is_read_and_a_cut_one_is_none() {
@@ -188,15 +254,20 @@ mod tests {
         let media = ProvenMedia { size: 3, mtime_s: -4, sha256: Some([7; 32]), whole: true };
         let refused =
             Refused { domain: "HomeDomain".into(), path: "x\"y".into(), code: 0x0B, harmless: false };
-        let file = ProofFile {
-            header: Header::new("u", [1; 32], Timestamp::UNIX_EPOCH, true, false),
-            files: BTreeMap::from([("ab/abc".to_owned(), Stat { size: 3, mtime_ns: -1 })]),
-            media: HashMap::from([("DCIM/x".to_owned(), ("ab/abc".to_owned(), media))]),
-            refused: vec![refused],
-        };
-        file.save(&dir).unwrap();
-        assert_eq!(ProofFile::load(&dir).unwrap(), file);
-        assert_eq!(ProofFile::header(&dir).unwrap(), file.header);
+        let header = Header::new("u", [1; 32], Timestamp::UNIX_EPOCH, true, false, 2);
+        let stat = Stat { size: 3, mtime_ns: -1 };
+        durable::replace(&dir, PROOF, 0o600, |file| {
+            let mut writing = Writing::begin(file, &header);
+            writing.file("ab/abc".to_owned(), stat);
+            writing.media("DCIM/x", &media);
+            writing.end(std::slice::from_ref(&refused))
+        })
+        .unwrap();
+        let file = ProofFile::load(&dir).unwrap();
+        assert_eq!(file.files().collect::<Vec<_>>(), [("ab/abc".to_owned(), stat)]);
+        assert_eq!((file.media.file("DCIM/x"), &file.refused), (Some(media), &vec![refused]));
+        assert_eq!((file.media.files(), file.media.bytes()), (1, 3));
+        assert_eq!(ProofFile::header(&dir).unwrap(), header);
         let whole = dir.read(PROOF).unwrap();
         for length in 0..whole.len() - 1 {
             dir.write(PROOF, &whole[..length]).unwrap();

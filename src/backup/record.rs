@@ -3,15 +3,17 @@
 //! While a backup runs, each batch is appended to a journal once its data is durable; when it is done, the journal and
 //! the record of the backup it builds upon become one record, sorted by path. Both are one JSON object a line and stand
 //! beside the device's folder, where a phone cannot name them.
+//!
+//! Of a file that was adopted from another program's backup the digest is that of the adoption, and the record says so.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::ops::Bound;
 
 use aws_lc_rs::digest;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use serde::{Deserialize, Serialize};
 
+use super::by_path::ByPath;
 use crate::durable;
 use crate::mobilebackup2::ledger::{Digest, Entry, Ledger, Received};
 
@@ -23,6 +25,10 @@ pub const JOURNAL: &str = "received.journal";
 const SCHEMA: &str = "idevice-fix/backup-record/1";
 /// Longest line that is read.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Most files of a backup; the largest that was heard of has 1.3 million.
+const FILES_MAX: usize = 3_000_000;
+/// Most files that a phone may refuse; real ones refuse one or two.
+const REFUSED_MAX: usize = 10_000;
 
 /// A file as it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +39,36 @@ pub struct Known {
     pub sha256: Digest,
     /// 0, or the code with which the phone ended it.
     pub code: u8,
+    /// Not received but taken from another program's backup: what happened to it before is not known.
+    pub adopted: bool,
+}
+
+/// [`Known`] without a byte between its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    bytes: [u8; 8],
+    sha256: Digest,
+    code: u8,
+    adopted: bool,
+}
+
+impl From<Known> for Packed {
+    fn from(Known { bytes, sha256, code, adopted }: Known) -> Self {
+        Self { bytes: bytes.to_le_bytes(), sha256, code, adopted }
+    }
+}
+
+impl From<Packed> for Known {
+    fn from(Packed { bytes, sha256, code, adopted }: Packed) -> Self {
+        Self { bytes: u64::from_le_bytes(bytes), sha256, code, adopted }
+    }
 }
 
 /// What was received and still stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// By path below the device's folder.
-    files: BTreeMap<String, Known>,
+    files: ByPath<Packed>,
     /// Files that the phone refused before any byte came, by name: the code.
     refused: BTreeMap<String, u8>,
 }
@@ -60,6 +89,8 @@ enum Line {
         #[serde(with = "digest_text")]
         sha256: Digest,
         code: u8,
+        #[serde(default, skip_serializing_if = "is_false")]
+        adopted: bool,
     },
     Refused {
         refused: String,
@@ -74,6 +105,11 @@ enum Line {
     Removed {
         removed: String,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A digest as hexadecimal text.
@@ -105,7 +141,8 @@ impl Line {
                 Self::Refused { refused: path.clone(), code: *code }
             }
             Entry::Received(Received { path, bytes, sha256, code, .. }) => {
-                Self::File { path: path.clone(), bytes: *bytes, sha256: *sha256, code: *code }
+                let (path, bytes, sha256, code) = (path.clone(), *bytes, *sha256, *code);
+                Self::File { path, bytes, sha256, code, adopted: false }
             }
             Entry::Moved { from, to } => Self::Moved { moved: (from.clone(), to.clone()) },
             Entry::Copied { from, to } => Self::Copied { copied: (from.clone(), to.clone()) },
@@ -121,13 +158,30 @@ fn header() -> Line {
 impl Record {
     /// What was received at `path` below the device's folder.
     #[must_use]
-    pub fn file(&self, path: &str) -> Option<&Known> {
-        self.files.get(path)
+    pub fn file(&self, path: &str) -> Option<Known> {
+        self.files.get(path).map(Known::from)
     }
 
-    /// All files, by path.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &Known)> {
-        self.files.iter().map(|(path, known)| (path.as_str(), known))
+    /// All files, in an order that depends on their paths alone.
+    pub fn files(&self) -> impl Iterator<Item = (String, Known)> {
+        self.files.iter().map(|(path, packed)| (path, packed.into()))
+    }
+
+    /// What is known of each file, without the paths.
+    pub fn all_known(&self) -> impl Iterator<Item = Known> {
+        self.files.values().map(Known::from)
+    }
+
+    /// How many files it knows.
+    #[must_use]
+    pub fn files_count(&self) -> u64 {
+        self.files.len() as u64
+    }
+
+    /// How many files were not received but adopted.
+    #[must_use]
+    pub fn adopted_files(&self) -> u64 {
+        self.files.values().filter(|packed| packed.adopted).count() as u64
     }
 
     /// The code with which the phone refused the file of this name.
@@ -136,9 +190,21 @@ impl Record {
         self.refused.get(name).copied()
     }
 
-    /// Records a file that this program itself wrote.
-    pub fn wrote(&mut self, path: &str, bytes: u64, sha256: Digest) {
-        self.files.insert(path.to_owned(), Known { bytes, sha256, code: 0 });
+    /// Records a file that was taken from another program's backup.
+    ///
+    /// # Errors
+    /// `InvalidData` for more files than any backup has.
+    pub fn adopt(&mut self, path: &str, bytes: u64, sha256: Digest) -> io::Result<()> {
+        self.put(path, Known { bytes, sha256, code: 0, adopted: true })
+    }
+
+    fn put(&mut self, path: &str, known: Known) -> io::Result<()> {
+        let too_many = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        self.files.insert(path, known.into()).map_err(|error| too_many(error.to_string()))?;
+        if self.files.len() > FILES_MAX {
+            return Err(too_many(format!("a backup of more than {FILES_MAX} files")));
+        }
+        Ok(())
     }
 
     /// Reads the record and, over it, the journal of a run that is not finished. A last line that a crash cut short is
@@ -177,54 +243,53 @@ impl Record {
                 Line::Header(Header { schema }) if number == 1 && schema == SCHEMA => {}
                 Line::Header(_) => return Err(damaged(number, "is of another kind")),
                 _ if number == 1 => return Err(damaged(number, "has no header")),
-                line => self.take(line),
+                line => self.take(line).map_err(|error| damaged(number, &error.to_string()))?,
             }
         }
     }
 
-    fn take(&mut self, line: Line) {
+    fn take(&mut self, line: Line) -> io::Result<()> {
         match line {
             Line::Header(_) => {}
-            Line::File { path, bytes, sha256, code } => {
+            Line::File { path, bytes, sha256, code, adopted } => {
                 self.refused.remove(name_of(&path));
-                self.files.insert(path, Known { bytes, sha256, code });
+                self.put(&path, Known { bytes, sha256, code, adopted })?;
             }
-            Line::Refused { refused, code } => drop(self.refused.insert(name_of(&refused).to_owned(), code)),
+            Line::Refused { refused, code } => {
+                self.refused.insert(name_of(&refused).to_owned(), code);
+                if self.refused.len() > REFUSED_MAX {
+                    let what = format!("the phone refused more than {REFUSED_MAX} files");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+            }
             Line::Moved { moved: (from, to) } => {
                 for (path, known) in self.cut(&from, Some(&to)) {
-                    self.files.insert(format!("{to}{}", &path[from.len()..]), known);
+                    self.put(&format!("{to}{}", &path[from.len()..]), known)?;
                 }
             }
             Line::Copied { copied: (from, to) } => {
-                let below = self.below(&from);
-                for path in below {
-                    let known = self.files[&path];
-                    self.files.insert(format!("{to}{}", &path[from.len()..]), known);
+                for path in self.files.below(&from) {
+                    if let Some(known) = self.file(&path) {
+                        self.put(&format!("{to}{}", &path[from.len()..]), known)?;
+                    }
                 }
             }
             Line::Removed { removed } => drop(self.cut(&removed, None)),
         }
+        Ok(())
     }
 
     /// Takes out what stands at `path` or below it; if there is anything, also what it replaces.
     fn cut(&mut self, path: &str, replaces: Option<&str>) -> Vec<(String, Known)> {
+        let below = self.files.below(path).into_iter();
         let cut: Vec<(String, Known)> =
-            self.below(path).into_iter().filter_map(|path| self.files.remove_entry(&path)).collect();
+            below.filter_map(|path| self.files.remove(&path).map(|packed| (path, packed.into()))).collect();
         if let Some(target) = replaces.filter(|_| !cut.is_empty()) {
-            for path in self.below(target) {
+            for path in self.files.below(target) {
                 self.files.remove(&path);
             }
         }
         cut
-    }
-
-    fn below(&self, path: &str) -> Vec<String> {
-        let inside = format!("{path}/");
-        let from = (Bound::Included(inside.clone()), Bound::Unbounded);
-        let inside =
-            self.files.range(from).map(|(path, _)| path).take_while(|other| other.starts_with(&inside));
-        let itself = self.files.get_key_value(path).map(|(path, _)| path);
-        itself.into_iter().chain(inside).cloned().collect()
     }
 
     /// Writes the record durably in one step and then removes the journal, which it contains. Gives the record's SHA-256.
@@ -241,9 +306,9 @@ impl Record {
                 out.write_all(&text)
             };
             put(&header())?;
-            for (path, known) in &self.files {
-                let Known { bytes, sha256, code } = *known;
-                put(&Line::File { path: path.clone(), bytes, sha256, code })?;
+            for (path, known) in self.files() {
+                let Known { bytes, sha256, code, adopted } = known;
+                put(&Line::File { path, bytes, sha256, code, adopted })?;
             }
             for (name, code) in &self.refused {
                 put(&Line::Refused { refused: name.clone(), code: *code })?;
@@ -343,86 +408,4 @@ impl Ledger for Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dir() -> (tempfile::TempDir, Dir) {
-        let temp = tempfile::tempdir().unwrap();
-        let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
-        (temp, dir)
-    }
-
-    fn received(path: &str, bytes: u64, code: u8) -> Entry {
-        let sha256 = [u8::try_from(bytes).unwrap(); 32];
-        Entry::Received(Received { path: path.into(), device_path: "/x".into(), bytes, sha256, code })
-    }
-
-    fn paths(record: &Record) -> Vec<&str> {
-        record.files().map(|(path, _)| path).collect()
-    }
-
-    #[test]
-    fn what_happens_to_files_happens_to_their_record() {
-        let (_temp, dir) = dir();
-        let text = |t: &str| t.to_owned();
-        let mut journal = Journal::open(&dir).unwrap();
-        journal
-            .keep(&[
-                received("Snapshot/ab/abc", 1, 0),
-                received("Snapshot/ab/abd", 2, 0),
-                received("Snapshot/cd/refused", 0, 0x0B),
-                received("ab/abc", 3, 0),
-                Entry::Moved { from: text("Snapshot/ab/abc"), to: text("ab/abc") },
-                Entry::Copied { from: text("Snapshot"), to: text("Copy") },
-            ])
-            .unwrap();
-        journal.keep(&[Entry::Removed { path: text("Snapshot") }]).unwrap();
-        let record = Record::load(&dir).unwrap();
-        assert_eq!(paths(&record), ["Copy/ab/abd", "ab/abc"]);
-        assert_eq!(record.file("ab/abc").unwrap().bytes, 1);
-        assert_eq!(record.refused("refused"), Some(0x0B));
-
-        let sha256 = record.save(&dir).unwrap();
-        assert_eq!(Record::sha256(&dir).unwrap(), sha256);
-        assert_eq!(Record::load(&dir).unwrap(), record);
-        // A later run gets the file that was refused.
-        Journal::open(&dir).unwrap().keep(&[received("Snapshot/cd/refused", 5, 0)]).unwrap();
-        assert_eq!(Record::load(&dir).unwrap().refused("refused"), None);
-    }
-
-    #[test]
-    fn a_folder_with_a_name_that_begins_alike_is_another() {
-        let mut record = Record::default();
-        for path in ["a/1", "ab/1", "a", "a-/1"] {
-            record.wrote(path, 1, [0; 32]);
-        }
-        record.take(Line::Removed { removed: "a".into() });
-        assert_eq!(paths(&record), ["a-/1", "ab/1"]);
-    }
-
-    #[test]
-    fn a_line_cut_by_a_crash_is_left_out_and_written_over() {
-        let (_temp, dir) = dir();
-        Journal::open(&dir).unwrap().keep(&[received("a", 1, 0), received("b", 2, 0)]).unwrap();
-        let whole = dir.read(JOURNAL).unwrap();
-        for length in 0..whole.len() {
-            dir.write(JOURNAL, &whole[..length]).unwrap();
-            let known = Record::load(&dir).unwrap();
-            assert!(known.files.len() < 2);
-            Journal::open(&dir).unwrap().keep(&[received("c", 3, 0)]).unwrap();
-            let record = Record::load(&dir).unwrap();
-            assert_eq!(record.files.len(), known.files.len() + 1, "cut at {length}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_record_is_an_error_and_not_an_empty_one() {
-        let (_temp, dir) = dir();
-        for bad in ["{}\n", "x\n", "{\"schema\":\"idevice-fix/other/1\"}\n", "{\"removed\":\"a\"}\n"] {
-            dir.write(RECORD, bad).unwrap();
-            assert!(Record::load(&dir).is_err(), "{bad}");
-        }
-        dir.write(RECORD, format!("{{\"schema\":\"{SCHEMA}\"}}\n{{\"path\":\"a\"")).unwrap();
-        assert!(Record::load(&dir).is_err());
-    }
-}
+mod tests;

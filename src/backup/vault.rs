@@ -13,24 +13,32 @@
 use std::io;
 
 use cap_fs_ext::DirExt;
-use cap_std::fs::{
-    Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
-};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt};
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, RenameFlags};
 
 use super::interrupted;
-use super::manifest::{Manifest, Status, open_plain};
-use super::proof_file::ProofFile;
+use super::manifest::{Manifest, Status, clear, open_plain};
+use super::proof_file::{Header, ProofFile};
 use super::record::{RECORD, Record};
 use crate::durable;
 use crate::mobilebackup2::folder::INCOMING;
 use crate::usbmux::Udid;
+
+mod share;
+#[cfg(test)]
+mod tests;
+
+pub(super) use share::share_blocks;
+use share::{make_read_only, share_tree};
 
 const CURRENT: &str = "backup";
 const STAGING: &str = "backup.staging";
 const HISTORY: &str = "backup.history";
 /// A staging folder that is still being copied.
 const CLONING: &str = "backup.staging.partial";
+/// A backup of another program that is being taken in.
+const ADOPTING: &str = "backup.adopting";
 /// What is being deleted.
 const GONE: &str = "backup.gone";
 const LOCK: &str = "backup.lock";
@@ -71,6 +79,8 @@ pub struct Vault {
     udid: Udid,
     /// Held while this vault may change anything.
     lock: Option<File>,
+    /// `false`: as on a file system that cannot exchange two folders in one step.
+    can_exchange: bool,
 }
 
 /// What a new backup begins with.
@@ -99,7 +109,7 @@ impl Vault {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy),
             other => other.map_err(io::Error::from).map_err(at("locking the vault"))?,
         }
-        let vault = Self { dir, udid, lock: Some(lock) };
+        let vault = Self { dir, udid, lock: Some(lock), can_exchange: true };
         vault.recover().map_err(at("putting the vault in order"))?;
         Ok(vault)
     }
@@ -107,7 +117,7 @@ impl Vault {
     /// Opens the backups for reading; nothing is changed, and a backup may be under way.
     #[must_use]
     pub fn look(dir: Dir, udid: Udid) -> Self {
-        Self { dir, udid, lock: None }
+        Self { dir, udid, lock: None, can_exchange: true }
     }
 
     /// Whose backups.
@@ -149,7 +159,7 @@ impl Vault {
         }
         let root = match self.staging()? {
             Some(root) => root,
-            None => self.new_staging().map_err(at("preparing the backup's folder"))?,
+            None => self.new_staging(&mut notes).map_err(at("preparing the backup's folder"))?,
         };
         Ok(Begun { root, interrupted_bytes, builds_upon_proven: proven, notes })
     }
@@ -186,6 +196,49 @@ impl Vault {
         promote().map_err(at("putting the new backup in its place"))
     }
 
+    /// When the last proven backup was made.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn made_at(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.current()?.as_ref().and_then(ProofFile::header).map(|header| header.made_at))
+    }
+
+    /// An empty folder for a backup of another program, with the phone's folder in it.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub(super) fn begin_adoption(&self) -> Result<Dir, Error> {
+        self.end_adoption()?;
+        let begin = || -> io::Result<Dir> {
+            make_private(&self.dir, ADOPTING)?;
+            let root = self.dir.open_dir_nofollow(ADOPTING)?;
+            make_private(&root, self.udid.as_str())?;
+            Ok(root)
+        };
+        begin().map_err(at("preparing the backup's folder"))
+    }
+
+    /// Throws away what is being taken in.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub(super) fn end_adoption(&self) -> Result<(), Error> {
+        self.writable()?;
+        self.discard(ADOPTING).map_err(at("removing a copy that is not whole"))
+    }
+
+    /// Puts the backup that was taken in and proven in the place of the last one. One of our own that was interrupted is
+    /// thrown away: the phone builds upon the one taken in.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub(super) fn promote_adopted(&self) -> Result<(), Error> {
+        self.discard_staging()?;
+        self.dir.rename(ADOPTING, &self.dir, STAGING).map_err(at("putting the new backup in its place"))?;
+        self.promote()
+    }
+
     fn writable(&self) -> Result<(), Error> {
         self.lock.as_ref().map(|_| ()).ok_or(Error::ReadOnly)
     }
@@ -204,9 +257,7 @@ impl Vault {
             self.dir.rename(STAGING, &self.dir, CURRENT)?;
             return durable::sync_dir(&self.dir);
         }
-        let swapped =
-            rustix::fs::renameat_with(&self.dir, STAGING, &self.dir, CURRENT, RenameFlags::EXCHANGE);
-        match swapped {
+        match self.swap() {
             Ok(()) => {
                 durable::sync_dir(&self.dir)?;
                 self.retire(STAGING)
@@ -219,6 +270,13 @@ impl Vault {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn swap(&self) -> rustix::io::Result<()> {
+        if !self.can_exchange {
+            return Err(rustix::io::Errno::INVAL);
+        }
+        rustix::fs::renameat_with(&self.dir, STAGING, &self.dir, CURRENT, RenameFlags::EXCHANGE)
     }
 
     /// Moves a backup that was the last proven one into history, under the time at which it was made.
@@ -257,15 +315,21 @@ impl Vault {
 
     /// Puts right what a crash left.
     fn recover(&self) -> io::Result<()> {
-        for left_over in [GONE, CLONING] {
+        for left_over in [GONE, CLONING, ADOPTING] {
             ignore_missing(self.dir.remove_dir_all(left_over))?;
         }
         let proof = |dir: Option<Dir>| dir.as_ref().and_then(ProofFile::header);
+        // A later look at the older one may have proven it again meanwhile: what counts is which was made later.
+        let later =
+            |new: &Header, last: &Header| (new.made_at, new.proven_at) > (last.made_at, last.proven_at);
         let (current, staging) = (self.existing(CURRENT)?, self.existing(STAGING)?);
+        for root in current.iter().chain(&staging) {
+            clear::remove_empty_left_overs(root)?;
+        }
         let there = current.is_some();
         match (proof(current), proof(staging)) {
             // Proven and not in its place yet.
-            (Some(last), Some(new)) if new.proven_at > last.proven_at => self.exchange()?,
+            (Some(last), Some(new)) if later(&new, &last) => self.exchange()?,
             (None, Some(_)) if !there => self.exchange()?,
             // In its place already; the old one was on its way to history.
             (Some(_), Some(_)) => self.retire(STAGING)?,
@@ -319,7 +383,7 @@ impl Vault {
     }
 
     /// A new staging folder, complete before it has its name.
-    fn new_staging(&self) -> io::Result<Dir> {
+    fn new_staging(&self, notes: &mut Vec<String>) -> io::Result<Dir> {
         ignore_missing(self.dir.remove_dir_all(CLONING))?;
         make_private(&self.dir, CLONING)?;
         let new = self.dir.open_dir_nofollow(CLONING)?;
@@ -328,6 +392,15 @@ impl Vault {
             let from = last.open_dir_nofollow(self.udid.as_str())?;
             share_tree(&from, &new.open_dir_nofollow(self.udid.as_str())?)?;
             ignore_missing(last.copy(RECORD, &new, RECORD).map(drop))?;
+            let own = new.open_dir_nofollow(self.udid.as_str())?;
+            let damaged: Vec<&str> = RECORDS.into_iter().filter(|name| is_damaged(&own, name)).collect();
+            if !damaged.is_empty() {
+                set_aside(&new, &own)?;
+                notes.push(format!(
+                    "Records of the last backup are damaged ({}): the new one does without them, and the phone starts over.",
+                    damaged.join(", ")
+                ));
+            }
         }
         sync_all(&new)?;
         self.dir.rename(CLONING, &self.dir, STAGING)?;
@@ -365,56 +438,7 @@ fn set_aside(staging: &Dir, own: &Dir) -> io::Result<()> {
     durable::sync_dir(own)
 }
 
-/// Makes `to` a copy of `from` that shares its files.
-fn share_tree(from: &Dir, to: &Dir) -> io::Result<()> {
-    for entry in from.entries()? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            let mut builder = DirBuilder::new();
-            builder.mode(0o700);
-            to.create_dir_with(&name, &builder)?;
-            share_tree(&from.open_dir_nofollow(&name)?, &to.open_dir_nofollow(&name)?)?;
-        } else if kind.is_file() && from.hard_link(&name, to, &name).is_err() {
-            // No links here, or too many to one file: shared blocks, or at last a copy.
-            let source = from.open(&name)?;
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600);
-            let mut target = to.open_with(&name, &options)?;
-            if !shares_blocks(&source, &target) {
-                io::copy(&mut source.into_std(), &mut target)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(target_os = "linux")]
-fn shares_blocks(source: &File, target: &File) -> bool {
-    rustix::fs::ioctl_ficlone(target, source).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn shares_blocks(_: &File, _: &File) -> bool {
-    false
-}
-
-/// Files of a proven backup are read-only: another program that writes in place would change history, which shares them.
-fn make_read_only(dir: &Dir) -> io::Result<()> {
-    for entry in dir.entries()? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            make_read_only(&entry.open_dir()?)?;
-        } else if kind.is_file() && entry.metadata()?.permissions().mode() & 0o777 != 0o400 {
-            dir.set_permissions(entry.file_name(), Permissions::from_mode(0o400))?;
-        }
-    }
-    Ok(())
-}
-
-fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
+pub(super) fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     match dir.create_dir_with(name, &builder) {
@@ -424,7 +448,7 @@ fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
 }
 
 /// Everything on this file system is durable when this returns.
-fn sync_all(dir: &Dir) -> io::Result<()> {
+pub(super) fn sync_all(dir: &Dir) -> io::Result<()> {
     let handle = dir.open(".")?;
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(&handle)?;

@@ -5,22 +5,24 @@
 //! passes its check; and where the backup is encrypted and the password is known, the keybag unlocks and every file
 //! decrypts with valid padding. A stored `Size` that differs is a note, and so are files that no row names.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cap_fs_ext::DirExt;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, File};
 use jiff::Timestamp;
+use rustix::fs::FlockOperation;
 
 use super::Secret;
-use super::check::{self, Found, Stopped, Subject, Watch};
+use super::camera_roll::CameraRoll;
+use super::check::{self, Found, Sample, Stopped, Subject, Watch};
 use super::manifest::open_plain;
-use super::proof_file::{Header, ProofFile, Stat};
+use super::proof_file::{Header, PROOF, ProofFile, Stat, Writing};
 use super::record::Record;
 use super::vault::{self, Vault};
+use crate::durable;
 use crate::facts::MediaFile;
 pub use crate::photos::verify::Depth;
 use crate::progress::{CancellationToken, Event, Observer, Phase};
@@ -98,14 +100,22 @@ pub async fn prove_at(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Proven, Error> {
+    let (udid, password) = (udid.clone(), password.cloned());
+    let work = move |watch: &Arc<Watch>| prove_blocking(&root, &udid, password.as_ref(), depth, watch);
+    watched(work, observer, cancel).await
+}
+
+/// Runs the reading on a thread of its own, tells how far it is, and stops it when that is wished.
+async fn watched<T: Send + 'static>(
+    work: impl FnOnce(&Arc<Watch>) -> Result<T, Error> + Send + 'static,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<T, Error> {
     observer.event(Event::Began { phase: Phase::Verify, bytes_total: None, items_total: None });
     let watch = Arc::new(Watch::default());
-    let work = {
-        let (watch, udid, password) = (watch.clone(), udid.clone(), password.cloned());
-        move || prove_blocking(&root, &udid, password.as_ref(), depth, &watch)
-    };
-    let mut working = tokio::task::spawn_blocking(work);
-    let proven = loop {
+    let shared = Arc::clone(&watch);
+    let mut working = tokio::task::spawn_blocking(move || work(&shared));
+    let done = loop {
         tokio::select! {
             done = &mut working => break done.map_err(io::Error::other)?,
             () = tokio::time::sleep(PROGRESS_INTERVAL) => tell(observer, &watch),
@@ -116,7 +126,79 @@ pub async fn prove_at(
     };
     tell(observer, &watch);
     observer.event(Event::Ended { phase: Phase::Verify });
-    proven
+    done
+}
+
+/// What a look at a part of a backup came to. It is no proof, and none can be made of it.
+#[derive(Debug)]
+pub struct Sampled {
+    /// When the backup was made.
+    pub made_at: Timestamp,
+    /// Files of the backup.
+    pub files: u64,
+    /// Files that were read; of the others only presence and size were seen.
+    pub files_read: u64,
+    /// Bytes that were read.
+    pub bytes_read: u64,
+    /// The content was looked at too, not only the outside.
+    pub inside: bool,
+    /// What is damaged, by file.
+    pub damage: Vec<Damage>,
+    /// What a person may want to know and is no damage.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the last backup of a vault, reading its records and `share` of a million of its files, drawn anew each time;
+/// `None`: there is no backup. Nothing is proven by that, and nothing written down.
+///
+/// # Errors
+/// [`Error`]; damage is no error but a result.
+pub async fn sample(
+    vault: &Vault,
+    password: Option<&Secret>,
+    share: u32,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Option<Sampled>, Error> {
+    let Some(root) = vault.current()? else { return Ok(None) };
+    let (udid, password) = (vault.udid().clone(), password.cloned());
+    let work = move |watch: &Arc<Watch>| sample_blocking(root, &udid, password.as_ref(), share, watch);
+    watched(work, observer, cancel).await.map(Some)
+}
+
+fn sample_blocking(
+    root: Dir,
+    udid: &Udid,
+    password: Option<&Secret>,
+    share: u32,
+    watch: &Arc<Watch>,
+) -> Result<Sampled, Error> {
+    let own = root.open_dir_nofollow(udid.as_str())?;
+    let made_at = ProofFile::header(&root).map(|header| header.made_at).or_else(|| made_at(&own));
+    let mut found = Found::default();
+    let files = match Record::load(&root) {
+        Err(error) => {
+            found.damage = unrecorded(&error).damage;
+            0
+        }
+        Ok(record) => {
+            let files = record.files_count();
+            let subject = Subject { root, own, record, before: None, sample: Some(Sample::new(share)) };
+            let opened = check::open(&subject, password, &mut found).map_err(stopped)?;
+            check::read_all(&subject, opened, &mut found, watch, None).map_err(stopped)?;
+            files
+        }
+    };
+    let Found { damage, notes, encrypted, inside, .. } = found;
+    Ok(Sampled {
+        made_at: made_at.unwrap_or(Timestamp::UNIX_EPOCH),
+        files,
+        files_read: watch.items.load(Ordering::Relaxed),
+        bytes_read: watch.bytes.load(Ordering::Relaxed),
+        inside: !encrypted || inside,
+        damage,
+        notes,
+    })
 }
 
 fn tell(observer: &dyn Observer, watch: &Watch) {
@@ -131,6 +213,7 @@ fn prove_blocking(
     depth: Depth,
     watch: &Arc<Watch>,
 ) -> Result<Proven, Error> {
+    let Some(_alone) = alone(root, watch)? else { return Err(Error::Cancelled) };
     let own = root.open_dir_nofollow(udid.as_str())?;
     let before =
         ProofFile::load(root).filter(|before| depth == Depth::Recheck && before.header.udid == udid.as_str());
@@ -139,13 +222,14 @@ fn prove_blocking(
         Err(error) => return Ok(unrecorded(&error)),
     };
     let before = before.filter(|before| before.header.record_sha256 == record_sha256);
-    if let Some(before) = &before
-        && stands_as_proven(&own, before, password.is_some())
-    {
-        watch.items.fetch_add(before.files.len() as u64, Ordering::Relaxed);
-        let proof = Some(proof_of(before, udid));
-        return Ok(Proven { proof, damage: Vec::new(), notes: Vec::new(), bytes_read: 0 });
-    }
+    let before = match before {
+        Some(before) if stands_as_proven(&own, &before, password.is_some()) => {
+            watch.items.fetch_add(before.files_count() as u64, Ordering::Relaxed);
+            let proof = Some(proof_of(before.header, before.media, before.refused, udid));
+            return Ok(Proven { proof, damage: Vec::new(), notes: Vec::new(), bytes_read: 0 });
+        }
+        before => before,
+    };
     let record = match Record::load(root) {
         Ok(record) => record,
         Err(error) => return Ok(unrecorded(&error)),
@@ -153,13 +237,20 @@ fn prove_blocking(
     // What an earlier proof saw only from outside is looked into now that the password is there.
     let before = before
         .filter(|before| before.header.password_known || password.is_none() || !before.header.encrypted);
-    let subject = Subject { root: root.try_clone()?, own, record, before };
-    let found = check::check(&subject, password, watch).map_err(|stopped| match stopped {
-        Stopped::Cancelled => Error::Cancelled,
-        Stopped::WrongPassword => Error::WrongPassword,
-        Stopped::Io(error) => Error::Io(error),
-    })?;
-    conclude(&subject, udid, record_sha256, found, watch)
+    let subject = Subject { root: root.try_clone()?, own, record, before, sample: None };
+    conclude(&subject, udid, record_sha256, password, watch)
+}
+
+/// One prover at a time: the others wait, so that none finds the other's half-written proof. `None`: it was stopped.
+fn alone(root: &Dir, watch: &Watch) -> io::Result<Option<File>> {
+    let folder = root.open(".")?;
+    loop {
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if watch.stop.load(Ordering::Relaxed) => return Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(PROGRESS_INTERVAL),
+            other => return other.map(|()| Some(folder)).map_err(io::Error::from),
+        }
+    }
 }
 
 /// Without our record nothing can be proven.
@@ -169,49 +260,88 @@ fn unrecorded(error: &io::Error) -> Proven {
     Proven { proof: None, damage, notes: Vec::new(), bytes_read: 0 }
 }
 
+/// Checks everything and, where nothing is damaged, writes down what was proven.
 fn conclude(
     subject: &Subject,
     udid: &Udid,
     record_sha256: [u8; 32],
-    found: Found,
-    watch: &Watch,
+    password: Option<&Secret>,
+    watch: &Arc<Watch>,
 ) -> Result<Proven, Error> {
+    let mut found = Found::default();
+    let opened = check::open(subject, password, &mut found).map_err(stopped)?;
+    let made_at = match &subject.before {
+        Some(before) => before.header.made_at,
+        None => made_at(&subject.own).unwrap_or(Timestamp::UNIX_EPOCH),
+    };
+    let inside = found.encrypted && found.inside;
+    let adopted = subject.record.adopted_files();
+    let header = Header::new(udid.as_str(), record_sha256, made_at, found.encrypted, inside, adopted);
+    let (mut opened, mut checked) = (Some(opened), None);
+    let saved = durable::replace(&subject.root, PROOF, 0o600, |file| {
+        let mut proof = Writing::begin(file, &header);
+        let opened = opened.take().flatten();
+        let read = check::read_all(subject, opened, &mut found, watch, Some(&mut proof));
+        let well = read.is_ok() && found.damage.is_empty();
+        checked = Some(read);
+        if !well {
+            // An earlier proof stays what it is.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        proof.end(&found.refused)
+    });
+    match checked {
+        Some(read) => read,
+        // Nothing can be written down: it is looked at all the same.
+        None => check::read_all(subject, opened.flatten(), &mut found, watch, None),
+    }
+    .map_err(stopped)?;
     let bytes_read = watch.bytes.load(Ordering::Relaxed);
-    let Found { damage, mut notes, refused, files, media, encrypted, inside } = found;
+    let Found { damage, mut notes, refused, media, .. } = found;
     if !damage.is_empty() {
         return Ok(Proven { proof: None, damage, notes, bytes_read });
     }
-    // The phone's own clock may be wrong: it was made when this computer received its status.
-    let made_at = match &subject.before {
-        Some(before) => before.header.made_at,
-        None => {
-            Timestamp::from_nanosecond(Stat::of(&open_plain(&subject.own, "Status.plist")?)?.mtime_ns.into())
-                .map_err(io::Error::other)?
-        }
-    };
-    let header = Header::new(udid.as_str(), record_sha256, made_at, encrypted, encrypted && inside);
-    let file = ProofFile { header, files, media, refused };
-    if let Err(error) = file.save(&subject.root) {
+    if let Err(error) = saved {
         // On a full disk, a backup that was proven before is proven again all the same: what was written down stands.
         if ProofFile::header(&subject.root).is_none_or(|kept| kept.record_sha256 != record_sha256) {
             return Err(error.into());
         }
         notes.push(format!("That it was proven again could not be written down: {error}."));
     }
-    Ok(Proven { proof: Some(proof_of(&file, udid)), damage, notes, bytes_read })
+    if adopted > 0 {
+        notes.push(format!(
+            "{adopted} files were adopted from another program's backup: nobody hashed them while they were received, so \
+             only what they are now is proven."
+        ));
+    }
+    let proof = Some(proof_of(header, media, refused, udid));
+    Ok(Proven { proof, damage, notes, bytes_read })
+}
+
+fn stopped(stopped: Stopped) -> Error {
+    match stopped {
+        Stopped::Cancelled => Error::Cancelled,
+        Stopped::WrongPassword => Error::WrongPassword,
+        Stopped::Io(error) => Error::Io(error),
+    }
+}
+
+/// When the backup was made. The phone's own clock may be wrong: it was when this computer received its status.
+fn made_at(own: &Dir) -> Option<Timestamp> {
+    let stat = Stat::of(&open_plain(own, "Status.plist").ok()?).ok()?;
+    Timestamp::from_nanosecond(stat.mtime_ns.into()).ok()
 }
 
 /// Every file that was proven is there with the size and time it had then.
 fn stands_as_proven(own: &Dir, before: &ProofFile, password_given: bool) -> bool {
     let looked_inside = !before.header.encrypted || before.header.password_known;
     (looked_inside || !password_given)
-        && before.files.iter().all(|(path, stat)| {
-            open_plain(own, path).and_then(|file| Stat::of(&file)).is_ok_and(|now| now == *stat)
+        && before.files().all(|(path, stat)| {
+            open_plain(own, &path).and_then(|file| Stat::of(&file)).is_ok_and(|now| now == stat)
         })
 }
 
-fn proof_of(file: &ProofFile, udid: &Udid) -> BackupProof {
-    let header = &file.header;
+fn proof_of(header: Header, media: CameraRoll, refused: Vec<Refused>, udid: &Udid) -> BackupProof {
     BackupProof {
         udid: udid.clone(),
         manifest_sha256: header.record_sha256,
@@ -219,8 +349,9 @@ fn proof_of(file: &ProofFile, udid: &Udid) -> BackupProof {
         proven_at: header.proven_at,
         encrypted: header.encrypted,
         password_known: header.password_known,
-        media: file.media.iter().map(|(path, (_, proven))| (path.clone(), proven.clone())).collect(),
-        refused: file.refused.clone(),
+        adopted_files: header.adopted_files,
+        media,
+        refused,
     }
 }
 
@@ -259,7 +390,8 @@ pub struct BackupProof {
     proven_at: Timestamp,
     encrypted: bool,
     password_known: bool,
-    media: HashMap<String, ProvenMedia>,
+    adopted_files: u64,
+    media: CameraRoll,
     refused: Vec<Refused>,
 }
 
@@ -300,6 +432,13 @@ impl BackupProof {
         !self.encrypted || self.password_known
     }
 
+    /// So many of its files were taken from another program's backup: of these no hash from the time of receiving is known,
+    /// and proven is that they hold together and are what was adopted.
+    #[must_use]
+    pub fn adopted_files(&self) -> u64 {
+        self.adopted_files
+    }
+
     /// What the phone refused to send.
     #[must_use]
     pub fn refused(&self) -> &[Refused] {
@@ -314,21 +453,21 @@ impl BackupProof {
 
     /// The proven camera-roll file at `path` below the media root.
     #[must_use]
-    pub fn media(&self, path: &str) -> Option<&ProvenMedia> {
-        self.media.get(path)
+    pub fn media(&self, path: &str) -> Option<ProvenMedia> {
+        self.media.file(path)
     }
 
     /// How many camera-roll files it holds.
     #[must_use]
     pub fn media_files(&self) -> usize {
-        self.media.len()
+        self.media.files()
     }
 
     /// The backup holds this file as the phone shows it now: same size, same modification time to the second, content
     /// read and structurally whole.
     #[must_use]
     pub fn covers(&self, file: &MediaFile) -> bool {
-        self.media.get(&file.path).is_some_and(|proven| {
+        self.media.file(&file.path).is_some_and(|proven| {
             proven.size == file.size
                 && proven.mtime_s == file.mtime_ns.div_euclid(1_000_000_000)
                 && proven.sha256.is_some()
@@ -346,10 +485,25 @@ impl BackupProof {
         proven_at: Timestamp,
         encrypted: bool,
         password_known: bool,
-        media: HashMap<String, ProvenMedia>,
+        files: std::collections::HashMap<String, ProvenMedia>,
         refused: Vec<Refused>,
     ) -> Self {
+        let mut media = CameraRoll::default();
+        for (path, proven) in &files {
+            media.insert(path, proven);
+        }
         let udid = Udid::parse(udid).unwrap();
-        Self { udid, manifest_sha256: [0; 32], made_at, proven_at, encrypted, password_known, media, refused }
+        let (manifest_sha256, adopted_files) = ([0; 32], 0);
+        Self {
+            udid,
+            manifest_sha256,
+            made_at,
+            proven_at,
+            encrypted,
+            password_known,
+            adopted_files,
+            media,
+            refused,
+        }
     }
 }

@@ -197,7 +197,17 @@ pub(crate) enum BackupCommand {
     /// The backups kept under DEST, or what is in one
     List(BackupList),
     /// Read the newest backup again and prove it
-    Verify,
+    Verify {
+        /// Read only so much of it, drawn anew each time: that proves nothing (exit status 6)
+        #[arg(long, value_name = "PERCENT", value_parser = share)]
+        sample: Option<u32>,
+    },
+    /// Take in a backup that Finder, iTunes, Apple Devices, idevicebackup2 or pymobiledevice3 made: it is copied, proven and
+    /// becomes the newest one
+    Adopt {
+        /// The folder with Manifest.db in it, or the one above
+        dir: PathBuf,
+    },
     /// Take files out of a backup, without touching the phone
     Extract(BackupExtract),
     /// Restore a proven backup onto a phone that is empty, or may be erased
@@ -416,6 +426,17 @@ fn sizes(text: &str) -> Result<Sizes, String> {
     }
 }
 
+/// A share in percent, as parts of a million.
+fn share(text: &str) -> Result<u32, String> {
+    let wanted = "a share such as 5%";
+    let percent: f64 = text.strip_suffix('%').ok_or(wanted)?.parse().map_err(|_| wanted)?;
+    if !(percent >= 0.0001 && percent <= 100.0) {
+        return Err("more than nothing and at most 100%".to_owned());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a million")]
+    Ok((percent * 10_000.0).round() as u32)
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SimRun {
     /// The phones' folders
@@ -461,6 +482,11 @@ mod tests {
             &["idevice-fix", "--device-keeps"],
             &["idevice-fix", "sim", "run"],
             &["idevice-fix", "--mux", "embedded"],
+            &["idevice-fix", "backup", "verify", "--sample", "5"],
+            &["idevice-fix", "backup", "verify", "--sample", "0%"],
+            &["idevice-fix", "backup", "verify", "--sample", "NaN%"],
+            &["idevice-fix", "backup", "verify", "--sample", "101%"],
+            &["idevice-fix", "backup", "adopt"],
         ] {
             assert_eq!(Arguments::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }

@@ -44,13 +44,14 @@ fn kept(run: &Run) -> Result<(), Stop> {
     }
     let zone = terminal::stdout_style().zone;
     for backup in &backups {
+        let adopted = if backup.adopted_files > 0 { ", adopted" } else { "" };
         let how = match (backup.encrypted, backup.proven_inside) {
             (false, _) => "not encrypted, proven",
             (true, true) => "encrypted, proven",
             (true, false) => "encrypted, proven from outside only",
         };
         terminal::print(&format!(
-            "{}  made {}  {how}\n    {}\n",
+            "{}  made {}  {how}{adopted}\n    {}\n",
             backup.udid,
             words::moment(backup.made_at, &zone),
             backup.folder.display()

@@ -1,9 +1,10 @@
 //! `photos status`, `photos pull`, `photos verify`; the rest of `photos` has files of its own.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use super::run::Run;
 use super::visits::{begin, ended};
 use super::{photos_adopt, photos_layout, secrets, terminal};
 use crate::backup::Secret;
+use crate::backup::verify::BackupProof;
 use crate::facts::text::plain;
 use crate::photos::layout::Layouts;
 use crate::photos::verify::Depth;
@@ -117,21 +119,69 @@ pub(super) async fn verify(run: &Run, part: Part, name: &str) -> Result<(), Stop
             .photos
             .as_ref()
             .map(|proof| json!({"files": proof.files(), "verified_at": proof.proven_at()}));
-        let backup = kept.backup.as_ref().map(|proof| {
-            json!({"made_at": proof.made_at(), "verified_at": proof.proven_at(), "encrypted": proof.encrypted(),
-                "proven_inside": proof.proven_inside(), "complete": proof.complete(), "media_files": proof.media_files()})
-        });
+        let backup = kept.backup.as_ref().map(backup_json);
         terminal::print_json(&json!({
             "event": "result", "schema": format!("idevice-fix/{name}/1"),
             "exit_status": stop.as_ref().map_or(0, |stop| stop.trouble.exit_status()),
             "udid": udid.as_str(), "photos": photos, "backup": backup, "damage": kept.damage,
+            "notes": kept.notes,
         }));
     } else {
         for line in lines(&kept) {
             terminal::print(&format!("{line}\n"));
         }
+        print_notes(&kept.notes);
     }
     stop.map_or(Ok(()), Err)
+}
+
+/// Notes that are shown; JSON has all of them.
+const NOTES_SHOWN: usize = 5;
+
+/// Prints what is worth knowing and no damage.
+pub(super) fn print_notes(notes: &[String]) {
+    let width = terminal::stdout_style().width;
+    for note in notes.iter().take(NOTES_SHOWN) {
+        terminal::print(&terminal::wrapped(&format!("Note: {}", plain(note)), 2, width));
+    }
+    if notes.len() > NOTES_SHOWN {
+        let more = words::count((notes.len() - NOTES_SHOWN) as u64);
+        terminal::print(&format!("  and {more} notes more: --json has them\n"));
+    }
+}
+
+/// What is proven of a backup, for programs.
+pub(super) fn backup_json(proof: &BackupProof) -> serde_json::Value {
+    let refused: Vec<_> = proof
+        .refused()
+        .iter()
+        .map(
+            |row| json!({"domain": row.domain, "path": row.path, "code": row.code, "harmless": row.harmless}),
+        )
+        .collect();
+    json!({"made_at": proof.made_at(), "verified_at": proof.proven_at(), "encrypted": proof.encrypted(),
+        "proven_inside": proof.proven_inside(), "complete": proof.complete(), "media_files": proof.media_files(),
+        "adopted_files": proof.adopted_files(), "refused": refused})
+}
+
+/// What is proven of a backup, what could not be, and when, for people.
+pub(super) fn backup_line(proof: &BackupProof, zone: &TimeZone) -> String {
+    let how = match (proof.proven_inside(), proof.adopted_files() > 0) {
+        (false, _) => "proven from outside only, its password is not known",
+        (true, false) => "every file is whole and as it was received",
+        (true, true) => "every file is whole and as it was adopted",
+    };
+    let refused = match proof.refused().iter().filter(|row| !row.harmless).count() as u64 {
+        0 => String::new(),
+        count => {
+            format!("; the phone refused {}", words::counted(count, "file that matters", "files that matter"))
+        }
+    };
+    format!(
+        "Backup of {}: {how}{refused}\n  proven {}",
+        words::moment(proof.made_at(), zone),
+        words::moment(proof.proven_at(), zone)
+    )
 }
 
 fn lines(kept: &Kept) -> Vec<String> {
@@ -146,23 +196,24 @@ fn lines(kept: &Kept) -> Vec<String> {
         ));
     }
     if let Some(proof) = &kept.backup {
-        let inside = if proof.proven_inside() {
-            "every file is whole"
-        } else {
-            "proven from outside only: its password is not known"
-        };
-        lines.push(format!("Backup of {}: {inside}", words::moment(proof.made_at(), &zone)));
+        lines.push(backup_line(proof, &zone));
     }
     lines
 }
 
-async fn verified(run: &Run, part: Part) -> Result<(Udid, Kept), Stop> {
+/// Where things are kept, and the phone that is named, or the only one of which something is kept.
+pub(super) fn kept_phone(run: &Run) -> Result<(PathBuf, Udid), Stop> {
     let phones = run.global.demo.then(|| Phones::open(run)).transpose()?;
     let dest = phones.as_ref().map_or_else(|| run.dest(), |phones| phones.dest(run))?;
     let udid = one_kept(run, phones_kept(&dest)?)?;
+    Ok((dest, udid))
+}
+
+async fn verified(run: &Run, part: Part) -> Result<(Udid, Kept), Stop> {
+    let (dest, udid) = kept_phone(run)?;
     let password = known_password(run, &dest, &udid, part).await?;
-    let watch: Arc<dyn crate::progress::Observer> = run.watch();
     let folder = dest.join(udid.as_str());
+    let watch: Arc<dyn crate::progress::Observer> = run.watch();
     let kept = kept_without_phone(
         &folder,
         &udid,
@@ -185,7 +236,7 @@ async fn verified(run: &Run, part: Part) -> Result<(Udid, Kept), Stop> {
 }
 
 /// The password of the newest backup, where one is needed to see all of it.
-async fn known_password(
+pub(super) async fn known_password(
     run: &Run,
     dest: &Path,
     udid: &Udid,

@@ -50,6 +50,29 @@ pub(super) fn stdout_style() -> Style {
     }
 }
 
+/// Lines of at most `width` columns, the later ones indented further.
+pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let mut lines = String::new();
+    let mut line = " ".repeat(indent);
+    let mut begun = false;
+    for word in text.split(' ') {
+        if begun && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push_str(line.trim_end());
+            lines.push('\n');
+            line = " ".repeat(indent + 4);
+            begun = false;
+        }
+        if begun {
+            line.push(' ');
+        }
+        line.push_str(word);
+        begun = true;
+    }
+    lines.push_str(line.trim_end());
+    lines.push('\n');
+    lines
+}
+
 /// Writes data to stdout. A reader that went away (`| head`) ends the program quietly, as other tools do.
 pub(super) fn print(text: &str) {
     print_bytes(text.as_bytes());

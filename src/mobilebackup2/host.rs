@@ -222,12 +222,13 @@ impl Host {
     pub async fn backup(
         self,
         force_full: bool,
-        folder: Folder,
+        mut folder: Folder,
         ledger: Box<dyn Ledger>,
         observer: &dyn Observer,
         cancel: &CancellationToken,
     ) -> Report {
         let udid = folder.udid().as_str().to_owned();
+        folder.stop_with(cancel.clone());
         let mut stream = self.stream;
         let mut run = match Disk::start(folder, ledger) {
             Ok(disk) => Run::new(disk, Progress::new(observer, Phase::Backup)),

@@ -312,6 +312,11 @@ impl PhotosProof {
         self.files.len()
     }
 
+    /// The paths of all proven files below the media root.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// The proven file at `path` below the media root.
     #[must_use]
     pub fn file(&self, path: &str) -> Option<&ProvenFile> {

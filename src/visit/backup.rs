@@ -1,14 +1,12 @@
 //! The backup's part of a visit: making it through breaks, proving it again, and giving the copy of the photos what the
 //! phone's file service refused.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
-use jiff::Timestamp;
-use serde::Serialize;
 
 use super::carry::Failed;
 use super::kept::{Kept, copy_stop, existing, folder_stop};
@@ -19,11 +17,9 @@ use super::stop::{Stop, Trouble};
 use super::{Visit, Wish, reach, words};
 use crate::backup::Secret;
 use crate::backup::make::{self, Made, Options};
-use crate::backup::proof_file::ProofFile;
 use crate::backup::read::Backup;
 use crate::backup::record::Record;
 use crate::backup::vault::{self, Vault};
-use crate::backup::verify::{self, Depth};
 use crate::durable;
 use crate::facts::text::plain;
 use crate::facts::{Facts, MediaFile};
@@ -85,8 +81,8 @@ fn size(vault: &Vault) -> (u64, u64) {
     let record = vault.current().ok().flatten().and_then(|root| Record::load(&root).ok());
     record.map_or((0, 0), |record| {
         record
-            .files()
-            .fold((0, 0), |(files, bytes), (_, known)| (files + 1, known.bytes.saturating_add(bytes)))
+            .all_known()
+            .fold((0, 0), |(files, bytes), known| (files + 1, known.bytes.saturating_add(bytes)))
     })
 }
 
@@ -132,15 +128,19 @@ impl Observer for TellsWhenToLeave {
     }
 }
 
-const GO_ON: &str =
-    "Everything that was complete is kept, also the last good backup; run the same command again to go on.";
+const GO_ON: &str = "Everything that was complete is kept, also the last good backup; run the same command again to go on. If it fails \
+     again, make the backup with Finder, Apple Devices or idevicebackup2 and take it in: idevice-fix backup adopt DIR.";
+const OTHERWISE: &str = "A backup that another program makes can be taken in: idevice-fix backup adopt DIR.";
+/// What the phone asks for beyond what it is short of.
+const PURGE_MARGIN_BYTES: u64 = 2 << 30;
 
 fn failed(error: make::Error) -> Failed {
     if error.is_disk_full() {
         let wanted = match &error {
-            make::Error::Device { purge_wanted_bytes: Some(bytes), .. } => {
-                format!(" The phone wants {} more.", words::bytes(*bytes))
-            }
+            make::Error::Device { purge_wanted_bytes: Some(bytes), .. } => format!(
+                " {} are missing, beside what is kept free for this computer.",
+                words::bytes(bytes.checked_sub(PURGE_MARGIN_BYTES).unwrap_or(*bytes))
+            ),
             _ => String::new(),
         };
         return Failed::Finally(Stop::new(
@@ -159,7 +159,11 @@ fn failed(error: make::Error) -> Failed {
         }
         error @ make::Error::Device { .. } => {
             let trouble = if error.needs_person() { Trouble::PersonNeeded } else { Trouble::Failed };
-            let next = error.meaning().map_or(GO_ON, |meaning| meaning.next_step);
+            let next = match error.meaning() {
+                Some(meaning) if trouble == Trouble::PersonNeeded => meaning.next_step.to_owned(),
+                Some(meaning) => format!("{} {OTHERWISE}", meaning.next_step),
+                None => GO_ON.to_owned(),
+            };
             Failed::Finally(Stop::new(trouble, cause(&error), next))
         }
         error @ make::Error::CancelledOnPhone => {
@@ -173,7 +177,7 @@ fn failed(error: make::Error) -> Failed {
     }
 }
 
-fn wrong_password() -> Stop {
+pub(super) fn wrong_password() -> Stop {
     Stop::new(
         Trouble::WrongPassword,
         "The backup password is wrong.",
@@ -181,7 +185,7 @@ fn wrong_password() -> Stop {
     )
 }
 
-fn vault_stop(folder: &Path, error: vault::Error) -> Stop {
+pub(super) fn vault_stop(folder: &Path, error: vault::Error) -> Stop {
     match error {
         vault::Error::Busy => Stop::new(
             Trouble::Failed,
@@ -191,75 +195,6 @@ fn vault_stop(folder: &Path, error: vault::Error) -> Stop {
         vault::Error::Io { source, .. } => folder_stop(folder, &source),
         error @ vault::Error::ReadOnly => Stop::new(Trouble::Failed, format!("{error}."), ""),
     }
-}
-
-/// Proves the newest backup in a phone's folder again.
-pub(super) async fn prove_again(
-    folder: Dir,
-    udid: &Udid,
-    depth: Depth,
-    password: Option<&Secret>,
-    kept: &mut Kept,
-    observer: &dyn Observer,
-    cancel: &CancellationToken,
-) -> Result<(), Stop> {
-    let vault = Vault::look(folder, udid.clone());
-    let proven =
-        verify::prove(&vault, password, depth, observer, cancel).await.map_err(|error| match error {
-            verify::Error::Cancelled => Stop::interrupted(),
-            verify::Error::WrongPassword => wrong_password(),
-            verify::Error::Vault(error) => vault_stop(Path::new("the backup"), error),
-            verify::Error::Io(error) => folder_stop(Path::new("the backup"), &error),
-        })?;
-    kept.backup = proven.proof;
-    kept.damage.extend(proven.damage.iter().map(|one| format!("{}: {}", plain(&one.path), plain(&one.what))));
-    Ok(())
-}
-
-/// A backup that is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KeptBackup {
-    /// Whose.
-    pub udid: String,
-    /// Where.
-    pub folder: PathBuf,
-    /// When it was made.
-    pub made_at: Timestamp,
-    /// When it was proven last.
-    pub verified_at: Timestamp,
-    /// It is encrypted.
-    pub encrypted: bool,
-    /// Its content was proven too, not only its outside.
-    pub proven_inside: bool,
-}
-
-/// The folder of a phone's newest backup, and of those before it.
-const BACKUP: &str = "backup";
-const HISTORY: &str = "backup.history";
-
-/// The proven backups of a phone below `dest`, newest first, by what their proofs say.
-#[must_use]
-pub fn kept_backups(dest: &Path, udid: &Udid) -> Vec<KeptBackup> {
-    let own = dest.join(udid.as_str());
-    let earlier =
-        std::fs::read_dir(own.join(HISTORY)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let folders = std::iter::once(own.join(BACKUP)).chain(earlier);
-    let mut kept: Vec<KeptBackup> = folders.filter_map(kept_backup).collect();
-    kept.sort_by_key(|backup| std::cmp::Reverse(backup.made_at));
-    kept
-}
-
-fn kept_backup(folder: PathBuf) -> Option<KeptBackup> {
-    let dir = existing(&folder).ok()??;
-    let header = ProofFile::header(&dir)?;
-    Some(KeptBackup {
-        udid: header.udid,
-        made_at: header.made_at,
-        verified_at: header.proven_at,
-        encrypted: header.encrypted,
-        proven_inside: !header.encrypted || header.password_known,
-        folder,
-    })
 }
 
 impl Visit {
@@ -372,26 +307,4 @@ fn take_in(
         }
         Ok(taken)
     })
-}
-
-/// Files that the copy and the backup both hold as the phone shows them, with different bytes: an alarm. A file that one
-/// of them does not hold is none.
-pub(super) fn disagreements(facts: &Facts, kept: &Kept) -> Vec<String> {
-    let (Some(photos), Some(backup), Some(listing)) = (&kept.photos, &kept.backup, &facts.media) else {
-        return Vec::new();
-    };
-    let differ = |file: &&MediaFile| {
-        photos.covers(file)
-            && backup.covers(file)
-            && photos.file(&file.path).map(|kept| Some(kept.sha256))
-                != backup.media(&file.path).map(|kept| kept.sha256)
-    };
-    listing
-        .files
-        .iter()
-        .filter(differ)
-        .map(|file| {
-            format!("{}: the phone gave other bytes for the copy than for the backup", plain(&file.path))
-        })
-        .collect()
 }

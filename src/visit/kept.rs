@@ -6,7 +6,7 @@ use std::path::Path;
 use cap_std::fs::Dir;
 
 use super::stop::{Stop, Trouble};
-use super::{Visit, backup, words};
+use super::{Visit, backup_kept, words};
 use crate::backup::Secret;
 use crate::backup::verify::BackupProof;
 use crate::facts::text::plain;
@@ -24,6 +24,8 @@ pub struct Kept {
     pub backup: Option<BackupProof>,
     /// What was found damaged, as sentences.
     pub damage: Vec<String>,
+    /// What a person may want to know of it and is no damage, as sentences.
+    pub notes: Vec<String>,
 }
 
 impl Kept {
@@ -97,9 +99,42 @@ pub async fn kept_without_phone(
     }
     if part != Part::Photos {
         let Some(folder) = existing(path)? else { return Ok(kept) };
-        backup::prove_again(folder, udid, depth, password, &mut kept, observer, cancel).await?;
+        backup_kept::prove_again(folder, udid, depth, password, &mut kept, observer, cancel).await?;
+    }
+    if depth == Depth::Full && kept.backup.is_some() && part != Part::Photos {
+        compare(path, udid, &mut kept, observer, cancel).await?;
     }
     Ok(kept)
+}
+
+/// Holds the camera roll of the backup against what was copied over AFC: other bytes are an alarm, absence is a note.
+async fn compare(
+    path: &Path,
+    udid: &Udid,
+    kept: &mut Kept,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<(), Stop> {
+    let mut photos = Kept { photos: kept.photos.clone(), ..Kept::default() };
+    if photos.photos.is_none() {
+        let Some(folder) = existing(path)? else { return Ok(()) };
+        let store = Store::look(folder, udid.clone()).map_err(|error| copy_stop(&error))?;
+        let Some(store) = store else { return Ok(()) };
+        prove_photos(&store, Depth::Recheck, &mut photos, observer, cancel).await?;
+    }
+    let (Some(photos), Some(backup)) = (&photos.photos, &kept.backup) else { return Ok(()) };
+    let backup_kept::Compared { same, differ } = backup_kept::compared(photos, backup);
+    let copied = photos.files() as u64;
+    if same < copied {
+        let which = if backup.proven_inside() { "are" } else { "can be seen to be" };
+        kept.notes.push(format!(
+            "Of {} copied photo files {} {which} in the backup with the same bytes; the others stand in the copy alone.",
+            words::count(copied),
+            words::count(same)
+        ));
+    }
+    kept.damage.extend(differ);
+    Ok(())
 }
 
 /// The phones of which something is kept below `dest`.

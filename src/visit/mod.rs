@@ -5,8 +5,10 @@
 //! and returns values; the one question is asked by who runs it.
 
 pub mod adopt;
+mod adopt_backup;
 mod arrange;
 mod backup;
+mod backup_kept;
 mod carry;
 mod extract;
 pub mod host;
@@ -26,8 +28,9 @@ pub mod space;
 mod stop;
 pub mod words;
 
+pub use adopt_backup::{adopt_backup, find_backup};
 pub use arrange::arrange_without_phone;
-pub use backup::{KeptBackup, kept_backups};
+pub use backup_kept::{KeptBackup, kept_backups, sample_without_phone};
 pub use extract::{Extraction, Wanted, extract};
 pub use kept::{Kept, Part, kept_without_phone, phones_kept};
 pub use outcome::{BackupKept, Outcome, PhotosKept, Protection, Skipped, Whereabouts};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::space::{Disk, RESERVE_BYTES};
+use super::space::{Disk, PHONE_MARGIN_BYTES, RESERVE_BYTES, fat_stop};
 use super::stop::{Stop, Trouble};
 use super::words;
 
@@ -27,8 +27,11 @@ pub struct Plan {
     pub photo_bytes: u64,
     /// Of these, files whose originals exist nowhere else.
     pub only_here_files: u64,
-    /// The backup's bytes, estimated from above; `None`: no backup is to be made.
+    /// The backup's bytes, as estimated: for one that builds upon another only what the phone will send; `None`: no backup is
+    /// to be made.
     pub backup_bytes: Option<u64>,
+    /// The last backup's bytes, where the file system cannot share them with the new one.
+    pub kept_again_bytes: u64,
     /// An earlier backup is built upon.
     pub incremental: bool,
     /// Free at the folder.
@@ -60,7 +63,10 @@ impl Plan {
     /// Bytes that must be free.
     #[must_use]
     pub fn needed_bytes(&self) -> u64 {
-        self.photo_bytes.saturating_add(self.backup_bytes.unwrap_or(0)).saturating_add(RESERVE_BYTES)
+        let backup = self.backup_bytes.map_or(0, |bytes| {
+            bytes.saturating_add(self.kept_again_bytes).saturating_add(PHONE_MARGIN_BYTES)
+        });
+        self.photo_bytes.saturating_add(backup).saturating_add(RESERVE_BYTES)
     }
 
     /// It fits.
@@ -93,11 +99,7 @@ impl Plan {
     #[must_use]
     pub fn obstacle(&self) -> Option<Stop> {
         if self.fat {
-            return Some(Stop::new(
-                Trouble::NoSpace,
-                format!("{} is on a FAT file system, which cannot hold a backup.", self.folder.display()),
-                self.elsewhere(),
-            ));
+            return Some(fat_stop(&self.folder, self.elsewhere()));
         }
         (!self.fits()).then(|| {
             Stop::new(
@@ -132,8 +134,8 @@ impl Plan {
         let mut text = String::from("The plan\n");
         let _ = writeln!(text, "  Photos   {}", self.photos_text());
         if let Some(bytes) = self.backup_bytes {
-            let kind = if self.incremental { "what changed since the last one, " } else { "" };
-            let _ = writeln!(text, "  Backup   {kind}at most {}", words::bytes(bytes));
+            let kind = if self.incremental { "what changed since the last one, about" } else { "at most" };
+            let _ = writeln!(text, "  Backup   {kind} {}", words::bytes(bytes));
         }
         let _ = writeln!(text, "  Into     {}", self.folder.display());
         let _ = writeln!(
@@ -179,6 +181,7 @@ mod tests {
             photo_bytes: 4_120_331_776,
             only_here_files: 37,
             backup_bytes: Some(30_000_000_000),
+            kept_again_bytes: 0,
             incremental: false,
             free_bytes: 100_000_000_000,
             fat: false,
@@ -194,7 +197,7 @@ mod tests {
             "1,290 files, 4.1 GB",
             "37",
             "30.0 GB",
-            "34.7 GB needed, 100 GB free",
+            "34.8 GB needed, 100 GB free",
             "about 25 min",
             "passcode",
         ] {
@@ -209,11 +212,13 @@ mod tests {
         let mut short = Plan { free_bytes: 10_000_000_000, ..plan() };
         let stop = short.obstacle().unwrap();
         assert_eq!(stop.trouble, Trouble::NoSpace);
-        assert!(stop.cause.contains("24.7 GB are missing"), "{stop}");
+        assert!(stop.cause.contains("24.8 GB are missing"), "{stop}");
         assert!(stop.next.contains("--dest"), "{stop}");
         short.other_disks = vec![Disk { path: "/mnt/big".into(), free_bytes: 900_000_000_000 }];
         assert!(short.obstacle().unwrap().next.contains("--dest /mnt/big/idevice-fix"));
         assert!(Plan { free_bytes: 5_000_000_000, ..plan() }.photos_only().fits());
+        let exfat = Plan { kept_again_bytes: 70_000_000_000, ..plan() };
+        assert!(!exfat.fits() && exfat.photos_only().fits());
     }
 
     #[test]

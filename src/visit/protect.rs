@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrange::arrange;
-use super::backup::{Backing, back_up_once, disagreements};
+use super::backup::{Backing, back_up_once};
+use super::backup_kept::disagreements;
 use super::carry::Failed;
 use super::kept::{Kept, Part, copy_stop, kept_without_phone, prove_photos};
 use super::outcome::{Protection, Skipped};
@@ -193,7 +194,9 @@ impl Visit {
         }
         protected.protection.skipped.extend(parts.refused_by_backup.iter().cloned());
         let Some(store) = store else {
-            return self.prove_kept(Part::Photos, kept).await;
+            self.prove_kept(Part::Photos, kept).await?;
+            kept.damage.extend(disagreements(facts, kept));
+            return Ok(());
         };
         let taken = self.take_from_backup(store, facts, &mut parts.copying, kept).await;
         protected.protection.skipped = parts.copying.skipped();
@@ -217,10 +220,11 @@ impl Visit {
         let folder = self.folder();
         let proven =
             kept_without_phone(&folder, self.udid(), depth, part, password, self.observer(), self.cancel());
-        let Kept { photos, backup, damage } = proven.await?;
+        let Kept { photos, backup, damage, notes } = proven.await?;
         kept.photos = kept.photos.take().or(photos);
         kept.backup = kept.backup.take().or(backup);
         kept.damage.extend(damage);
+        kept.notes.extend(notes);
         Ok(())
     }
 }

@@ -3,10 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::stop::{Stop, Trouble};
+
 /// Kept free for the computer itself: what is planned must leave this much.
 pub const RESERVE_BYTES: u64 = 512 * 1024 * 1024;
+/// A phone begins only when so much more is free than it is about to send (pymobiledevice3 #1886).
+pub const PHONE_MARGIN_BYTES: u64 = 128 * 1024 * 1024;
 /// `f_type` of FAT12, FAT16 and FAT32 (Linux `magic.h`, `MSDOS_SUPER_MAGIC`). exFAT is another and takes large files.
 const FAT_MAGIC: u64 = 0x4d44;
+/// `f_type` of exFAT (Linux `magic.h`, `EXFAT_SUPER_MAGIC`).
+const EXFAT_MAGIC: u64 = 0x2011_BAB0;
 /// File systems that are no disks, or no place for a person's data.
 const NO_DISKS: [&str; 12] = [
     "proc", "sysfs", "tmpfs", "devtmpfs", "ramfs", "squashfs", "overlay", "vfat", "msdos", "iso9660",
@@ -20,6 +26,8 @@ pub struct Space {
     pub free_bytes: u64,
     /// FAT: no file of 4 GiB or more, no links, no permissions.
     pub fat: bool,
+    /// Two backups cannot share their files here, so that each needs all of its room.
+    pub no_links: bool,
 }
 
 /// A mounted disk.
@@ -41,7 +49,15 @@ pub fn at(path: &Path) -> io::Result<Space> {
     let volume = rustix::fs::statvfs(there)?;
     let kind = rustix::fs::statfs(there)?.f_type;
     let fat = kind as u64 == FAT_MAGIC;
-    Ok(Space { free_bytes: volume.f_bavail.saturating_mul(volume.f_frsize), fat })
+    let no_links = fat || kind as u64 == EXFAT_MAGIC;
+    Ok(Space { free_bytes: volume.f_bavail.saturating_mul(volume.f_frsize), fat, no_links })
+}
+
+/// What is said of a FAT file system.
+#[must_use]
+pub fn fat_stop(folder: &Path, next: impl Into<String>) -> Stop {
+    let cause = format!("{} is on a FAT file system, which cannot hold a backup.", folder.display());
+    Stop::new(Trouble::NoSpace, cause, next)
 }
 
 /// Other mounted disks with room for `need_bytes`, the roomiest first.

@@ -18,7 +18,7 @@ pub(super) fn copy(
     watch: &Watch,
     file: &MbFile,
     source: std::fs::File,
-    known: Option<&Known>,
+    known: Option<Known>,
     target: &mut cap_std::fs::File,
 ) -> Result<u64, Trouble> {
     let unread = |error: io::Error| match watch.stop.load(Ordering::Relaxed) {

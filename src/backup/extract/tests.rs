@@ -116,7 +116,7 @@ async fn with_our_record_a_changed_file_is_damage_and_does_not_stay() {
     for content in ["good", "bad?"] {
         let id = file_id("HomeDomain", &content[..content.len().min(4)].replace('?', ""));
         let digest = aws_lc_rs::digest::digest(&SHA256, content.as_bytes());
-        record.wrote(&format!("{}/{id}", &id[..2]), 4, digest.as_ref().try_into().unwrap());
+        record.adopt(&format!("{}/{id}", &id[..2]), 4, digest.as_ref().try_into().unwrap()).unwrap();
     }
     let done = bench.extract(Choice::default(), Some(record)).await.unwrap();
     assert_eq!((done.files, done.damaged_files), (1, 1), "{done:?}");

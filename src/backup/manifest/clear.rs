@@ -1,12 +1,31 @@
 //! Decrypted copies, which are kept nowhere: files without a name, gone when they are closed, however the process ends.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Seek};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, CWD, linkat};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+/// How the names begin that files have for a moment.
+const NAME_BEGINS: &str = ".decrypted-";
+/// No moment is so long.
+const MOMENT: Duration = Duration::from_secs(60);
+
+/// Removes names that a process left when it was killed between two steps of [`open_while_empty`]: there are only zeros
+/// behind them.
+pub(in crate::backup) fn remove_empty_left_overs(dir: &Dir) -> io::Result<()> {
+    for entry in dir.entries()? {
+        let entry = entry?;
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(NAME_BEGINS));
+        let age = || entry.metadata()?.modified()?.into_std().elapsed().map_err(io::Error::other);
+        if ours && age().is_ok_and(|age| age > MOMENT) {
+            dir.remove_file(entry.file_name())?;
+        }
+    }
+    Ok(())
+}
 
 /// A file without a name that only this process can read.
 ///
@@ -18,16 +37,17 @@ pub fn unlinked(dir: &Dir) -> io::Result<File> {
     Ok(file)
 }
 
-/// Lets `open` open an unlinked file by name. SQLite follows every path to its end and finds none for a file without a
-/// name, so the file has one in `dir` for that moment; `open` must hold the file open when it returns.
+/// Lets `open` open a file that has no name any more before a byte of content is in it: SQLite opens files by name alone, and
+/// follows every path to its end. Gives the file, `bytes` zeros long and to be filled, and what `open` gave; it must hold the
+/// file open. SQLite looks into it only when it is asked something.
 ///
 /// # Errors
-/// What `open` gives, or any I/O error.
-pub(super) fn with_a_name<T, E: From<io::Error>>(
-    file: &mut File,
+/// Any I/O error.
+pub(super) fn open_while_empty<T>(
     dir: &Dir,
-    open: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, E> {
+    bytes: u64,
+    open: impl FnOnce(&str) -> T,
+) -> io::Result<(File, T)> {
     struct Named<'a>(&'a Dir, String);
     impl Drop for Named<'_> {
         fn drop(&mut self) {
@@ -35,24 +55,16 @@ pub(super) fn with_a_name<T, E: From<io::Error>>(
             let _ = self.0.remove_file(&self.1);
         }
     }
-    let named = Named(dir, format!(".decrypted-{}", uuid::Uuid::new_v4()));
-    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
-    if linkat(CWD, from, dir, &named.1, AtFlags::SYMLINK_FOLLOW).is_err() {
-        // A file system that has no files without a name has had to unlink it: then it is copied.
-        copy(file, dir, &named.1)?;
-    }
+    let named = Named(dir, format!("{NAME_BEGINS}{}", uuid::Uuid::new_v4()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = dir.open_with(&named.1, &options)?.into_std();
+    file.set_len(bytes)?;
     let path = fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()))?.join(&named.1);
     let path = path.to_str().ok_or_else(|| io::Error::other("the path of the backup is no text"))?;
-    open(path)
-}
-
-fn copy(file: &mut File, dir: &Dir, name: &str) -> io::Result<()> {
-    use cap_std::fs::OpenOptionsExt;
-    let mut options = cap_std::fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut named = dir.open_with(name, &options)?;
-    file.rewind()?;
-    io::copy(file, &mut named).map(drop)
+    let opened = open(path);
+    drop(named);
+    Ok((file, opened))
 }
 
 #[cfg(test)]
@@ -62,20 +74,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_there_for_a_moment_and_for_the_owner_alone() {
+    fn the_name_is_gone_before_there_is_content() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
-        let mut file = unlinked(&dir).unwrap();
-        file.write_all(b"clear").unwrap();
-        let opened = with_a_name(&mut file, &dir, |path| {
+        let opened = open_while_empty(&dir, 10, |path| {
             assert_eq!(fs::metadata(path)?.permissions().mode() & 0o777, 0o600);
+            assert_eq!(fs::read(path)?, [0; 10]);
             File::open(path)
         });
+        let (mut file, opened) = opened.unwrap();
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+        file.write_all(b"in the clear").unwrap();
         let mut text = String::new();
         opened.unwrap().read_to_string(&mut text).unwrap();
-        assert_eq!(text, "clear");
-        copy(&mut file, &dir, "copied").unwrap();
-        assert_eq!(fs::read(temp.path().join("copied")).unwrap(), b"clear");
-        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+        assert_eq!(text, "in the clear");
+    }
+
+    #[test]
+    fn a_name_that_a_killed_process_left_is_removed_when_it_is_old() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        for name in [".decrypted-old", ".decrypted-new", "other"] {
+            let file = File::create(temp.path().join(name)).unwrap();
+            let age = if name.ends_with("new") { Duration::ZERO } else { MOMENT * 2 };
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        remove_empty_left_overs(&dir).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".decrypted-new", "other"]);
     }
 }

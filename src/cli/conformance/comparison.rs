@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::all;
 use crate::cli::run::Run;
-use crate::cli::terminal;
+use crate::cli::terminal::{self, wrapped};
 use crate::conformance::compare::{BadFile, Comparison, FILE_BYTES_MAX, Read, compare};
 use crate::conformance::{End, Measuring, Pace};
 use crate::facts::text::{counted, plain};
@@ -129,29 +129,6 @@ fn text(phone: &Read, comparison: &Comparison, width: usize) -> String {
         text.push_str(&wrapped(&format!("Not whole: {part} ({reason})"), 0, width));
     }
     text
-}
-
-/// Lines of at most `width` columns, the later ones indented further.
-fn wrapped(text: &str, indent: usize, width: usize) -> String {
-    let mut lines = String::new();
-    let mut line = " ".repeat(indent);
-    let mut begun = false;
-    for word in text.split(' ') {
-        if begun && line.chars().count() + 1 + word.chars().count() > width {
-            lines.push_str(line.trim_end());
-            lines.push('\n');
-            line = " ".repeat(indent + 4);
-            begun = false;
-        }
-        if begun {
-            line.push(' ');
-        }
-        line.push_str(word);
-        begun = true;
-    }
-    lines.push_str(line.trim_end());
-    lines.push('\n');
-    lines
 }
 
 #[cfg(test)]
