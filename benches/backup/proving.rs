@@ -22,7 +22,7 @@ use idevice_fix::usbmux::Udid;
 use plist::{Dictionary, Value};
 
 use super::phone::{self, Served};
-use super::{Load, peak_memory, receiving, verdict};
+use super::{Load, peak_memory, processor_seconds, receiving, verdict};
 
 /// What is wanted, of what two cores can hash.
 const WANTED: f64 = 0.70;
@@ -88,8 +88,9 @@ pub(crate) async fn encrypted(load: Load) {
     let served = Served::open(&room.path().join("phone")).await;
     println!("encrypted: {} files, {:.0} MB", load.files, load.total() as f64 / 1e6);
     let host = room.path().join("ours");
+    let before = processor_seconds();
     let took = receiving::receive(&served, &host).await;
-    super::tell("idevice-fix, synced", &load, took);
+    super::tell("idevice-fix, synced", &load, took, processor_seconds() - before);
     compare_with_two_cores(&served, &host, Some(&secret)).await;
     served.close().await;
     let began = Instant::now();

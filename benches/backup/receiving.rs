@@ -13,7 +13,7 @@ use idevice_fix::mobilebackup2::ledger::Ledger;
 use idevice_fix::progress::{CancellationToken, Silent};
 
 use super::phone::{self, Served};
-use super::{Load, peers, proving, sink, tell, verdict};
+use super::{Load, peers, processor_seconds, proving, sink, tell, verdict};
 
 /// What is wanted, of the lower of the sink and the plain write.
 const WANTED: f64 = 0.90;
@@ -34,15 +34,18 @@ pub(crate) async fn without_limit(name: &str, load: Load, rounds: u32) {
     let (mut sunk, mut written, mut ours) = (Duration::MAX, Duration::MAX, Duration::MAX);
     for round in 0..rounds {
         let session = served.session().await;
+        let before = processor_seconds();
         let (_, took) = served.timed(sink::receive(&session)).await;
-        tell("discarding sink", &load, took);
+        tell("discarding sink", &load, took, processor_seconds() - before);
         sunk = sunk.min(took);
+        let before = processor_seconds();
         let took = plain_write(&room.path().join("plain"), &load);
-        tell("plain synced write", &load, took);
+        tell("plain synced write", &load, took, processor_seconds() - before);
         written = written.min(took);
         let host = room.path().join("ours");
+        let before = processor_seconds();
         let took = receive(&served, &host).await;
-        tell("idevice-fix, synced", &load, took);
+        tell("idevice-fix, synced", &load, took, processor_seconds() - before);
         ours = ours.min(took);
         if round + 1 == rounds && load.sparse {
             proving::compare_with_two_cores(&served, &host, None).await;
@@ -54,8 +57,10 @@ pub(crate) async fn without_limit(name: &str, load: Load, rounds: u32) {
         let home = room.path().join("home");
         peer.pair(&served, &home).await;
         let target = room.path().join("peer");
+        let before = processor_seconds();
         let (worked, took) = served.timed(peer.back_up(&served, &home, &target)).await;
-        tell(&format!("{}{}", peer.name, if worked { "" } else { " (FAILED)" }), &load, took);
+        let name = format!("{}{}", peer.name, if worked { "" } else { " (FAILED)" });
+        tell(&name, &load, took, processor_seconds() - before);
         if worked {
             fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
         }
@@ -83,8 +88,9 @@ pub(crate) async fn at_the_link(load: Load, bytes_per_second: u64) {
         load.total() as f64 / 1e6,
         bytes_per_second / 1_000_000
     );
+    let before = processor_seconds();
     let took = receive(&served, &room.path().join("ours")).await;
-    tell("idevice-fix, synced", &load, took);
+    tell("idevice-fix, synced", &load, took, processor_seconds() - before);
     served.close().await;
     let share = load.total() as f64 / took.as_secs_f64() / bytes_per_second as f64;
     println!("  {:.1} % of the link: {}", share * 100.0, verdict(share >= WANTED_OF_THE_LINK));
