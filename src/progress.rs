@@ -25,6 +25,8 @@ pub enum Phase {
     Restore,
     /// Reading a copy or a backup again and comparing it.
     Verify,
+    /// Making JPEGs of the copy's pictures.
+    Export,
 }
 
 impl std::fmt::Display for Phase {
@@ -38,6 +40,7 @@ impl std::fmt::Display for Phase {
             Phase::Extract => "extracting",
             Phase::Restore => "restoring",
             Phase::Verify => "verifying",
+            Phase::Export => "exporting pictures",
         })
     }
 }

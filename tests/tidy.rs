@@ -16,7 +16,9 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["bench", "cli"]),
     ("idevice", &["services"]),
     ("rcgen", &["lockdown"]),
-    ("jpeg_encoder", &["sim"]),
+    ("jpeg_decoder", &["photos"]),
+    ("libheif_rs", &["photos"]),
+    ("jpeg_encoder", &["photos", "sim"]),
 ];
 
 /// Types that only one file may construct.

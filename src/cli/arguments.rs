@@ -145,6 +145,14 @@ pub(crate) enum Photos {
         /// The folder that the download was unpacked into; nothing in it is changed
         dir: PathBuf,
     },
+    /// Make the contact sheet of the copy again, without the phone
+    Gallery,
+    /// Export the pictures of the copy into a folder, HEIC as JPEG; the copy stays as it is
+    Export {
+        /// The folder; what is there already is never replaced
+        #[arg(long, value_name = "DIR")]
+        jpeg: PathBuf,
+    },
 }
 
 /// Every list by its name.
@@ -181,6 +189,12 @@ pub(crate) struct PhotosPull {
     /// Read each file twice and keep it only when both readings agree
     #[arg(long)]
     pub(crate) paranoid: bool,
+    /// Also make a contact sheet of the copy: one page, photos.html
+    #[arg(long)]
+    pub(crate) gallery: bool,
+    /// Show the Hidden album on the contact sheet as well
+    #[arg(long, requires = "gallery")]
+    pub(crate) hidden: bool,
 }
 
 #[derive(Debug, Args)]

@@ -53,6 +53,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Extract => "extract",
         Phase::Restore => "restore",
         Phase::Verify => "verify",
+        Phase::Export => "export",
     }
 }
 

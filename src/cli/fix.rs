@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::owner;
 use super::phones::Phones;
+use super::photos_gallery;
 use super::run::{Both, Run};
 use super::visits::{Recorded, Recorder, begin, ended, print_failure, print_result};
 use super::{secrets, terminal};
@@ -83,6 +84,9 @@ async fn visit(run: &Run, wish: Wish, question: Question, name: &str) -> Result<
     let report = recorded.end(&mut outcome)?;
     show(run, &report, name, true);
     run.screen.say(&format!("\n{}", outcome.verdict.sentence()));
+    if let Some(made) = outcome.protection.as_ref().and_then(|protection| protection.gallery.as_ref()) {
+        run.screen.say(&photos_gallery::sentence(made));
+    }
     say_where(run, &phones, &recorded.path().join("report.html"));
     ended(&outcome).map_err(Failure::Told)
 }

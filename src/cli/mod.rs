@@ -24,6 +24,8 @@ mod phones;
 mod photos;
 mod photos_adopt;
 mod photos_layout;
+mod photos_export;
+mod photos_gallery;
 mod reports;
 mod restart;
 mod run;

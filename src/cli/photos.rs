@@ -13,7 +13,7 @@ use super::fix;
 use super::phones::Phones;
 use super::run::Run;
 use super::visits::{begin, ended};
-use super::{photos_adopt, photos_layout, secrets, terminal};
+use super::{photos_adopt, photos_export, photos_gallery, photos_layout, secrets, terminal};
 use crate::backup::Secret;
 use crate::backup::verify::BackupProof;
 use crate::facts::text::plain;
@@ -24,7 +24,7 @@ use crate::report::{self, ListsJson, Report};
 use crate::usbmux::Udid;
 use crate::visit::lists::Lists;
 use crate::visit::{
-    Kept, Part, Stop, Trouble, Whereabouts, Wish, kept_backups, kept_without_phone, phones_kept, words,
+    Kept, Part, Shown, Stop, Trouble, Whereabouts, Wish, kept_backups, kept_without_phone, phones_kept, words,
 };
 
 /// The originals.
@@ -35,9 +35,13 @@ pub(super) async fn photos(run: &Run, command: &Photos) -> Result<(), Stop> {
         }
         Photos::Pull(options) => {
             let layouts = Layouts::of(&options.layout);
-            let wish = Wish { photos: true, layouts, paranoid: options.paranoid, ..Wish::default() };
+            let gallery = options.gallery.then_some(Shown { hidden: options.hidden });
+            let wish =
+                Wish { photos: true, layouts, gallery, paranoid: options.paranoid, ..Wish::default() };
             fix::protect_as_told(run, wish, "photos-pull").await
         }
+        Photos::Export { jpeg } => photos_export::export(run, jpeg).await,
+        Photos::Gallery => photos_gallery::again(run).await,
         Photos::Verify => verify(run, Part::Photos, "photos-verify").await,
         Photos::Layout { layouts } => photos_layout::layout(run, Layouts::of(layouts)),
         Photos::Adopt { dir } => photos_adopt::adopt(run, dir).await,

@@ -159,6 +159,7 @@ fn step(phase: Phase) -> &'static str {
         Phase::Extract => "extract",
         Phase::Restore => "restore",
         Phase::Verify => "verify",
+        Phase::Export => "export",
     }
 }
 

@@ -6,10 +6,13 @@
 
 pub mod adopt;
 mod commit;
+mod exif;
+pub mod export;
 mod fetch;
 mod folder;
 mod knowledge;
 pub mod layout;
+pub mod gallery;
 mod manifest;
 mod names;
 mod plan;

@@ -164,7 +164,7 @@ impl<'a> Known<'a> {
 }
 
 /// A path without its extension.
-fn stem(path: &str) -> &str {
+pub(super) fn stem(path: &str) -> &str {
     let name = path.rfind('/').map_or(0, |slash| slash + 1);
     match path[name..].rfind('.') {
         Some(dot) if dot > 0 => &path[..name + dot],
@@ -173,13 +173,13 @@ fn stem(path: &str) -> &str {
 }
 
 /// `PhotoData/Mutations/DCIM/100APPLE/IMG_0002/Adjustments/…` belongs to `DCIM/100APPLE/IMG_0002`.
-fn mutated(path: &str) -> Option<&str> {
+pub(super) fn mutated(path: &str) -> Option<&str> {
     let below = path.strip_prefix("PhotoData/Mutations/")?;
     below.find("/Adjustments/").map(|end| &below[..end])
 }
 
 /// `DCIM/100APPLE/IMG_E0002.JPG` and `IMG_O0002.AAE` belong to `DCIM/100APPLE/IMG_0002`.
-fn edited(path: &str) -> Option<String> {
+pub(super) fn edited(path: &str) -> Option<String> {
     let stem = stem(path);
     let (folder, name) = stem.rsplit_once('/')?;
     let number = name.strip_prefix("IMG_E").or_else(|| name.strip_prefix("IMG_O"))?;

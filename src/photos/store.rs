@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    fn at(what: &'static str) -> impl Fn(io::Error) -> Self {
+    pub(super) fn at(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::io(what, source)
     }
 }
@@ -389,7 +389,7 @@ fn receive(store: &Store, file: &MediaFile, reader: &mut dyn io::Read) -> Result
 }
 
 /// A folder of ours in the device's folder, made if it is not there, never through a link.
-fn private_folder(device: &Dir, name: &str) -> Result<Dir, Error> {
+pub(super) fn private_folder(device: &Dir, name: &str) -> Result<Dir, Error> {
     let opened = match device.open_dir_nofollow(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => device
             .create_dir_with(name, DirBuilder::new().mode(0o700))

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::gallery::GalleryMade;
 use super::stop::Stop;
 use crate::backup::verify::BackupProof;
 use crate::diagnosis::{self, Diagnosis};
@@ -106,6 +107,9 @@ pub struct Protection {
     /// How the copy of the photos was arranged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layouts: Vec<LaidOut>,
+    /// The contact sheet of the copy, where one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gallery: Option<GalleryMade>,
 }
 
 /// The copy of the photos.

@@ -9,6 +9,7 @@ use super::arrange::arrange;
 use super::backup::{Backing, back_up_once};
 use super::backup_kept::disagreements;
 use super::carry::Failed;
+use super::gallery::Shown;
 use super::kept::{Kept, Part, copy_stop, kept_without_phone, prove_photos};
 use super::outcome::{Protection, Skipped};
 use super::photos::{Copying, MayComeFromBackup, Wanted, copy_once};
@@ -38,6 +39,8 @@ pub struct Wish {
     pub full_backup: bool,
     /// About how long it takes, as the plan says.
     pub expected: Duration,
+    /// Make the contact sheet of the copy.
+    pub gallery: Option<Shown>,
 }
 
 /// What protecting came to.
@@ -70,6 +73,9 @@ impl Visit {
         protected.protection.folder = self.folder().display().to_string();
         if let Err(stop) = self.protect_into(facts, wish, &mut protected).await {
             protected.stops.push(stop);
+        }
+        if let Some(shown) = wish.gallery {
+            self.add_gallery(facts, shown, &mut protected).await;
         }
         let skipped = &protected.protection.skipped;
         if let Some(first) = skipped.first() {
