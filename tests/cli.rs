@@ -434,6 +434,81 @@ fn ctrl_c_is_130_and_the_next_run_goes_on() {
     assert!(photos["copied_files"].as_u64() < photos["proven_files"].as_u64(), "it went on: {photos}");
 }
 
+#[test]
+fn a_contact_sheet_is_made_with_the_copy_and_again_without_the_phone() {
+    let scratch = Scratch::with("hidden-photos", KIND);
+    let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json", "--gallery"]);
+    assert_eq!(status, 0, "{stderr}");
+    let made = result(&stdout)["protection"]["gallery"].clone();
+    let items = made["items"].as_u64().unwrap();
+    assert!(items > 3 && made["hidden_left_out"].as_u64() > Some(0), "{made}");
+    assert_eq!(made["with_thumbnail"].as_u64(), Some(items), "the phone has one of each: {made}");
+    let page = PathBuf::from(made["page"].as_str().unwrap());
+    let first = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(first.matches("<li ").count() as u64, items);
+    // Everything that the page leads to is there, and it leads nowhere else.
+    for link in
+        first.split(['"']).filter(|text| text.starts_with("photos/") || text.starts_with("photos.thumb"))
+    {
+        assert!(page.with_file_name(link).is_file(), "{link}");
+    }
+    let (status, stdout, _) = scratch.run(&["photos", "pull", "-y", "--json", "--gallery", "--hidden"]);
+    let hidden = result(&stdout)["protection"]["gallery"].clone();
+    let all = items + made["hidden_left_out"].as_u64().unwrap();
+    assert_eq!(
+        (status, hidden["items"].as_u64(), hidden["hidden_left_out"].as_u64()),
+        (0, Some(all), Some(0))
+    );
+    assert!(hidden["fetched_files"].as_u64() < Some(items), "only what was not here: {hidden}");
+
+    std::fs::remove_file(&page).unwrap();
+    let again = run(program().arg("--dest").arg(scratch.path("dest")).args(["photos", "gallery", "--json"]));
+    let again: (i32, Value) = (again.0, serde_json::from_str(&again.1).unwrap());
+    assert_eq!((again.0, again.1["gallery"]["items"].as_u64()), (0, Some(all)));
+    assert!(page.is_file());
+    let nothing = run(program().arg("--dest").arg(scratch.path("empty")).args(["photos", "gallery"]));
+    assert_eq!(nothing.0, 1);
+    assert_says(&nothing.2, &["Nothing is kept"]);
+}
+
+#[test]
+fn pictures_are_exported_or_it_is_said_in_one_sentence_how_to_get_that() {
+    let scratch = Scratch::with("healthy", KIND);
+    assert_eq!(scratch.run(&["photos", "pull", "-y"]).0, 0);
+    let export = |into: &Path, more: &[&str]| {
+        let mut command = program();
+        command
+            .arg("--dest")
+            .arg(scratch.path("dest"))
+            .args(["photos", "export", "--jpeg"])
+            .arg(into)
+            .args(more);
+        run(&mut command)
+    };
+    let into = scratch.path("jpegs");
+    let (status, stdout, stderr) = export(&into, &["--json"]);
+    if !cfg!(feature = "heic") {
+        assert_eq!((status, into.exists()), (2, false), "{stderr}");
+        assert_says(&stderr, &["without", "--features heic"]);
+        return;
+    }
+    assert_eq!(status, 0, "{stdout}{stderr}");
+    let done = result(&stdout);
+    assert!(done["converted"].as_u64() > Some(0) && done["copied"].as_u64() > Some(0), "{done}");
+    let jpegs = walk(&into).into_iter().filter(|path| path.extension().is_some_and(|end| end == "jpg"));
+    let begins = jpegs.map(|path| std::fs::read(path).unwrap()[..3].to_vec()).collect::<Vec<_>>();
+    assert!(!begins.is_empty() && begins.iter().all(|begin| begin == &[0xff, 0xd8, 0xff]));
+    // A second run makes nothing anew; what somebody else put there is kept, and then 6 says so.
+    let again = result(&export(&into, &["--json"]).1);
+    assert_eq!((again["converted"].as_u64(), again["copied"].as_u64()), (Some(0), Some(0)), "{again}");
+    let mine = walk(&into).into_iter().find(|path| path.is_file()).unwrap();
+    std::fs::write(&mine, b"mine").unwrap();
+    let (status, stdout, stderr) = export(&into, &[]);
+    assert_eq!((status, std::fs::read(&mine).unwrap()), (6, b"mine".to_vec()), "{stderr}");
+    assert!(stdout.contains("NOT EXPORTED"), "{stdout}");
+    assert_eq!(export(&scratch.path("dest/jpegs"), &[]).0, 2, "not among the originals");
+}
+
 /// Every path below `dir`.
 fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();

@@ -13,7 +13,7 @@ use idevice_fix::facts::MediaListing;
 use idevice_fix::lockdown::{self, Phone, Session, pairing};
 use idevice_fix::photos::pull::Cause;
 use idevice_fix::photos::verify::{Depth, prove};
-use idevice_fix::photos::{self, Ended, Options, Plan, Pulled, Store, pull_with};
+use idevice_fix::photos::{self, Ended, Options, Plan, Pulled, Store, gallery, pull_with};
 use idevice_fix::progress::{CancellationToken, Event, Observer, Silent};
 use idevice_fix::sim::{Bus, Device, Service};
 use idevice_fix::usbmux::{Muxer, Stream, Udid};
@@ -190,6 +190,35 @@ async fn an_unplugged_phone_leaves_what_was_copied_and_the_next_run_goes_on() {
     let rest = photos::pull(&session, &store, &plan, &Silent, &cancel, None).await.unwrap();
     assert_eq!(rest.files + done, 44, "nothing that was durable is copied again");
     desk.everything_is_copied(&store).await;
+}
+
+#[tokio::test]
+async fn small_pictures_come_off_the_phone_once_and_only_what_is_one() {
+    let refused = "/PhotoData/Thumbnails/V2/DCIM/100APPLE/IMG_0004.HEIC/5005.JPG";
+    let desk = Desk::with(&format!("[refuse]\nafc_paths = [\"{refused}\"]"));
+    let put = |n: u32, content: &[u8]| {
+        let folder = format!("media/PhotoData/Thumbnails/V2/DCIM/100APPLE/IMG_{n:04}.HEIC");
+        let folder = desk.phone.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("5005.JPG"), content).unwrap();
+    };
+    put(1, b"\xff\xd8\xff\xe0 small \xff\xd9");
+    put(2, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>");
+    put(3, &vec![0xff; 2 << 20]);
+    put(4, b"\xff\xd8\xff\xe0 refused \xff\xd9");
+    let store = desk.store();
+    let paths: Vec<String> = (1..=6).map(|n| format!("DCIM/100APPLE/IMG_{n:04}.HEIC")).collect();
+    let cancel = CancellationToken::new();
+    let fetched = gallery::fetch(&desk, &store, &paths, &Silent, &cancel).await.unwrap();
+    assert_eq!((fetched.files, fetched.none, fetched.unchanged), (1, 5, 0));
+    let again = gallery::fetch(&desk, &store, &paths, &Silent, &cancel).await.unwrap();
+    assert_eq!((again.files, again.bytes, again.unchanged), (0, 0, 1));
+    put(1, b"\xff\xd8\xff\xe0 small and edited \xff\xd9");
+    let edited = gallery::fetch(&desk, &store, &paths, &Silent, &cancel).await.unwrap();
+    assert_eq!((edited.files, edited.unchanged), (1, 0));
+    cancel.cancel();
+    let stopped = gallery::fetch(&desk, &store, &paths, &Silent, &cancel).await.unwrap_err();
+    assert!(matches!(stopped, gallery::Failed::Cancelled), "{stopped}");
 }
 
 /// A session with the phone, as soon as it is on the bus.

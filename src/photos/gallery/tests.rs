@@ -1,3 +1,5 @@
+//! The contact sheet over small copies: hostile names, numbers that add up, hidden photos, small pictures made here.
+
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -55,6 +57,7 @@ fn asset(path: &str, place: Place) -> Asset {
         hidden: false,
         favourite: false,
         burst_unpicked: false,
+        albums: Vec::new(),
         upload: Upload::Uploaded,
         place,
         resources: Vec::new(),
