@@ -436,7 +436,7 @@ fn ctrl_c_is_130_and_the_next_run_goes_on() {
 
 #[test]
 fn a_contact_sheet_is_made_with_the_copy_and_again_without_the_phone() {
-    let scratch = Scratch::with("hidden-photos", KIND);
+    let scratch = Scratch::with("looks-missing", KIND);
     let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json", "--gallery"]);
     assert_eq!(status, 0, "{stderr}");
     let made = result(&stdout)["protection"]["gallery"].clone();

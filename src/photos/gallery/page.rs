@@ -1,7 +1,7 @@
 //! The page itself. Every text that came from a phone goes through [`crate::facts::text::html`], every path through
 //! [`url`]; the page's own policy forbids scripts and everything that is not beside it.
 //!
-//! Made for 20,000 items: the browser lays out and paints only the months that are near the screen
+//! Made for 20,000 items: the browser lays out and paints only the rows that are near the screen
 //! (`content-visibility`) and loads a picture when it comes near. The filter is a set of radio buttons and a style
 //! sheet. What a month holds of each sort stands in its style, so that its place is kept free before it is laid out.
 
@@ -15,6 +15,9 @@ use super::sheet::{Kind, Sheet, Standing, Tile};
 use crate::facts::text::{counted, grouped, html as escaped};
 
 const STYLE: &str = include_str!("style.css");
+
+/// Tiles that are laid out together: whole rows for every number of columns that the style sheet knows.
+const TOGETHER: usize = 120;
 
 /// What can be linked of a tile: paths below the page's folder.
 pub(super) struct Links {
@@ -246,11 +249,15 @@ fn section(month: &Month<'_>, zone: &TimeZone) -> String {
     for (view, number) in month.numbers.views() {
         put!(page, "--{}:{number};", view.id());
     }
-    put!(page, "\"><h2 id=\"h-{}\">{}<span class=\"n\"></span></h2><ul>\n", month.id(), month.words());
-    for (tile, links) in &month.tiles {
-        one(&mut page, tile, links, zone);
+    put!(page, "\"><h2 id=\"h-{}\">{}<span class=\"n\"></span></h2>\n", month.id(), month.words());
+    for rows in month.tiles.chunks(TOGETHER) {
+        put!(page, "<ul style=\"--k:{}\">\n", rows.len());
+        for (tile, links) in rows {
+            one(&mut page, tile, links, zone);
+        }
+        page.push_str("</ul>\n");
     }
-    page.push_str("</ul></section>\n");
+    page.push_str("</section>\n");
     page
 }
 
