@@ -36,8 +36,7 @@ pub(super) async fn photos(run: &Run, command: &Photos) -> Result<(), Stop> {
         Photos::Pull(options) => {
             let layouts = Layouts::of(&options.layout);
             let gallery = options.gallery.then_some(Shown { hidden: options.hidden });
-            let wish =
-                Wish { photos: true, layouts, gallery, paranoid: options.paranoid, ..Wish::default() };
+            let wish = Wish { photos: true, layouts, gallery, paranoid: options.paranoid, ..Wish::default() };
             fix::protect_as_told(run, wish, "photos-pull").await
         }
         Photos::Export { jpeg } => photos_export::export(run, jpeg).await,

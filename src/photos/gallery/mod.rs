@@ -69,13 +69,16 @@ pub fn write(
     let mut written = Written { hidden_left_out: sheet.left_out.len() as u64, ..Written::default() };
     let manifest = store.manifest();
     let in_copy = |path: &str| manifest.entries().get(path).is_some_and(|entry| entry.damaged.is_none());
+    let adopted = sheet::adopted(manifest.entries());
     let mut links = |tile: &Tile| {
+        let instead = tile.asset.as_deref().and_then(|asset| adopted.get(asset).copied());
+        let file = Some(tile.path.as_str()).filter(|path| in_copy(path)).or(instead);
         let thumbnail = name_of(&tile.path);
         let there = thumbnail.as_deref().is_some_and(|name| matches!(folders.size_of(name), Ok(Some(1..))));
         written.tiles += 1;
         written.with_thumbnail += u64::from(there);
         page::Links {
-            file: in_copy(&tile.path).then(|| format!("{PHOTOS}/{}", local_path(&tile.path))),
+            file: file.map(|path| format!("{PHOTOS}/{}", local_path(path))),
             thumbnail: thumbnail.filter(|_| there).map(|name| format!("{THUMBNAILS}/{name}")),
         }
     };

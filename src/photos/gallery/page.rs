@@ -188,31 +188,39 @@ fn head(sheet: &Sheet, total: &Numbers, zone: &TimeZone) -> String {
             if left_out == 1 { "is" } else { "are" }
         );
     }
-    page.push_str("</header><div class=\"bar\"><fieldset><legend>Show</legend>");
-    for (view, number) in total.views() {
-        put!(
-            page,
-            "<label><input type=\"radio\" name=\"show\" id=\"f-{0}\"{1}><span class=\"{0}\">{2} <small>{3}</small></span></label>",
-            view.id(),
-            if view == View::All { " checked" } else { "" },
-            view.words(),
-            grouped(number)
-        );
+    page.push_str("</header>");
+    // Before the bar and not in it: a rule can look from a button to what stands behind it, and no further.
+    for (view, _) in total.views() {
+        let checked = if view == View::All { " checked" } else { "" };
+        put!(page, "<input type=\"radio\" name=\"show\" id=\"f-{}\"{checked}>", view.id());
     }
-    page.push_str("</fieldset>");
+    page.push_str("<div class=\"bar\"><div class=\"views\" role=\"group\" aria-label=\"Show\">");
+    for (view, number) in total.views() {
+        let (id, words) = (view.id(), view.words());
+        put!(page, "<label for=\"f-{id}\">{words} <small>{}</small></label>", grouped(number));
+    }
+    page.push_str("</div>");
     page
 }
 
 /// The rules that make each radio button a filter.
 fn filters(total: &Numbers) -> String {
     let mut style = String::new();
-    for (view, _) in total.views().filter(|(view, _)| *view != View::All) {
+    for (view, _) in total.views() {
         let id = view.id();
         put!(
             style,
-            "body:has(#f-{id}:checked) :is(li,section):not(.{id}){{display:none}}\
-             body:has(#f-{id}:checked) section{{--n:var(--{id})}}\n"
+            "#f-{id}:checked~.bar label[for=f-{id}]{{border-color:var(--ink);background:var(--ink);color:var(--page)}}\
+             #f-{id}:checked~.bar label[for=f-{id}] small{{color:inherit}}\
+             #f-{id}:focus-visible~.bar label[for=f-{id}]{{outline:3px solid var(--focus);outline-offset:1px}}\n"
         );
+        if view != View::All {
+            put!(
+                style,
+                "#f-{id}:checked~main :is(li,section):not(.{id}){{display:none}}\
+                 #f-{id}:checked~main section{{--n:var(--{id})}}\n"
+            );
+        }
     }
     style
 }

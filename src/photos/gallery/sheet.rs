@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::manifest::Entry;
+use super::super::manifest::{Entry, Source};
 use super::super::plan::{edited, mutated, stem};
 use super::super::store::Store;
 use crate::facts::path::is_clean_relative;
@@ -108,6 +108,9 @@ pub(super) struct Tile {
     /// In the Hidden album.
     #[serde(default)]
     pub(super) hidden: bool,
+    /// The library's name of the asset, for what was adopted for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) asset: Option<String>,
 }
 
 /// Everything that the page shows.
@@ -206,6 +209,7 @@ fn of_asset(asset: &Asset) -> Tile {
         },
         standing: Standing::of(asset),
         hidden: asset.hidden,
+        asset: Some(asset.uuid.clone()),
     }
 }
 
@@ -239,9 +243,21 @@ fn besides(entries: &HashMap<String, Entry>, known: &HashSet<&str>, standing: St
             },
             standing,
             hidden: false,
+            asset: None,
         }
     };
     found.into_values().map(tile).collect()
+}
+
+/// What was adopted, by its asset: of a Live Photo the picture.
+pub(super) fn adopted(entries: &HashMap<String, Entry>) -> HashMap<&str, &str> {
+    let mut adopted: HashMap<&str, (usize, &str)> = HashMap::new();
+    for (path, entry) in entries.iter().filter(|(_, entry)| entry.source == Source::Adopted) {
+        let (Some(asset), Some(rank), None) = (&entry.asset, rank(path), &entry.damaged) else { continue };
+        let best = adopted.entry(asset.as_str()).or_insert((rank, path));
+        *best = (*best).min((rank, path));
+    }
+    adopted.into_iter().map(|(asset, (_, path))| (asset, path)).collect()
 }
 
 fn rank(path: &str) -> Option<usize> {
