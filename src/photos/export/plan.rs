@@ -99,6 +99,7 @@ mod tests {
             source: Source::Afc,
             whole: true,
             asset: None,
+            part: None,
             damaged: None,
         };
         let entries = paths.iter().map(|path| ((*path).to_owned(), entry.clone())).collect();
