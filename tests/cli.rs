@@ -321,6 +321,82 @@ fn backups_are_looked_at_and_taken_in(scratch: &Scratch) {
     assert_eq!(adopt(&scratch.path("missing"), "nowhere").0, 2);
 }
 
+#[test]
+fn downloaded_originals_count_and_what_only_looks_like_them_does_not() {
+    let scratch = Scratch::new();
+    let (got, phone) = (scratch.path("got"), scratch.path("phone"));
+    let made = run(program()
+        .args([
+            "sim",
+            "new",
+            "--scenario",
+            "optimised",
+            "--photos",
+            "12",
+            "--media-bytes",
+            "1000000",
+            "--temper",
+            "kind",
+        ])
+        .arg("--originals")
+        .args([&got, &phone]));
+    assert_eq!(made.0, 0, "{}", made.2);
+    let names: Vec<String> = walk(&got)
+        .iter()
+        .filter(|path| path.extension().is_none_or(|extension| extension != "csv"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    // One that was changed on the way, one that was cut, one under another name.
+    let (first, second, third) = (got.join(&names[0]), got.join(&names[1]), got.join(&names[2]));
+    let (whole, cut) = (std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&first, changed).unwrap();
+    std::fs::write(&second, &cut[..cut.len() - 9]).unwrap();
+    std::fs::rename(&third, got.join("summer")).unwrap();
+
+    let adopt = ["photos", "adopt", got.to_str().unwrap(), "--json"];
+    let (status, stdout, stderr) = scratch.run(&adopt);
+    assert_eq!(status, 6, "{stderr}");
+    let some = result(&stdout);
+    assert_eq!(some["not_taken"].as_array().unwrap().len(), 2, "{some:#}");
+    assert_eq!(some["taken"].as_array().unwrap().len(), names.len() - 2);
+    assert_eq!((&some["missing"], only_in_icloud(&some)), (&Value::from(2), true));
+
+    std::fs::write(&first, whole).unwrap();
+    std::fs::write(&second, cut).unwrap();
+    let (status, stdout, stderr) = scratch.run(&adopt);
+    assert_eq!(status, 0, "{stderr}");
+    let all = result(&stdout);
+    assert_eq!((&all["missing"], only_in_icloud(&all)), (&Value::from(0), false), "{all:#}");
+
+    let (status, stdout, stderr) =
+        scratch.run(&["photos", "pull", "-y", "--json", "--layout", "by-date,recently-deleted"]);
+    assert_eq!(status, 0, "{stderr}");
+    let layouts = &result(&stdout)["protection"]["layouts"];
+    assert!(layouts[0]["files"].as_u64().unwrap() > names.len() as u64, "{layouts:#}");
+    assert_eq!((&layouts[1]["layout"], &layouts[1]["files"]), (&"recently-deleted".into(), &2.into()));
+
+    let (status, stdout, _) =
+        scratch.run(&["photos", "status", "--json", "--list", "only-in-icloud,not-copied"]);
+    let lists = &json(&stdout)["lists"];
+    let away = lists["only-in-icloud"].as_array().unwrap();
+    assert!(status == 0 && away.len() > 5 && away[0]["created"].as_str() > away[1]["created"].as_str());
+    assert_eq!(lists["not-copied"].as_array().map(Vec::len), Some(0), "{lists:#}");
+    let (status, stdout, _) = scratch.run(&["photos", "status", "--csv", "--list", "recently-deleted"]);
+    assert_eq!((status, stdout.split("\r\n").count()), (0, 4), "{stdout}");
+    let (status, _, stderr) = run(program().args(["photos", "status", "--list", "everything"]));
+    assert!(status == 2 && stderr.contains("only-in-icloud"), "{stderr}");
+}
+
+/// The library in iCloud may not be deleted since it alone holds originals.
+fn only_in_icloud(result: &Value) -> bool {
+    let reasons = result["verdict"]["reasons"].as_array().unwrap();
+    reasons
+        .iter()
+        .any(|reason| reason["for"] == "delete_icloud_library" && reason["id"] == "originals-only-in-icloud")
+}
+
 /// The numbers of a diagnosis agree with each other.
 fn consistent(diagnosis: &Value) {
     let library = &diagnosis["facts"]["library"];

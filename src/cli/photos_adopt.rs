@@ -121,8 +121,8 @@ fn lines(done: &Done, all: bool) -> Vec<String> {
     ));
     for (n, what) in [
         (adoption.already_kept, "taken in before"),
-        (adoption.on_phone, "whose original is on the phone, from where it is copied"),
-        (adoption.no_pictures, "that are no pictures (lists, sidecars, archives)"),
+        (adoption.on_phone, "with originals that are on the phone"),
+        (adoption.no_pictures, "without a picture (lists, sidecars, archives)"),
     ] {
         if n > 0 {
             lines.push(format!("Left alone: {} {what}.", files(n)));

@@ -89,8 +89,8 @@ pub struct Row<'a> {
     pub asset: &'a Asset,
     /// Bytes of its originals, as the library states them, else as they are on the phone; `None`: neither tells.
     pub bytes: Option<u64>,
-    /// Every original that is on the phone is in our proven copy or in the proven backup; `None` when none is on it, or
-    /// its files were not seen.
+    /// Every original that is on the phone (when none is: every original) is in our proven copy or in the proven backup;
+    /// `None` when none is on it and not all were adopted, or its files were not seen.
     pub copied: Option<bool>,
     /// Whole days until it is removed for good; `None` when it is not in Recently Deleted, or the date is not known.
     pub days_left: Option<i64>,
@@ -171,10 +171,22 @@ impl<'a> Lists<'a> {
         Row {
             asset,
             bytes: stated.filter(|_| !asset.resources.is_empty()).or_else(seen),
-            copied: (!here.is_empty() && self.facts.media.is_some())
-                .then(|| here.iter().all(|original| self.is_copied(original))),
+            copied: if here.is_empty() {
+                self.is_adopted(asset).then_some(true)
+            } else {
+                let seen = self.facts.media.is_some();
+                seen.then(|| here.iter().all(|original| self.is_copied(original)))
+            },
             days_left: asset.trashed.flatten().map(|since| self.days_left(since)),
         }
+    }
+
+    /// Every original was downloaded elsewhere and taken in.
+    fn is_adopted(&self, asset: &Asset) -> bool {
+        let adopted = |original: &Resource| {
+            self.kept.photos.as_ref().is_some_and(|proof| proof.adopted(&asset.uuid, original))
+        };
+        !asset.resources.is_empty() && asset.resources.iter().all(adopted)
     }
 
     fn is_copied(&self, original: &Resource) -> bool {
