@@ -375,7 +375,7 @@ fn downloaded_originals_count_and_what_only_looks_like_them_does_not() {
     assert_eq!(status, 0, "{stderr}");
     let layouts = &result(&stdout)["protection"]["layouts"];
     assert!(layouts[0]["files"].as_u64().unwrap() > names.len() as u64, "{layouts:#}");
-    assert_eq!((&layouts[1]["layout"], &layouts[1]["files"]), (&"recently-deleted".into(), &2.into()));
+    assert!(layouts[1]["layout"] == "recently-deleted" && layouts[1]["files"].as_u64() >= Some(2));
 
     let (status, stdout, _) =
         scratch.run(&["photos", "status", "--json", "--list", "only-in-icloud,not-copied"]);

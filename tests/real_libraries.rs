@@ -69,6 +69,24 @@ fn trashed_hidden_and_missing_originals_are_told_apart() {
     assert!(library.unknown_states.is_empty(), "{:?}", library.unknown_states);
 }
 
+#[test]
+fn albums_have_their_members_and_originals_their_fingerprints() {
+    let Some(folder) = fixtures() else { return };
+    let library = read(&folder, "Test-26.1");
+    let titles: Vec<&str> = library.albums.iter().flatten().map(|album| album.title.as_str()).collect();
+    assert!(titles.contains(&"Pumpkin Farm") && titles.contains(&"2019-10/11 Paris Clermont"), "{titles:?}");
+    let farm = u32::try_from(titles.iter().position(|title| *title == "Pumpkin Farm").unwrap()).unwrap();
+    let assets = library.assets.as_ref().unwrap();
+    assert_eq!(assets.iter().filter(|asset| asset.albums.contains(&farm)).count(), 3);
+    let library = read(&folder, "Test-Cloud-13.1");
+    let albums = library.albums.as_ref().unwrap();
+    let shared = u32::try_from(albums.iter().position(|album| album.shared).unwrap()).unwrap();
+    let assets = library.assets.as_ref().unwrap();
+    assert_eq!(assets.iter().filter(|asset| asset.albums.contains(&shared)).count(), 9);
+    let originals = assets.iter().flat_map(|asset| &asset.resources);
+    assert!(originals.clone().count() >= 23 && originals.clone().all(|one| one.fingerprint.is_some()));
+}
+
 fn clean(library: &Library) {
     assert!(library.unknown_states.is_empty(), "{:?}", library.unknown_states);
     assert!(library.gaps.is_empty(), "{:?}", library.gaps);
@@ -113,6 +131,7 @@ fn every_real_schema_answers_every_question() {
             library::read_database(copies.path()).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         assert!(library.gaps.is_empty(), "{path:?}: {:?}", library.gaps);
         assert_eq!(library.counts.assets, Some(0));
+        assert_eq!(library.albums.as_ref().map(Vec::len), Some(0), "{path:?}: it tells of albums");
         seen += 1;
     }
     assert!(seen >= 20, "only {seen} schemas were found");

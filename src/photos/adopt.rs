@@ -234,8 +234,11 @@ impl Adopting<'_> {
     /// Where it goes: below the asset's own name, under the name that it was taken under.
     fn path(&self, asset: &Asset, part: ResourceKind, candidate: &Candidate) -> String {
         let original = asset.original_name.as_deref().unwrap_or_default();
-        let stem = original.rsplit_once('.').map_or(original, |(stem, _)| stem);
-        let extension = candidate.extension();
+        let (stem, own) = original.rsplit_once('.').unwrap_or((original, "bin"));
+        let extension = match candidate.extension() {
+            given if given.is_empty() && part == ResourceKind::Original => own.to_owned(),
+            given => given,
+        };
         let name = format!("{stem}.{extension}");
         let name = if is_clean_component(&name) && !stem.is_empty() {
             name

@@ -123,10 +123,11 @@ impl Scanned {
         if text.starts_with('.') || NO_PICTURES.contains(&extension.as_str()) {
             self.no_pictures += 1;
             let lower = text.to_lowercase();
-            if lower.starts_with("photo details") && extension == "csv" {
-                if let Err(error) = self.list(dir, name, &path) {
-                    self.unread(&path, format!("the list cannot be read: {error}"));
-                }
+            if lower.starts_with("photo details")
+                && extension == "csv"
+                && let Err(error) = self.list(dir, name, &path)
+            {
+                self.unread(&path, format!("the list cannot be read: {error}"));
             }
             return;
         }

@@ -110,7 +110,7 @@ fn library() -> Library {
 fn files_are_where_their_date_album_and_state_put_them() {
     let desk = Desk::with(&[A, A_CLIP, A_EDIT, B, C, D]);
     let by_date = desk.lay(Layout::ByDate, Some(&library()));
-    assert_eq!((by_date.files, by_date.hidden_left_out, by_date.impossible.clone()), (4, 1, None));
+    assert_eq!((by_date.files, by_date.hidden_left_out, by_date.impossible), (4, 1, None));
     let found = desk.found("photos.by-date");
     let wanted = [
         ("2026/2026-11/IMG_0001 (2).HEIC", B),
