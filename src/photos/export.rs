@@ -102,6 +102,7 @@ pub fn export(
         cancel,
         jobs,
         next: AtomicUsize::new(0),
+        finished: AtomicUsize::new(0),
         exported: Mutex::new(Exported { left, ..Exported::default() }),
     };
     observer.event(Event::Began {
@@ -127,6 +128,7 @@ struct Export<'a> {
     cancel: &'a CancellationToken,
     jobs: Vec<Job>,
     next: AtomicUsize,
+    finished: AtomicUsize,
     exported: Mutex<Exported>,
 }
 
@@ -164,7 +166,7 @@ impl Export<'_> {
                 phase: Phase::Export,
                 bytes_done: 0,
                 bytes_total: None,
-                items_done: (at + 1) as u64,
+                items_done: self.finished.fetch_add(1, Ordering::Relaxed) as u64 + 1,
             });
         }
     }

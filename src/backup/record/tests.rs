@@ -1,3 +1,5 @@
+//! The record of a proven backup: what it says comes back, and what was changed is noticed.
+
 use super::*;
 
 fn dir() -> (tempfile::TempDir, Dir) {

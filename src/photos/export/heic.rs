@@ -57,7 +57,7 @@ mod with_libheif {
     }
 
     fn damaged(error: &libheif_rs::HeifError) -> String {
-        format!("it could not be decoded: {}", crate::facts::text::plain(&error.message))
+        format!("it could not be decoded: {}", crate::facts::text::plain(error.message.trim()))
     }
 
     /// The Exif block: four bytes say how far behind them it begins.
