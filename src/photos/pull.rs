@@ -268,10 +268,28 @@ impl<'a> Run<'a> {
             redials += 1;
             self.observer.event(Event::Note(format!("{error}; trying a new connection")));
         }
+        if !self.suspects.is_empty() {
+            self.still_answers(dial, settings).await.map_err(Some)?;
+        }
         for (place, why) in std::mem::take(&mut self.suspects) {
             self.give_up(place, format!("the connection ends whenever it is read: {why}"));
         }
         Ok(Ended::Complete)
+    }
+
+    /// A phone that answers nothing any more is at fault, not the file that was read last.
+    async fn still_answers(&self, dial: &dyn Dial, settings: Settings) -> Result<(), afc::Error> {
+        let asked = async {
+            match Afc::dial(dial, settings).await?.device_info().await {
+                Err(error) if error.broken().is_some() => Err(error),
+                // A "no" is an answer.
+                _ => Ok(()),
+            }
+        };
+        tokio::select! {
+            answered = asked => answered,
+            () = self.cancel.cancelled() => Ok(()),
+        }
     }
 
     /// Works on one connection. `trusted`: how many requests in flight the phone is trusted with.

@@ -21,7 +21,7 @@ const NEAR: Duration = Duration::from_micros(60);
 /// A writer that goes on within this has not paused: it only prepared what it writes next.
 const AT_ONCE: Duration = Duration::from_micros(150);
 /// Bytes that are due within this are there: the clock is read sooner than they can be used.
-const EARLY: Duration = Duration::from_micros(10);
+const EARLY: Duration = Duration::from_micros(5);
 /// What the phone says so soon after something was due to it is its answer to that. The time in between is this
 /// computer's, to wake a task and to run it, and no part of the cable's round trip.
 const ANSWERS_WITHIN: Duration = Duration::from_micros(50);
