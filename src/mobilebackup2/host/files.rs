@@ -53,8 +53,11 @@ impl Run<'_> {
         patience: Patience,
         cancel: &CancellationToken,
     ) -> Result<End, Error> {
+        let mut large = false;
         loop {
-            let mut data = Vec::new();
+            // Most files are small; a large one shows after its first piece.
+            let mut data = Vec::with_capacity(if large { PIECE_BYTES } else { 0 });
+            large = true;
             // Blocks are gathered, so that many small ones cost one hand-over.
             let gather = async {
                 while data.len() < PIECE_BYTES {
