@@ -516,7 +516,7 @@ impl Syncer {
     fn keep_now(&mut self, batch: Vec<Entry>) -> io::Result<()> {
         let (waits, durable) = std_mpsc::channel();
         self.hand_over((batch, Some(waits)))?;
-        durable.recv().or_else(|_| Err(self.why_it_ended()))
+        durable.recv().map_err(|_| self.why_it_ended())
     }
 
     fn hand_over(&mut self, batch: Batch) -> io::Result<()> {
