@@ -78,8 +78,16 @@ def adopted_extended_restored(world, client, **told):
         agreed = ["--of", phone.udid, "--accept", "replace-content"]
         running.run(world.program, "backup", "restore", *agreed, "--dest", dest, timeout=170)
         returned(running, another)
-    must_be_equal(everything(phone), everything(another), "on another phone")
+    must_be_equal(content(phone, bool(told)), content(another, bool(told)), "on another phone")
     return f"{adopted['backup']['adopted_files']} files adopted, {received} bytes more, restored equal"
+
+
+def content(phone, encrypted):
+    """Everything on the phone that a backup holds, without dates: those of files that the check itself wrote are told by
+    `media.times`, not by the disk. Calls leave a phone only encrypted."""
+    calls = "files/HomeDomain/Library/CallHistoryDB"
+    found = {path: value[:2] for path, value in everything(phone).items()}
+    return {path: value for path, value in found.items() if encrypted or not path.startswith(calls)}
 
 
 def find(value, key):
