@@ -24,9 +24,10 @@ pub(super) async fn backup(run: &Run, arguments: &Backup) -> Result<(), Stop> {
             fix::protect_as_told(run, wish, "backup").await
         }
         Some(BackupCommand::Verify { sample: None }) => verify(run, Part::Backup, "backup-verify").await,
-        Some(BackupCommand::Verify { sample: Some(share) }) => {
-            sample(run, *share).await.map_err(|stop| run.explain("backup-verify", stop))
-        }
+        Some(BackupCommand::Verify { sample: Some(share) }) => match sampled(run, *share).await {
+            Ok((udid, sampled)) => Err(tell_sample(run, &udid, sampled)),
+            Err(stop) => Err(super::visits::print_failure(run, "backup-verify", stop)),
+        },
         Some(BackupCommand::Adopt { dir }) => {
             adopt(run, dir).await.map_err(|stop| super::visits::print_failure(run, "backup-adopt", stop))
         }
@@ -37,14 +38,19 @@ pub(super) async fn backup(run: &Run, arguments: &Backup) -> Result<(), Stop> {
     }
 }
 
-/// Looks at a part of the newest backup. Also when all of it is well the exit status is not 0: most was not read.
-async fn sample(run: &Run, share: u32) -> Result<(), Stop> {
+/// Looks at a part of the newest backup.
+async fn sampled(run: &Run, share: u32) -> Result<(Udid, Sampled), Stop> {
     let (dest, udid) = kept_phone(run)?;
     let (folder, watch) = (dest.join(udid.as_str()), run.watch());
     let password = known_password(run, &dest, &udid, Part::Backup).await?;
     let looked =
         sample_without_phone(&folder, &udid, share, password.as_deref(), watch.as_ref(), &run.cancel);
-    let Sampled { made_at, files, files_read, bytes_read, inside, damage, notes } = looked.await?;
+    looked.await.map(|sampled| (udid, sampled))
+}
+
+/// Tells what the look at a part came to. Also when all of it is well the exit status is not 0: most was not read.
+fn tell_sample(run: &Run, udid: &Udid, sampled: Sampled) -> Stop {
+    let Sampled { made_at, files, files_read, bytes_read, inside, damage, notes } = sampled;
     let damage: Vec<String> =
         damage.iter().map(|one| format!("{}: {}", plain(&one.path), plain(&one.what))).collect();
     let stop = match damage.first() {
@@ -76,7 +82,7 @@ async fn sample(run: &Run, share: u32) -> Result<(), Stop> {
             terminal::print(&format!("DAMAGED  {line}\n"));
         }
     }
-    Err(stop)
+    stop
 }
 
 /// Takes in a backup that another program made.
