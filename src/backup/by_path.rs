@@ -11,6 +11,8 @@ use std::ops::Bound;
 const SNAPSHOT: &str = "Snapshot/";
 /// Shelves by the first 12 bits of the digest, so that putting one in moves few others.
 const SHELVES: usize = 1 << 12;
+/// So few are on one shelf alone.
+const FEW: usize = 64;
 /// Most paths of another form; real backups have a handful.
 const OTHERS_MAX: usize = 10_000;
 
@@ -138,12 +140,20 @@ impl<V: Copy> ByPath<V> {
 }
 
 /// Values by digest, sorted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Shelves<V> {
-    /// None until something is put in.
+    /// None until something is put in, one for the first few, then [`SHELVES`].
     shelves: Vec<Vec<(Id, V)>>,
     len: usize,
 }
+
+impl<V: PartialEq> PartialEq for Shelves<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.shelves.iter().flatten().eq(other.shelves.iter().flatten())
+    }
+}
+
+impl<V: Eq> Eq for Shelves<V> {}
 
 impl<V> Default for Shelves<V> {
     fn default() -> Self {
@@ -151,27 +161,31 @@ impl<V> Default for Shelves<V> {
     }
 }
 
-fn shelf(id: &Id) -> usize {
-    usize::from(id[0]) << 4 | usize::from(id[1]) >> 4
+/// The shelf of a digest among so many.
+fn shelf(id: &Id, of: usize) -> usize {
+    if of == 1 { 0 } else { usize::from(id[0]) << 4 | usize::from(id[1]) >> 4 }
 }
 
 impl<V: Copy> Shelves<V> {
     fn place(&self, id: &Id) -> Option<Result<usize, usize>> {
-        let shelf = self.shelves.get(shelf(id))?;
+        let shelf = self.shelves.get(shelf(id, self.shelves.len()))?;
         Some(shelf.binary_search_by(|(other, _)| other.cmp(id)))
     }
 
     fn get(&self, id: &Id) -> Option<V> {
         let at = self.place(id)?.ok()?;
-        Some(self.shelves[shelf(id)][at].1)
+        Some(self.shelves[shelf(id, self.shelves.len())][at].1)
     }
 
     fn insert(&mut self, id: Id, value: V) {
         if self.shelves.is_empty() {
-            self.shelves.resize_with(SHELVES, Vec::new);
+            self.shelves.push(Vec::new());
+        } else if self.shelves.len() == 1 && self.len >= FEW {
+            self.spread();
         }
         let place = self.place(&id).expect("there is a shelf for every digest");
-        let shelf = &mut self.shelves[shelf(&id)];
+        let count = self.shelves.len();
+        let shelf = &mut self.shelves[shelf(&id, count)];
         match place {
             Ok(at) => shelf[at].1 = value,
             Err(at) => {
@@ -187,13 +201,23 @@ impl<V: Copy> Shelves<V> {
 
     fn remove(&mut self, id: &Id) -> Option<V> {
         let at = self.place(id)?.ok()?;
-        let shelf = &mut self.shelves[shelf(id)];
+        let count = self.shelves.len();
+        let shelf = &mut self.shelves[shelf(id, count)];
         let (_, value) = shelf.remove(at);
         if shelf.is_empty() {
             *shelf = Vec::new();
         }
         self.len -= 1;
         Some(value)
+    }
+
+    /// From the one shelf to all of them.
+    fn spread(&mut self) {
+        let few = std::mem::take(&mut self.shelves);
+        self.shelves.resize_with(SHELVES, Vec::new);
+        for (id, value) in few.into_iter().flatten() {
+            self.shelves[shelf(&id, SHELVES)].push((id, value));
+        }
     }
 
     fn ids(&self) -> impl Iterator<Item = &Id> {
