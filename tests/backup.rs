@@ -614,7 +614,7 @@ fn a_backup_of_very_many_files_is_verified_in_little_memory() {
             let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             kib = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(kib);
             if let Some(ended) = program.try_wait().unwrap() {
-                println!("{arguments:?}: {rows} rows, {} MiB, {:.1?}", kib / 1024, began.elapsed());
+                eprintln!("{arguments:?}: {rows} rows, {} MiB, {:.1?}", kib / 1024, began.elapsed());
                 assert!(ended.success(), "{arguments:?}: {ended}");
                 return kib;
             }

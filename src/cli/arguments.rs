@@ -444,7 +444,7 @@ fn sizes(text: &str) -> Result<Sizes, String> {
 fn share(text: &str) -> Result<u32, String> {
     let wanted = "a share such as 5%";
     let percent: f64 = text.strip_suffix('%').ok_or(wanted)?.parse().map_err(|_| wanted)?;
-    if !(percent >= 0.0001 && percent <= 100.0) {
+    if !(0.0001..=100.0).contains(&percent) {
         return Err("more than nothing and at most 100%".to_owned());
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a million")]

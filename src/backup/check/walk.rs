@@ -39,7 +39,7 @@ impl Walk<'_> {
         let mut rows = 0u64;
         let walked = database.rows(|row| {
             rows += 1;
-            let job = if row.is_file() { self.job_of(row) } else { None };
+            let job = if row.is_file() { self.job_of(&row) } else { None };
             job.is_none_or(|job| self.send(job)) && !self.watch.stop.load(Ordering::Relaxed)
         });
         match walked {
@@ -63,7 +63,7 @@ impl Walk<'_> {
     }
 
     /// What is to be read for a row; `None` where there is nothing to read, and why is told.
-    fn job_of(&self, row: Row) -> Option<Job> {
+    fn job_of(&self, row: &Row) -> Option<Job> {
         let record = &self.subject.record;
         let name = format!("{}::{}", row.domain, row.path);
         let Some(stored) = row.stored() else {
@@ -136,7 +136,7 @@ mod tests {
         let subject = Subject { root, own, record, before: None, sample: None };
         let ((jobs, _waiting), (tell, told)) = (mpsc::sync_channel(9), mpsc::sync_channel(9));
         let watch = Watch::default();
-        Walk { subject: &subject, jobs, told: tell, watch: &watch, adopts: false }.job_of(row);
+        Walk { subject: &subject, jobs, told: tell, watch: &watch, adopts: false }.job_of(&row);
         let refused: Vec<Refused> = told
             .iter()
             .filter_map(|told| match told {
