@@ -283,6 +283,7 @@ fn the_whole_visit_protects_and_the_second_copies_nothing() {
     assert_eq!(result(&stdout)["protection"]["photos"]["copied_files"], 0);
     let (status, stdout, _) = scratch.run(&["report", "--html"]);
     assert!(status == 0 && stdout.starts_with("<!doctype html>"));
+    what_afc_refuses_comes_from_the_backup(&scratch);
     let (status, stdout, _) = scratch.run(&["jobs", "--json"]);
     assert!(status == 0 && json(&stdout)["jobs"][0]["job"].is_string(), "{stdout}");
     backups_are_looked_at_and_taken_in(&scratch);
@@ -395,6 +396,25 @@ fn only_in_icloud(result: &Value) -> bool {
     reasons
         .iter()
         .any(|reason| reason["for"] == "delete_icloud_library" && reason["id"] == "originals-only-in-icloud")
+}
+
+/// `photos pull` alone tries what AFC refuses again from the backup that is kept here.
+fn what_afc_refuses_comes_from_the_backup(scratch: &Scratch) {
+    let folder = std::fs::read_dir(scratch.path("dest")).unwrap().flatten().map(|entry| entry.path());
+    let folder = folder.into_iter().find(|path| path.join("photos.manifest").is_file()).unwrap();
+    std::fs::remove_dir_all(folder.join("photos")).unwrap();
+    // Harsh: one hard-linked original does not open.
+    let refuse = "temper = \"harsh\"\n[refuse]\nafc_paths = [\"/PhotoData/Mutations\"]\n";
+    std::fs::write(scratch.path("phone/device.toml"), refuse).unwrap();
+    let (status, stdout, stderr) = scratch.run(&["photos", "pull", "-y", "--json"]);
+    assert_eq!(status, 6, "{stderr}");
+    let protection = &result(&stdout)["protection"];
+    let [skipped] = &protection["skipped"].as_array().unwrap()[..] else { panic!("{protection:#}") };
+    assert_eq!(skipped["item"], "PhotoData/Mutations");
+    let reason = skipped["reason"].as_str().unwrap();
+    assert!(reason.contains("status 10") && reason.ends_with("taken from the backup"), "{reason}");
+    assert!(protection["photos"]["from_backup_files"].as_u64().unwrap() > 1, "{protection:#}");
+    assert!(folder.join("photos/PhotoData/Mutations").is_dir());
 }
 
 /// The numbers of a diagnosis agree with each other.

@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use cap_std::fs::Dir;
 use idevice_fix::afc::packet::{HEADER_BYTES, Header, data_header, status_reply};
 use idevice_fix::afc::{Afc, Dial, Directory, FileInfo, Kind, Pacing, Request, Settings, Status};
-use idevice_fix::facts::MediaListing;
+use idevice_fix::facts::{Asset, AssetKind, Library, MediaListing, Place};
+use idevice_fix::library::read_database;
 use idevice_fix::lockdown::{self, Phone, Session, pairing};
 use idevice_fix::photos::pull::Cause;
 use idevice_fix::photos::verify::{Depth, prove};
 use idevice_fix::photos::{self, Ended, Options, Plan, Pulled, Store, gallery, pull_with};
 use idevice_fix::progress::{CancellationToken, Event, Observer, Silent};
+use idevice_fix::sim::new::{NewOptions, Temper, create};
 use idevice_fix::sim::{Bus, Device, Service};
 use idevice_fix::usbmux::{Muxer, Stream, Udid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -135,8 +137,16 @@ async fn everything_is_copied_once_and_a_second_run_transfers_nothing() {
     assert_eq!(pulled.bytes, pulled.received_bytes);
     desk.everything_is_copied(&store).await;
     assert!(!desk.host.path().join("photos/PhotoData/Photos.sqlite").exists());
-    let again = desk.pull(&store).await.unwrap();
-    assert_eq!((again.files, again.received_bytes), (0, 0));
+    let plan = desk.plan(&store).await;
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&opened);
+    let phone = Overheard::by(&desk, move |request| {
+        let opens = matches!(request, Request::FileOpen { .. } | Request::FileRead { .. });
+        counter.fetch_add(usize::from(opens), Ordering::Relaxed);
+        true
+    });
+    let again = photos::pull(&phone, &store, &plan, &Silent, &CancellationToken::new(), None).await.unwrap();
+    assert_eq!((again.files, again.received_bytes, opened.load(Ordering::Relaxed)), (0, 0, 0));
     drop(store);
     let reopened = desk.store();
     assert!(desk.plan(&reopened).await.is_done());
@@ -472,38 +482,48 @@ async fn hostile_names_stay_in_the_folder_or_are_listed() {
     assert!(store.plan(&listing, None).unwrap().items.len() == 1);
 }
 
-/// A phone that closes each connection when one file is opened.
-struct Poisoned<'a>(&'a Desk);
+/// A phone of which every request is overheard; the connection ends where the listener says so.
+struct Overheard<'a, F> {
+    desk: &'a Desk,
+    listener: Arc<F>,
+}
+
+impl<'a, F: Fn(&Request) -> bool> Overheard<'a, F> {
+    /// `listener`: false ends the connection.
+    fn by(desk: &'a Desk, listener: F) -> Self {
+        Self { desk, listener: Arc::new(listener) }
+    }
+}
 
 #[async_trait]
-impl Dial for Poisoned<'_> {
+impl<F: Fn(&Request) -> bool + Send + Sync + 'static> Dial for Overheard<'_, F> {
     async fn dial(&self) -> Result<Stream, lockdown::Error> {
-        let mut phone = self.0.dial().await?;
-        let (here, mut there) = tokio::io::duplex(256 << 10);
-        tokio::spawn(async move {
+        let phone = self.desk.dial().await?;
+        let (here, there) = tokio::io::duplex(256 << 10);
+        let (mut from_phone, mut to_phone) = tokio::io::split(phone);
+        let (mut from_host, mut to_host) = tokio::io::split(there);
+        let listener = Arc::clone(&self.listener);
+        let requests = async move {
             loop {
                 let mut head = [0; HEADER_BYTES];
-                let header = tokio::select! {
-                    read = there.read_exact(&mut head) => match read {
-                        Ok(_) => Header::parse(&head).unwrap(),
-                        Err(_) => return,
-                    },
-                    reply = phone.read_u8() => {
-                        let Ok(first) = reply else { return };
-                        let mut more = vec![first; 1];
-                        more.reserve(64 << 10);
-                        let _ = tokio::time::timeout(Duration::ZERO, phone.read_buf(&mut more)).await;
-                        if there.write_all(&more).await.is_err() { return }
-                        continue;
-                    }
-                };
-                let mut body = vec![0; usize::try_from(header.body()).unwrap()];
-                there.read_exact(&mut body).await.unwrap();
-                if matches!(Request::parse(header.operation, &body), Ok(Request::FileOpen { path, .. }) if path.ends_with("0007.HEIC"))
-                {
+                if from_host.read_exact(&mut head).await.is_err() {
                     return;
                 }
-                phone.write_all(&[&head[..], &body].concat()).await.unwrap();
+                let header = Header::parse(&head).unwrap();
+                let mut body = vec![0; usize::try_from(header.body()).unwrap()];
+                from_host.read_exact(&mut body).await.unwrap();
+                if Request::parse(header.operation, &body).is_ok_and(|request| !listener(&request)) {
+                    return;
+                }
+                if to_phone.write_all(&[&head[..], &body].concat()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = tokio::io::copy(&mut from_phone, &mut to_host) => {}
+                () = requests => {}
             }
         });
         Ok(Box::new(here))
@@ -516,7 +536,10 @@ async fn a_file_that_ends_every_connection_is_listed_and_the_others_are_copied()
     let store = desk.store();
     let plan = desk.plan(&store).await;
     let cancel = CancellationToken::new();
-    let pulled = photos::pull(&Poisoned(&desk), &store, &plan, &Silent, &cancel, None).await.unwrap();
+    let is_poison =
+        |request: &Request| matches!(request, Request::FileOpen { path, .. } if path.ends_with("0007.HEIC"));
+    let phone = Overheard::by(&desk, move |request| !is_poison(request));
+    let pulled = photos::pull(&phone, &store, &plan, &Silent, &cancel, None).await.unwrap();
     assert_eq!((pulled.files, pulled.left), (43, 0));
     let [refused] = &pulled.refused[..] else { panic!("{:?}", pulled.refused) };
     assert_eq!(refused.path, "DCIM/100APPLE/IMG_0007.HEIC");
@@ -567,4 +590,385 @@ async fn over_the_bus_through_lockdown_the_same_photos_come() {
     let pulled = photos::pull(&session, &store, &plan, &Silent, &cancel, None).await.unwrap();
     assert_eq!((pulled.files, pulled.refused.len()), (44, 0));
     desk.everything_is_copied(&store).await;
+}
+
+const CLIP: &str = "DCIM/102APPLE/IMG_2001.MOV";
+const CLIP_BYTES: u64 = 24 << 20;
+/// What is read again of a file that is gone on with, to see that the phone has the same.
+const OVERLAP_BYTES: u64 = 64 << 10;
+
+/// A clip that is structurally whole, quickly made.
+fn clip(seed: u8) -> Vec<u8> {
+    let mut bytes = b"\0\0\0\x10ftypqt  \0\0\0\0\0\0\0\x08moov".to_vec();
+    bytes.extend(u32::try_from(CLIP_BYTES - 24).unwrap().to_be_bytes());
+    bytes.extend(b"mdat");
+    // The pattern's length is prime, so that no two blocks of the file are alike.
+    let pattern: Vec<u8> = (0..65_521_u32).map(|n| (n * n / 7) as u8 ^ seed).collect();
+    while bytes.len() < CLIP_BYTES as usize {
+        let more = pattern.len().min(CLIP_BYTES as usize - bytes.len());
+        bytes.extend_from_slice(&pattern[..more]);
+    }
+    bytes
+}
+
+impl Desk {
+    /// A phone of one large clip.
+    fn with_a_clip() -> Self {
+        let desk = Self::with("");
+        for folder in ["DCIM", "PhotoData"] {
+            std::fs::remove_dir_all(desk.phone.path().join("media").join(folder)).unwrap();
+        }
+        desk.puts_the_clip(1);
+        desk
+    }
+
+    fn puts_the_clip(&self, seed: u8) {
+        let path = self.phone.path().join("media").join(CLIP);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, clip(seed)).unwrap();
+    }
+
+    /// Pulls until the phone has fallen silent for good, and gives how much of the clip is durable then.
+    async fn interrupted(&self) -> u64 {
+        self.becomes("[[fault]]\nat = \"afc-read\"\nafter_bytes = 3000000\nkind = \"stall\"\ntimes = 1000")
+            .await;
+        let store = self.store();
+        let plan = self.plan(&store).await;
+        let settings = Settings { limit: Duration::from_millis(150), ..Settings::default() };
+        let options = Options { settings, ..Options::default() };
+        let pulled = pull_with(self, &store, &plan, &Silent, &CancellationToken::new(), options).await;
+        let pulled = pulled.map_or_else(|error| *error.pulled, |pulled| pulled);
+        assert_eq!((pulled.files, store.size().0), (0, 0));
+        assert!(pulled.resumed_bytes > 0, "each new connection goes on with it: {pulled:?}");
+        self.becomes("").await;
+        self.plan(&store).await.interrupted_bytes
+    }
+
+    fn partial(&self, suffix: &str) -> std::path::PathBuf {
+        let entries = std::fs::read_dir(self.host.path().join("photos.partial")).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some() == (suffix == "journal"));
+        assert_eq!(paths.len(), 1);
+        paths.remove(0)
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_clip_is_gone_on_with_where_it_ended() {
+    let desk = Desk::with_a_clip();
+    let here = desk.interrupted().await;
+    assert!(here > 1 << 20 && here < CLIP_BYTES, "{here}");
+    // The next run, which never trusts what lies behind the last checkpoint.
+    let append = |path: &Path, bytes: &[u8]| {
+        let mut whole = std::fs::read(path).unwrap();
+        whole.extend_from_slice(bytes);
+        std::fs::write(path, whole).unwrap();
+    };
+    append(&desk.partial(""), &[7; 100_000]);
+    append(&desk.partial("journal"), b"{\"bytes\":24000000,\"sha");
+    let store = desk.store();
+    let pulled = desk.pull(&store).await.unwrap();
+    assert_eq!((pulled.files, pulled.resumed_bytes), (1, here));
+    assert_eq!(pulled.received_bytes, CLIP_BYTES - here + OVERLAP_BYTES);
+    desk.everything_is_copied(&store).await;
+}
+
+#[tokio::test]
+async fn what_is_not_provably_the_same_clip_is_read_from_its_beginning() {
+    let desk = Desk::with_a_clip();
+    let keeps = tempfile::tempdir().unwrap();
+    let here = desk.interrupted().await;
+    for path in [desk.partial(""), desk.partial("journal")] {
+        std::fs::copy(&path, keeps.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let on_phone = desk.phone.path().join("media").join(CLIP);
+    for change in ["a byte", "a short tail", "another date", "another clip of the same date", "no journal"] {
+        for name in ["photos", "photos.partial", "photos.manifest", "photos.proof"] {
+            let path = desk.host.path().join(name);
+            let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+        }
+        std::fs::create_dir(desk.host.path().join("photos.partial")).unwrap();
+        for entry in std::fs::read_dir(keeps.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let kept = desk.host.path().join("photos.partial").join(path.file_name().unwrap());
+            std::fs::copy(&path, kept).unwrap();
+        }
+        let data = desk.partial("");
+        let mut content = std::fs::read(&data).unwrap();
+        let date = std::fs::metadata(&on_phone).unwrap().modified().unwrap();
+        match change {
+            "a byte" => {
+                content[here as usize / 2] ^= 1;
+                std::fs::write(&data, content).unwrap();
+            }
+            "a short tail" => std::fs::write(&data, &content[..here as usize - 1]).unwrap(),
+            "no journal" => std::fs::remove_file(desk.partial("journal")).unwrap(),
+            _ => {
+                desk.puts_the_clip(2);
+                let file = std::fs::File::options().write(true).open(&on_phone).unwrap();
+                let later = if change == "another date" { Duration::from_secs(1) } else { Duration::ZERO };
+                file.set_modified(date + later).unwrap();
+            }
+        }
+        let store = desk.store();
+        let pulled = desk.pull(&store).await.unwrap();
+        let again = if change == "another clip of the same date" { OVERLAP_BYTES } else { 0 };
+        assert_eq!((pulled.files, pulled.resumed_bytes), (1, 0), "{change}");
+        assert_eq!(pulled.received_bytes, CLIP_BYTES + again, "{change}");
+        desk.everything_is_copied(&store).await;
+        drop(store);
+        desk.puts_the_clip(1);
+        let file = std::fs::File::options().write(true).open(&on_phone).unwrap();
+        file.set_modified(date).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_was_full_in_the_middle_of_a_clip_goes_on_with_it() {
+    let desk = Desk::with_a_clip();
+    let small = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
+        .arg(small.path())
+        .stderr(std::process::Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: no small file system can be mounted here");
+        return;
+    }
+    let open = || {
+        let dir = Dir::open_ambient_dir(small.path(), cap_std::ambient_authority()).unwrap();
+        Store::open(dir, Udid::parse("00008101-000000000000001E").unwrap()).unwrap()
+    };
+    let store = open();
+    assert!(desk.pull(&store).await.unwrap_err().cause.is_disk_full());
+    drop(store);
+    let grown =
+        std::process::Command::new("mount").args(["-o", "remount,size=64m"]).arg(small.path()).status();
+    assert!(grown.unwrap().success());
+    let store = open();
+    let rest = desk.pull(&store).await.unwrap();
+    assert!(rest.files == 1 && rest.resumed_bytes > 1 << 20, "{rest:?}");
+    assert_eq!(rest.received_bytes + rest.resumed_bytes, CLIP_BYTES + OVERLAP_BYTES);
+    let copy = std::fs::read(small.path().join("photos").join(CLIP)).unwrap();
+    assert!(copy == clip(1));
+    drop(store);
+    assert!(std::process::Command::new("umount").arg(small.path()).status().unwrap().success());
+}
+
+/// Pulls one file of a phone that changes it at the third read of the first `times` readings.
+async fn pull_while_it_changes(desk: &Desk, path: &str, times: usize, change: fn(&Path)) -> Pulled {
+    let store = desk.store();
+    let mut plan = desk.plan(&store).await;
+    plan.items.retain(|item| item.file.path == path);
+    let (reads, changes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let on_phone = desk.phone.path().join("media").join(path);
+    let phone = Overheard::by(desk, move |request| {
+        match request {
+            Request::FileOpen { .. } => reads.store(0, Ordering::Relaxed),
+            Request::FileRead { .. } if reads.fetch_add(1, Ordering::Relaxed) == 2 => {
+                if changes.fetch_add(1, Ordering::Relaxed) < times {
+                    change(&on_phone);
+                }
+            }
+            _ => {}
+        }
+        true
+    });
+    photos::pull(&phone, &store, &plan, &Silent, &CancellationToken::new(), None).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_read_is_read_again_and_not_for_ever() {
+    use std::io::{Seek, SeekFrom, Write};
+    const PATH: &str = "DCIM/101APPLE/IMG_1001.MOV";
+    let grows = |path: &Path| {
+        let mut file = std::fs::File::options().append(true).open(path).unwrap();
+        file.write_all(b"\0\0\0\x10freemore....").unwrap();
+    };
+    let is_written_over = |path: &Path| {
+        let mut file = std::fs::File::options().write(true).open(path).unwrap();
+        file.seek(SeekFrom::Start(5_000_000)).unwrap();
+        file.write_all(b"other").unwrap();
+    };
+    let is_replaced = |path: &Path| {
+        let date = std::fs::metadata(path).unwrap().modified().unwrap();
+        let mut other = std::fs::read(path).unwrap();
+        other[4_000_000] ^= 1;
+        let beside = path.with_extension("beside");
+        std::fs::write(&beside, other).unwrap();
+        std::fs::File::options().write(true).open(&beside).unwrap().set_modified(date).unwrap();
+        std::fs::rename(beside, path).unwrap();
+    };
+    let changes: [fn(&Path); 3] = [grows, is_written_over, is_replaced];
+    for change in changes {
+        let desk = Desk::with("");
+        let pulled = pull_while_it_changes(&desk, PATH, 1, change).await;
+        assert_eq!((pulled.files, pulled.refused.len()), (1, 0));
+        assert!(pulled.received_bytes > pulled.bytes && desk.agrees(PATH));
+    }
+    let desk = Desk::with("");
+    let pulled = pull_while_it_changes(&desk, PATH, usize::MAX, grows).await;
+    assert_eq!((pulled.files, pulled.left), (0, 0));
+    assert_eq!(pulled.refused[0].reason, "it changed while it was read, 4 times");
+    assert!(!desk.host.path().join("photos").join(PATH).exists());
+}
+
+#[tokio::test]
+async fn the_paranoid_keep_what_two_readings_agree_on() {
+    const PATH: &str = "DCIM/101APPLE/IMG_1001.MOV";
+    let desk = Desk::with("");
+    let cancel = CancellationToken::new();
+    // A change in the pixels has no structure: one reading cannot know.
+    for (paranoid, right) in [(false, false), (true, true)] {
+        let _ = std::fs::remove_dir_all(desk.host.path().join("photos"));
+        let _ = std::fs::remove_file(desk.host.path().join("photos.manifest"));
+        desk.becomes("").await;
+        let store = desk.store();
+        let mut plan = desk.plan(&store).await;
+        plan.items.retain(|item| item.file.path == PATH);
+        // Another number each time, so that the fault is armed anew.
+        let after = 4_000_000 + u32::from(paranoid);
+        desk.becomes(&format!("[[fault]]\nat = \"afc-read\"\nafter_bytes = {after}\nkind = \"corrupt\""))
+            .await;
+        let options = Options { paranoid, ..Options::default() };
+        let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, options).await.unwrap();
+        assert_eq!((pulled.files, desk.agrees(PATH)), (1, right));
+        assert_eq!(pulled.notes.len(), usize::from(paranoid), "{:?}", pulled.notes);
+        let readings = if paranoid { 3 } else { 1 };
+        assert_eq!(pulled.received_bytes, pulled.bytes * readings);
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_others_each_time_are_refused_by_the_paranoid_and_named() {
+    const PATH: &str = "DCIM/101APPLE/IMG_1001.MOV";
+    let desk = Desk::with("");
+    let store = desk.store();
+    let mut plan = desk.plan(&store).await;
+    plan.items.retain(|item| item.file.path == PATH);
+    // Every fourth of the nine pieces of a reading, so that no two readings are struck alike.
+    desk.becomes("[[fault]]\nat = \"afc-read\"\nafter_bytes = 3500000\nkind = \"corrupt\"\ntimes = 1000")
+        .await;
+    let options = Options { paranoid: true, ..Options::default() };
+    let cancel = CancellationToken::new();
+    let pulled = pull_with(&desk, &store, &plan, &Silent, &cancel, options).await.unwrap();
+    assert_eq!((pulled.files, pulled.left), (0, 0));
+    assert_eq!(pulled.refused[0].path, PATH);
+    assert_eq!(pulled.refused[0].reason, "each reading gave other bytes, 4 times");
+}
+
+/// A phone as `sim new` makes it, with every kind of file that a library has, and what its library says.
+fn whole_library() -> (Desk, Library) {
+    let phone = tempfile::tempdir().unwrap();
+    std::fs::remove_dir(phone.path()).unwrap();
+    let options = NewOptions {
+        photos: Some(64),
+        temper: Temper::Kind,
+        media_bytes: Some(4_000_000),
+        live_wal: false,
+        ..NewOptions::default()
+    };
+    create(phone.path(), &options).unwrap();
+    let library = read_database(&phone.path().join("media/PhotoData")).unwrap();
+    let device = Device::open(phone.path(), false).unwrap();
+    (Desk { phone, host: tempfile::tempdir().unwrap(), device, dialled: AtomicUsize::new(0) }, library)
+}
+
+/// The library says for these assets that they are on this phone and nowhere else.
+fn exist_only_here(library: &mut Library, which: impl Fn(usize) -> bool) {
+    for (n, asset) in library.assets.as_mut().unwrap().iter_mut().enumerate() {
+        asset.place = if which(n) { Place::OnlyHere } else { Place::HereAndInIcloud };
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_file_of_a_whole_library_is_copied_and_known() {
+    let (desk, mut library) = whole_library();
+    let store = desk.store();
+    let listing = desk.listing().await;
+    let plan = store.plan(&listing, Some(&library)).unwrap();
+    let cancel = CancellationToken::new();
+    let pulled = photos::pull(&desk, &store, &plan, &Silent, &cancel, None).await.unwrap();
+    assert_eq!((pulled.left, pulled.refused.len()), (0, 0));
+    desk.everything_is_copied(&store).await;
+    let assets = library.assets.as_ref().unwrap();
+    let copied = |path: &str| store.entry(path).is_some();
+    let beside = |asset: &Asset, extension: &str| {
+        copied(&format!("{}.{extension}", asset.path.rsplit_once('.').unwrap().0))
+    };
+    let count = |is: &dyn Fn(&Asset) -> bool| assets.iter().filter(|asset| is(asset)).count();
+    let kinds: [(&str, &dyn Fn(&Asset) -> bool); 9] = [
+        ("a Live Photo with its clip", &|a| {
+            a.kind == AssetKind::LivePhoto && copied(&a.path) && beside(a, "MOV")
+        }),
+        ("a RAW beside its JPEG", &|a| a.path.ends_with("JPG") && copied(&a.path) && beside(a, "DNG")),
+        ("a frame of a burst that was not picked", &|a| a.burst_unpicked && copied(&a.path)),
+        ("a screenshot", &|a| a.path.ends_with("PNG") && copied(&a.path)),
+        ("a screen recording", &|a| a.path.ends_with("MP4") && copied(&a.path)),
+        ("an asset that came from iCloud", &|a| {
+            a.path.starts_with("PhotoData/CPLAssets/") && copied(&a.path)
+        }),
+        ("one of a shared album", &|a| {
+            a.path.starts_with("PhotoData/PhotoCloudSharingData/") && copied(&a.path)
+        }),
+        ("one in Recently Deleted", &|a| a.trashed.is_some() && copied(&a.path)),
+        ("a sidecar", &|a| beside(a, "AAE")),
+    ];
+    for (kind, is) in kinds {
+        assert!(count(is) > 0, "{kind}");
+    }
+    let below = |prefix: &str, suffix: &str| {
+        listing
+            .files
+            .iter()
+            .any(|f| f.path.starts_with(prefix) && f.path.ends_with(suffix) && copied(&f.path))
+    };
+    assert!(below("PhotoData/Mutations/", "FullSizeRender.heic"), "an edit");
+    assert!(below("PhotoData/Mutations/", "Adjustments.plist"), "how slow");
+    // What is in Recently Deleted is so in the manifest, also when that changes later.
+    for asset in assets.iter().filter(|asset| copied(&asset.path)) {
+        let entry = store.entry(&asset.path).unwrap();
+        assert_eq!((entry.trashed, entry.asset.as_deref()), (asset.trashed, Some(asset.uuid.as_str())));
+    }
+    let back = library.assets.as_mut().unwrap().iter_mut().find(|asset| asset.trashed.is_some()).unwrap();
+    back.trashed = None;
+    let back = back.path.clone();
+    let plan = store.plan(&listing, Some(&library)).unwrap();
+    let again = photos::pull(&desk, &store, &plan, &Silent, &cancel, None).await.unwrap();
+    assert_eq!(again.received_bytes, 0);
+    drop(store);
+    assert_eq!(desk.store().entry(&back).unwrap().trashed, None);
+}
+
+#[tokio::test]
+async fn what_exists_nowhere_else_is_opened_first_and_the_newest_of_it_first() {
+    let (desk, mut library) = whole_library();
+    exist_only_here(&mut library, |n| n % 5 == 0);
+    let store = desk.store();
+    let plan = store.plan(&desk.listing().await, Some(&library)).unwrap();
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&opened);
+    let phone = Overheard::by(&desk, move |request| {
+        if let Request::FileOpen { path, .. } = request {
+            hears.lock().unwrap().push(path.clone());
+        }
+        true
+    });
+    photos::pull(&phone, &store, &plan, &Silent, &CancellationToken::new(), None).await.unwrap();
+    let opened = opened.lock().unwrap();
+    let planned: Vec<_> = plan.items.iter().map(|item| item.file.path.clone()).collect();
+    // Several are asked for at once, and small ones overtake large ones among them.
+    for (place, path) in opened.iter().enumerate() {
+        let planned = planned.iter().position(|other| other == path).unwrap();
+        assert!(place.abs_diff(planned) < 24, "{path} was opened as number {place}, planned as {planned}");
+    }
+    assert_eq!((opened.len(), &opened[..4]), (planned.len(), &planned[..4]));
+    let assets = library.assets.as_ref().unwrap();
+    let asset = |path: &String| assets.iter().find(|asset| asset.path == *path);
+    let originals: Vec<_> =
+        planned.iter().filter_map(asset).map(|asset| (asset.place, asset.created)).collect();
+    let (first, later): (Vec<_>, Vec<_>) = originals.iter().partition(|(place, _)| *place == Place::OnlyHere);
+    assert!(first.len() > 5 && later.len() > 5 && originals.starts_with(&first));
+    assert!(first.is_sorted_by(|a, b| a.1 >= b.1) && later.is_sorted_by(|a, b| a.1 >= b.1));
 }

@@ -14,7 +14,7 @@ use cap_std::fs::Dir;
 
 use super::folder::{Folders, is_absence};
 use super::manifest::{Entry, Note};
-use super::names::local_path;
+use super::names::{local_path, strict_path};
 use super::stage::Staged;
 use super::store::{EARLIER, Error, PHOTOS, Store};
 use super::verify::sha256_of;
@@ -47,6 +47,8 @@ pub(super) struct Durable {
     pub(super) bytes: u64,
     /// Files that this computer's file system does not take, with the reason.
     pub(super) refused: Vec<(String, String)>,
+    /// Files that it does not take under their own name, with where they are below `photos/`.
+    pub(super) renamed: Vec<(String, String)>,
 }
 
 /// Commits one batch. On an error what the manifest already names stays as it is.
@@ -122,18 +124,33 @@ impl<'a> Placing<'a> {
     }
 
     fn place(&mut self, mut ready: Ready) -> Result<(), Error> {
-        let local = format!("{PHOTOS}/{}", local_path(&ready.path));
-        match self.put(&local, &mut ready) {
-            Ok(()) => {
+        let usual = local_path(&ready.path);
+        let known = self.store.entry(&ready.path).and_then(|entry| entry.stored_as);
+        let (first, second) = (known.unwrap_or_else(|| usual.clone()), strict_path(&ready.path));
+        let mut stored_as = first;
+        let mut put = self.put(&stored_as, &mut ready);
+        if matches!(put, Ok(false)) || put.as_ref().is_err_and(is_of_the_name) {
+            stored_as = second;
+            put = self.put(&stored_as, &mut ready);
+        }
+        match put {
+            Ok(true) => {
                 self.durable.files += 1;
                 self.durable.bytes += ready.entry.size;
+                if stored_as != usual {
+                    self.durable.renamed.push((ready.path.clone(), stored_as.clone()));
+                    ready.entry.stored_as = Some(stored_as);
+                }
                 self.notes.push(Note::Copied(ready.path, ready.entry));
+                Ok(())
+            }
+            Ok(false) => {
+                self.refuse(ready, "its name is that of another file on this computer");
                 Ok(())
             }
             Err(error) => match unholdable(&error) {
                 Some(why) => {
-                    self.notes.push(Note::Refused(ready.path.clone(), why.to_owned()));
-                    self.durable.refused.push((ready.path, why.to_owned()));
+                    self.refuse(ready, why);
                     Ok(())
                 }
                 None => Err(Error::io("putting a photo into the copy", error)),
@@ -141,13 +158,24 @@ impl<'a> Placing<'a> {
         }
     }
 
-    fn put(&mut self, local: &str, ready: &mut Ready) -> io::Result<()> {
-        let (holder, name) = self.folders.holder(local, true)?;
-        if let Some(size) = self.folders.size_of(local)? {
+    fn refuse(&mut self, ready: Ready, why: &str) {
+        ready.staged.discard();
+        self.notes.push(Note::Refused(ready.path.clone(), why.to_owned()));
+        self.durable.refused.push((ready.path, why.to_owned()));
+    }
+
+    /// Puts a file at `stored_as` below `photos/`; false: another file of the phone is there.
+    fn put(&mut self, stored_as: &str, ready: &mut Ready) -> io::Result<bool> {
+        let local = format!("{PHOTOS}/{stored_as}");
+        let (holder, name) = self.folders.holder(&local, true)?;
+        if let Some(size) = self.folders.size_of(&local)? {
             let same = size == ready.entry.size
-                && sha256_of(&self.folders.open(local)?, &self.store.never())? == ready.entry.sha256;
+                && sha256_of(&self.folders.open(&local)?, &self.store.never())? == ready.entry.sha256;
             if !same {
-                self.keep_earlier(local, &ready.path)?;
+                if self.is_anothers(&local, size, &ready.path)? {
+                    return Ok(false);
+                }
+                self.keep_earlier(&local, &ready.path)?;
             }
         }
         let (stage, staged) = ready.staged.place();
@@ -155,7 +183,33 @@ impl<'a> Placing<'a> {
         ready.staged.moved();
         let parent = local.rsplit_once('/').map_or("", |(parent, _)| parent);
         self.holders.insert(parent.to_owned(), holder);
-        Ok(())
+        Ok(true)
+    }
+
+    /// The file of `size` bytes at `local` is that of another path of the phone: on a file system for which two names
+    /// are one (`a.JPG` and `A.JPG`, or two Unicode forms of `é`), they must not take each other's place. Which names
+    /// are one, only the file system knows; so it is asked whether they lead to the same file.
+    fn is_anothers(&mut self, local: &str, size: u64, path: &str) -> io::Result<bool> {
+        let others: Vec<String> = {
+            let manifest = self.store.manifest();
+            if manifest.entries().get(path).is_some_and(|own| own.local(path) == local) {
+                return Ok(false);
+            }
+            let noted = self.notes.iter().filter_map(|note| match note {
+                Note::Copied(path, entry) => Some((path, entry)),
+                _ => None,
+            });
+            let others = manifest.entries().iter().chain(noted);
+            let others = others.filter(|(other, entry)| entry.size == size && other.as_str() != path);
+            others.map(|(other, entry)| entry.local(other)).collect()
+        };
+        let there = self.folders.node_of(local)?;
+        for other in others {
+            if there.is_some() && self.folders.node_of(&other)? == there {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Moves the file that is in the way to `photos.earlier/`, beside others of its name.
@@ -187,12 +241,15 @@ fn numbered(path: &str, n: u32) -> String {
     }
 }
 
+/// The file system does not take such a name.
+fn is_of_the_name(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput)
+}
+
 /// Why this computer cannot hold a file of that name, if that is what an error says.
 fn unholdable(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
-        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
-            Some("this computer's file system does not take its name")
-        }
+        _ if is_of_the_name(error) => Some("this computer's file system does not take its name"),
         io::ErrorKind::IsADirectory | io::ErrorKind::DirectoryNotEmpty => {
             Some("a folder of the copy is in its way")
         }
@@ -242,6 +299,7 @@ fn commit_all(store: &Store, ready: &Receiver<Ready>, failed: impl FnOnce()) -> 
                 total.files += durable.files;
                 total.bytes += durable.bytes;
                 total.refused.extend(durable.refused);
+                total.renamed.extend(durable.renamed);
             }
             Err(error) => {
                 failed();

@@ -1,16 +1,19 @@
 //! One file off the phone: what it is before and after, its bytes in between, and again where that does not agree.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
 use super::commit::{Committer, Ready};
 use super::manifest::{Entry, Source};
+use super::partial::{Identity, LARGE_BYTES, Partials};
 use super::plan::Item;
-use super::sink::Sink;
+use super::sink::{Receiving, Sink};
 use super::stage::Staged;
 use super::walk::reason;
-use crate::afc::{Afc, Error, File, FileInfo, Kind, OpenMode, Status};
+use crate::afc::{Afc, Error, File, FileInfo, Kind, OpenMode, Status, Whence};
+use crate::progress::CancellationToken;
 
 /// The size of one read.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -43,8 +46,11 @@ pub(super) struct Fetch<'a> {
     pub(super) afc: &'a Afc,
     pub(super) sink: &'a Sink,
     pub(super) committer: &'a Committer,
+    pub(super) partials: &'a Arc<Partials>,
     /// Counts each byte that arrives.
     pub(super) received: &'a AtomicU64,
+    /// Counts each byte that was here already.
+    pub(super) resumed: &'a AtomicU64,
     /// Nothing is believed before two readings agree.
     pub(super) paranoid: bool,
 }
@@ -84,6 +90,7 @@ impl Fetch<'_> {
                 Ok((_, staged)) => {
                     "each reading gave other bytes".clone_into(&mut why);
                     seen.push(staged.sha256);
+                    discard(staged).await;
                 }
                 Err(Trouble::Again(again)) => why = again,
                 Err(Trouble::Refused(why)) => return Fetched::Refused(why),
@@ -113,30 +120,98 @@ impl Fetch<'_> {
             return Err(Trouble::Refused(format!("the phone says that it has {} bytes", before.size)));
         }
         let mut file = opened.map_err(|error| not_opened(error, &before))?;
-        let receiving = self.sink.receive();
-        self.read_to_end(&mut file, before.size, |piece| receiving.write(piece)).await?;
-        let (closed, after) = tokio::join!(file.close(), self.afc.file_info(path));
-        closed?;
-        let after = after?;
-        let identity = |info: &FileInfo| (info.kind, info.size, info.mtime_ns, info.birthtime_ns);
-        if identity(&after) != identity(&before) {
-            return Err(Trouble::Again("it changed while it was read".to_owned()));
+        let (receiving, from) = self.begin(&mut file, path, &before).await?;
+        match self.read_and_look_again(file, from, &before, &receiving).await {
+            Ok(()) => {}
+            // What came of a large file is kept.
+            Err(broken @ Trouble::Broken(_)) => return Err(broken),
+            Err(other) => {
+                receiving.discard();
+                return Err(other);
+            }
         }
         let staged = receiving.finish(path, before.mtime_ns).await.ok_or(Trouble::Disk)?;
         assert_eq!(staged.size, before.size, "every read was compared with what was asked");
         Ok((before, staged))
     }
 
-    /// Reads `size` bytes with several reads on their way. One that is shorter than asked is trouble.
+    /// Where the bytes go, and from which one on they are wanted: a large file that was interrupted is gone on with.
+    async fn begin(
+        self,
+        file: &mut File,
+        path: &str,
+        before: &FileInfo,
+    ) -> Result<(Receiving, u64), Trouble> {
+        if before.size < LARGE_BYTES {
+            return Ok((self.sink.receive(), 0));
+        }
+        let FileInfo { size, mtime_ns, birthtime_ns, .. } = *before;
+        let of = Identity { path: path.to_owned(), size, mtime_ns, birthtime_ns };
+        let Some(kept) = self.partials.claim(&of) else { return Ok((self.sink.receive_large(of), 0)) };
+        let (partials, cancel) = (Arc::clone(self.partials), CancellationToken::new());
+        let _stops = cancel.clone().drop_guard();
+        let proving = tokio::task::spawn_blocking(move || kept.go_on(&partials, &cancel));
+        let proven = proving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let Ok(Some((staging, tail))) = proven else { return Ok((self.sink.receive_large(of), 0)) };
+        let from = staging.written();
+        let receiving = self.sink.go_on(staging);
+        match self.agrees(file, from, &tail).await {
+            Ok(true) => {
+                self.resumed.fetch_add(from, Ordering::Relaxed);
+                Ok((receiving, from))
+            }
+            Err(broken @ Trouble::Broken(_)) => Err(broken),
+            Ok(false) | Err(_) => {
+                receiving.discard();
+                Err(Trouble::Again(
+                    "the phone does not go on with it where its reading was interrupted".to_owned(),
+                ))
+            }
+        }
+    }
+
+    /// Moves to `from`, over the last bytes that are here already: the phone has the same.
+    async fn agrees(self, file: &mut File, from: u64, tail: &[u8]) -> Result<bool, Trouble> {
+        let back = i64::try_from(from - tail.len() as u64).expect("no file is that large");
+        file.seek(Whence::Start, back).await?;
+        let again = file.read(u32::try_from(tail.len()).expect("a small number")).await?;
+        self.received.fetch_add(again.len() as u64, Ordering::Relaxed);
+        Ok(again == tail)
+    }
+
+    /// Reads a file from `from` on to its end; then it still is what it was before.
+    async fn read_and_look_again(
+        self,
+        mut file: File,
+        from: u64,
+        before: &FileInfo,
+        receiving: &Receiving,
+    ) -> Result<(), Trouble> {
+        let path = file.path().to_owned();
+        self.read_to_end(&mut file, from, before.size, |piece| receiving.write(piece)).await?;
+        let (closed, after) = tokio::join!(file.close(), self.afc.file_info(&path));
+        closed?;
+        let after = after?;
+        let identity = |info: &FileInfo| (info.kind, info.size, info.mtime_ns, info.birthtime_ns);
+        if identity(&after) == identity(before) {
+            Ok(())
+        } else {
+            Err(Trouble::Again("it changed while it was read".to_owned()))
+        }
+    }
+
+    /// Reads what lies between `from` and `size` with several reads on their way. One that is shorter than asked is
+    /// trouble.
     async fn read_to_end(
         self,
         file: &mut File,
+        from: u64,
         size: u64,
         take: impl Fn(crate::afc::Piece),
     ) -> Result<(), Trouble> {
         let (asked, mut answers) = mpsc::channel(CHUNKS_AHEAD);
         let ask = async move {
-            let mut at = 0;
+            let mut at = from;
             while at < size {
                 let count = CHUNK_BYTES.min(size - at);
                 let read = file.ask_read(u32::try_from(count).expect("at most a chunk")).await?;
@@ -162,6 +237,12 @@ impl Fetch<'_> {
     }
 }
 
+/// Removes what a reading gave. A disk that is busy holds nobody up.
+async fn discard(staged: Staged) {
+    let discarding = tokio::task::spawn_blocking(move || staged.discard());
+    discarding.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+}
+
 fn not_opened(error: Error, info: &FileInfo) -> Trouble {
     match error.status() {
         // Seen since iOS 12.3 (ifuse issue 54).
@@ -184,6 +265,8 @@ fn ready(item: &Item, info: &FileInfo, staged: Staged) -> Ready {
         whole: staged.whole,
         asset: item.asset.as_deref().map(str::to_owned),
         damaged: None,
+        trashed: item.trashed,
+        stored_as: None,
     };
     Ready { path: item.file.path.clone(), entry, staged }
 }

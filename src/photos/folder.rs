@@ -72,6 +72,17 @@ impl Folders {
         }
     }
 
+    /// Which file is at `path`: device and number of its node; `None` if there is none.
+    pub(super) fn node_of(&mut self, path: &str) -> io::Result<Option<(u64, u64)>> {
+        use cap_fs_ext::MetadataExt;
+        let found = self.holder(path, false).and_then(|(dir, name)| dir.symlink_metadata(name));
+        match found {
+            Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens the plain file at `path` for reading; a link is an error.
     pub(super) fn open(&mut self, path: &str) -> io::Result<File> {
         let (dir, name) = self.holder(path, false)?;

@@ -20,10 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::Folders;
 use super::manifest::Entry;
-use super::names::local_path;
 use super::plan::Known;
 use super::stage::{set_mtime, share_bytes};
-use super::store::{Error, PHOTOS, Store};
+use super::store::{Error, Store};
 use crate::facts::{Asset, Library, Owner};
 use crate::progress::CancellationToken;
 use names::{Namer, shown_name};
@@ -282,7 +281,7 @@ impl Linking {
     /// Links the file of the copy that has the phone's path `path` to `place`. A file that is not there any more is
     /// left out: the next proof finds it missing.
     fn link(&mut self, place: &str, path: &str, entry: &Entry) -> io::Result<()> {
-        let local = format!("{PHOTOS}/{}", local_path(path));
+        let local = entry.local(path);
         if self.copy.size_of(&local)? != Some(entry.size) {
             return Ok(());
         }

@@ -8,9 +8,13 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use cap_std::fs::File;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::names::local_path;
+use super::store::PHOTOS;
 use crate::facts::ResourceKind;
+use crate::facts::path::is_clean_relative;
 use crate::usbmux::Udid;
 
 /// What the first line says.
@@ -56,6 +60,21 @@ pub struct Entry {
     pub part: Option<ResourceKind>,
     /// A later look at the copy found it damaged: how. Such a file counts as not copied.
     pub damaged: Option<String>,
+    /// In Recently Deleted, and since when where that is noted.
+    pub trashed: Option<Option<Timestamp>>,
+    /// Where it is below `photos/`, when this computer cannot hold it under its own name.
+    pub stored_as: Option<String>,
+}
+
+impl Entry {
+    /// Where the file of the phone's `path` is, in the device's folder.
+    #[must_use]
+    pub fn local(&self, path: &str) -> String {
+        match &self.stored_as {
+            Some(stored_as) => format!("{PHOTOS}/{stored_as}"),
+            None => format!("{PHOTOS}/{}", local_path(path)),
+        }
+    }
 }
 
 /// One line. What stands in it says what it is.
@@ -89,6 +108,12 @@ struct Line {
     damaged: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_as: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recently_deleted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_as: Option<String>,
 }
 
 /// Something to note.
@@ -102,6 +127,8 @@ pub(super) enum Note {
     Damaged(String, String),
     /// An older file of this path was kept under another name.
     Kept(String, String),
+    /// The owner deleted it, or took it back: whether and since when it is in Recently Deleted.
+    Trashed(String, Option<Option<Timestamp>>),
 }
 
 impl Note {
@@ -117,6 +144,9 @@ impl Note {
                 whole: Some(entry.whole),
                 asset: entry.asset.clone(),
                 part: entry.part,
+                recently_deleted: entry.trashed.map(|_| true),
+                deleted_at: entry.trashed.flatten(),
+                stored_as: entry.stored_as.clone(),
                 ..Line::default()
             },
             Note::Refused(path, why) => {
@@ -128,6 +158,12 @@ impl Note {
             Note::Kept(path, name) => {
                 Line { path: path.clone(), kept_as: Some(name.clone()), ..Line::default() }
             }
+            Note::Trashed(path, trashed) => Line {
+                path: path.clone(),
+                recently_deleted: Some(trashed.is_some()),
+                deleted_at: trashed.flatten(),
+                ..Line::default()
+            },
         }
     }
 }
@@ -208,6 +244,11 @@ impl Manifest {
                 }
             }
             Note::Kept(..) => {}
+            Note::Trashed(path, trashed) => {
+                if let Some(entry) = self.entries.get_mut(&path) {
+                    entry.trashed = trashed;
+                }
+            }
         }
     }
 
@@ -316,7 +357,7 @@ fn is_ours(first: &[u8], udid: &Udid) -> Result<(), Unusable> {
 
 /// What a line notes; `None` for one that notes nothing we know.
 fn understand(line: Line) -> Option<Note> {
-    if !crate::facts::path::is_clean_relative(&line.path) {
+    if !is_clean_relative(&line.path) {
         return line.refused.map(|why| Note::Refused(line.path, why));
     }
     if let Some(why) = line.refused {
@@ -327,6 +368,13 @@ fn understand(line: Line) -> Option<Note> {
     }
     if let Some(name) = line.kept_as {
         return Some(Note::Kept(line.path, name));
+    }
+    let trashed = line.recently_deleted.filter(|is| *is).map(|_| line.deleted_at);
+    if line.sha256.is_none() && line.recently_deleted.is_some() {
+        return Some(Note::Trashed(line.path, trashed));
+    }
+    if line.stored_as.as_deref().is_some_and(|stored_as| !is_clean_relative(stored_as)) {
+        return None;
     }
     let mut sha256 = [0; 32];
     hex::decode_to_slice(line.sha256?, &mut sha256).ok()?;
@@ -340,6 +388,8 @@ fn understand(line: Line) -> Option<Note> {
         asset: line.asset,
         part: line.part,
         damaged: None,
+        trashed,
+        stored_as: line.stored_as,
     };
     Some(Note::Copied(line.path, entry))
 }
@@ -381,6 +431,8 @@ mod tests {
             asset: Some("A".into()),
             part: Some(ResourceKind::LiveVideo),
             damaged: None,
+            trashed: Some(None),
+            stored_as: Some("a%~1".into()),
         }
     }
 

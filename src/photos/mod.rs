@@ -15,6 +15,7 @@ pub mod layout;
 pub mod gallery;
 mod manifest;
 mod names;
+mod partial;
 mod plan;
 pub mod pull;
 mod sink;

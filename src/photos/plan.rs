@@ -4,10 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::folder::Folders;
 use super::manifest::{Entry, Manifest};
-use super::names::local_path;
-use super::store::{Error, PHOTOS, Store};
+use super::partial::Identity;
+use super::store::{Error, Store};
 use crate::facts::{Asset, Library, MediaFile, MediaListing, Place};
 
 /// One file to copy.
@@ -19,6 +21,8 @@ pub struct Item {
     pub asset: Option<Arc<str>>,
     /// The library says that this asset is on this phone and nowhere else.
     pub only_here: bool,
+    /// The library says that it is in Recently Deleted, and since when where that is noted.
+    pub trashed: Option<Option<Timestamp>>,
 }
 
 /// What is to be copied.
@@ -38,6 +42,10 @@ pub struct Plan {
     pub copied_bytes: u64,
     /// What the walk could not see, with the reason.
     pub refused: Vec<(String, String)>,
+    /// Bytes of the items that are here already: what came of files whose reading was interrupted.
+    pub interrupted_bytes: u64,
+    /// Files of the copy that the owner has deleted or taken back since, with what the library says now.
+    pub(super) trashed: Vec<(String, Option<Option<Timestamp>>)>,
 }
 
 impl Plan {
@@ -61,17 +69,21 @@ impl Store {
         let mut folders = Folders::below(self.device());
         let mut ranked = Vec::new();
         for file in &listing.files {
-            if is_copied(&self.manifest(), &mut folders, file)? {
+            let asset = known.as_ref().and_then(|known| known.asset(&file.path));
+            if let Some(entry) = copied(&self.manifest(), &mut folders, file)? {
                 plan.copied_files += 1;
                 plan.copied_bytes += file.size;
+                let trashed = asset.map(|asset| asset.trashed);
+                plan.trashed
+                    .extend(trashed.filter(|now| *now != entry.trashed).map(|now| (file.path.clone(), now)));
                 continue;
             }
             plan.bytes = plan.bytes.saturating_add(file.size);
-            let asset = known.as_ref().and_then(|known| known.asset(&file.path));
             let item = Item {
                 file: file.clone(),
                 asset: asset.map(|asset| Arc::clone(&asset.uuid)),
                 only_here: asset.is_some_and(|asset| asset.place == Place::OnlyHere),
+                trashed: asset.and_then(|asset| asset.trashed),
             };
             ranked.push((rank(asset, file), item));
         }
@@ -81,19 +93,33 @@ impl Store {
             plan.assets = Some(count(&plan.items, |_| true));
             plan.assets_only_here = Some(count(&plan.items, |item| item.only_here));
         }
+        plan.interrupted_bytes = self.interrupted_of(&plan.items);
         Ok(plan)
+    }
+
+    /// What is here of these files already. What was kept of others is of no use any more.
+    fn interrupted_of(&self, items: &[Item]) -> u64 {
+        let wanted = |of: &Identity| items.iter().any(|item| of.is(&item.file));
+        if let Ok(partials) = self.partials() {
+            partials.retain(wanted);
+        }
+        self.interrupted().iter().filter(|(of, _)| wanted(of)).map(|(_, bytes)| bytes).sum()
     }
 }
 
-fn is_copied(manifest: &Manifest, folders: &mut Folders, file: &MediaFile) -> Result<bool, Error> {
-    let says =
-        |entry: &Entry| entry.size == file.size && entry.mtime_ns == file.mtime_ns && entry.damaged.is_none();
-    if !manifest.entries().get(&file.path).is_some_and(says) {
-        return Ok(false);
-    }
-    let local = format!("{PHOTOS}/{}", local_path(&file.path));
-    let there = folders.size_of(&local).map_err(|error| Error::io("looking at the copy", error))?;
-    Ok(there == Some(file.size))
+/// What the manifest says of a file that the copy holds.
+fn copied<'m>(
+    manifest: &'m Manifest,
+    folders: &mut Folders,
+    file: &MediaFile,
+) -> Result<Option<&'m Entry>, Error> {
+    let says = |entry: &&Entry| {
+        entry.size == file.size && entry.mtime_ns == file.mtime_ns && entry.damaged.is_none()
+    };
+    let Some(entry) = manifest.entries().get(&file.path).filter(says) else { return Ok(None) };
+    let there = folders.size_of(&entry.local(&file.path));
+    let there = there.map_err(|error| Error::io("looking at the copy", error))?;
+    Ok((there == Some(file.size)).then_some(entry))
 }
 
 fn count(items: &[Item], counts: impl Fn(&Item) -> bool) -> u64 {
@@ -117,6 +143,7 @@ pub(super) struct KnownAsset<'a> {
     pub(super) asset: &'a Asset,
     uuid: Arc<str>,
     place: Place,
+    trashed: Option<Option<Timestamp>>,
     taken_ns: Option<i64>,
 }
 
@@ -139,6 +166,7 @@ impl<'a> Known<'a> {
                 asset,
                 uuid: asset.uuid.as_str().into(),
                 place: asset.place,
+                trashed: asset.trashed,
                 taken_ns: taken.and_then(|time| i64::try_from(time.as_nanosecond()).ok()),
             });
             known.by_path.insert(&asset.path, at);

@@ -5,6 +5,7 @@
 //! a refused one, provided that the others can be copied.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use super::commit::{Committer, Durable};
 use super::fetch::{Fetch, Fetched};
+use super::partial::Partials;
 use super::plan::Plan;
 use super::sink::Sink;
 use super::store::{self, Store};
@@ -72,6 +74,8 @@ pub struct Pulled {
     pub bytes: u64,
     /// Bytes of photos that came over the cable, also those of files that were read twice or cut off.
     pub received_bytes: u64,
+    /// Bytes of interrupted files that were here already, and did not come again.
+    pub resumed_bytes: u64,
     /// What could not be copied: during the walk, by the phone, or by this computer.
     pub refused: Vec<Refused>,
     /// What is worth knowing of files that were copied. Text from the phone is in it.
@@ -164,8 +168,19 @@ pub async fn pull_with(
         cause: store::Error::io("starting a thread", error).into(),
         pulled: Box::new(Pulled { ended: Ended::Failed, ..Pulled::default() }),
     })?;
-    let sink = Sink::begin(store, failed.clone());
-    let gear = Gear { sink, committer, received: AtomicU64::new(0), failed, paranoid };
+    let partials = store.partials().map_err(|error| Error {
+        cause: error.into(),
+        pulled: Box::new(Pulled { ended: Ended::Failed, ..Pulled::default() }),
+    })?;
+    let gear = Gear {
+        sink: Sink::begin(store, failed.clone()),
+        committer,
+        partials: Arc::clone(partials),
+        received: AtomicU64::new(0),
+        resumed: AtomicU64::new(0),
+        failed,
+        paranoid,
+    };
     let until = budget.map(|budget| Instant::now() + budget);
     let mut run = Run::of(plan, observer, cancel, until);
     let ended = run.connections(&gear, dial, &settings).await;
@@ -178,8 +193,11 @@ pub async fn pull_with(
 struct Gear {
     sink: Sink,
     committer: Committer,
+    partials: Arc<Partials>,
     /// Bytes of photos that came.
     received: AtomicU64,
+    /// Bytes of photos that were here already, of files that were gone on with.
+    resumed: AtomicU64,
     /// Cancelled when this computer fails.
     failed: CancellationToken,
     /// See [`Options::paranoid`].
@@ -254,7 +272,10 @@ impl<'a> Run<'a> {
                 dialled = Afc::dial(dial, settings.clone()) => dialled.map_err(Some)?,
                 () = self.cancel.cancelled() => return Ok(Ended::Cancelled),
             };
-            let error = match self.work(gear, &afc, trusted).await {
+            let stop = self.work(gear, &afc, trusted).await;
+            // What was let go of in the middle is here to be gone on with before anybody asks for it.
+            gear.sink.settled().await;
+            let error = match stop {
                 Stop::Ended(Ended::Complete) => break,
                 Stop::Ended(ended) => return Ok(ended),
                 Stop::Disk => return Err(None),
@@ -300,7 +321,9 @@ impl<'a> Run<'a> {
             afc,
             sink: &gear.sink,
             committer: &gear.committer,
+            partials: &gear.partials,
             received: &gear.received,
+            resumed: &gear.resumed,
             paranoid: gear.paranoid,
         };
         let mut queue = self.queue();
@@ -330,7 +353,9 @@ impl<'a> Run<'a> {
                     Some((place, Fetched::Received(note))) => {
                         self.remaining.remove(&place);
                         self.received_files += 1;
-                        self.note(place, note);
+                        if let Some(note) = note {
+                            self.note(format!("{}: {note}", plan.items[place].file.path));
+                        }
                     }
                     Some((place, Fetched::Refused(why))) => self.give_up(place, why),
                 },
@@ -368,9 +393,7 @@ impl<'a> Run<'a> {
     }
 
     /// Keeps what is worth knowing of a file.
-    fn note(&mut self, place: usize, note: Option<String>) {
-        let Some(note) = note else { return };
-        let note = format!("{}: {note}", self.plan.items[place].file.path);
+    fn note(&mut self, note: String) {
         self.observer.event(Event::Note(note.clone()));
         if self.notes.len() < NOTES_MAX {
             self.notes.push(note);
@@ -378,7 +401,8 @@ impl<'a> Run<'a> {
     }
 
     fn tell(&mut self, gear: &Gear) {
-        let now = (gear.received.load(Ordering::Relaxed), self.received_files);
+        let here = gear.received.load(Ordering::Relaxed) + gear.resumed.load(Ordering::Relaxed);
+        let now = (here, self.received_files);
         if std::mem::replace(&mut self.told, now) != now {
             self.observer.event(Event::Advanced {
                 phase: Phase::Photos,
@@ -397,22 +421,30 @@ impl<'a> Run<'a> {
         ended: Result<Ended, Option<afc::Error>>,
     ) -> Result<Pulled, Error> {
         self.tell(&gear);
-        let Gear { sink, committer, received, .. } = gear;
+        let Gear { sink, committer, received, resumed, .. } = gear;
         let written = sink.finish().await;
-        let (Durable { files, bytes, refused }, committed) =
+        let (Durable { files, bytes, refused, renamed }, committed) =
             tokio::task::spawn_blocking(|| committer.finish()).await.unwrap_or_else(|error| {
                 std::panic::resume_unwind(error.into_panic());
             });
         for (path, why) in refused {
             self.refuse(path, why);
         }
+        for (path, stored_as) in renamed {
+            self.note(format!(
+                "{path}: this computer cannot hold it under its name; it is kept as {stored_as}"
+            ));
+        }
+        let noted = store.note_trashed(&self.plan.trashed);
         let refusals = self.refused.iter().filter(|refused| !refused.path.is_empty());
-        let noted = store.note_refused(refusals.map(|one| (one.path.clone(), one.reason.clone())).collect());
+        let refused = refusals.map(|one| (one.path.clone(), one.reason.clone())).collect();
+        let noted = noted.and(store.note_refused(refused));
         let pulled = Pulled {
             ended: *ended.as_ref().unwrap_or(&Ended::Failed),
             files,
             bytes,
             received_bytes: received.into_inner(),
+            resumed_bytes: resumed.into_inner(),
             refused: self.refused,
             notes: self.notes,
             left: self.remaining.len() as u64,

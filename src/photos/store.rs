@@ -1,15 +1,17 @@
 //! The copy of one phone's photos on this computer: its folder, its manifest, its one writer.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use jiff::Timestamp;
 use rustix::fs::FlockOperation;
 
 use super::commit::{self, BATCH_BYTES, BATCH_TIME, Durable, Ready};
+use super::folder::Folders;
 use super::manifest::{Entry, Manifest, Note, Source, Unusable};
+use super::partial::{Identity, Partials};
 use super::stage::{Staged, Staging};
 use crate::facts::path::is_clean_relative;
 use crate::facts::{MediaFile, ResourceKind};
@@ -20,7 +22,7 @@ use crate::usbmux::Udid;
 pub(super) const PHOTOS: &str = "photos";
 /// Earlier files whose place was taken by others.
 pub(super) const EARLIER: &str = "photos.earlier";
-/// Files that are being received; what a crash leaves here is worth nothing.
+/// Files that are being received.
 const PARTIAL: &str = "photos.partial";
 /// What the copy holds.
 const MANIFEST: &str = "photos.manifest";
@@ -87,9 +89,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     udid: Udid,
     device: Arc<Dir>,
-    partial: Option<Arc<Dir>>,
+    partials: Option<Arc<Partials>>,
     manifest: Mutex<Manifest>,
-    next_partial: AtomicU64,
     /// Held as long as the store is open.
     _lock: std::fs::File,
 }
@@ -111,14 +112,11 @@ impl Store {
     pub fn open(device: Dir, udid: Udid) -> Result<Self, Error> {
         let photos = private_folder(&device, PHOTOS)?;
         let lock = lock(&photos, FlockOperation::NonBlockingLockExclusive)?;
-        let partial = private_folder(&device, PARTIAL)?;
-        for left_over in partial.entries().map_err(Error::at("listing left-over files"))? {
-            let name = left_over.map_err(Error::at("listing left-over files"))?.file_name();
-            partial.remove_file(name).map_err(Error::at("removing a left-over file"))?;
-        }
+        let partials = Partials::open(private_folder(&device, PARTIAL)?);
+        let partials = partials.map_err(Error::at("looking through left-over files"))?;
         let manifest = manifest(&device, &udid, true)?;
         let manifest = manifest.expect("a manifest is made when there is none");
-        Ok(Self::with(device, udid, Some(partial), manifest, lock))
+        Ok(Self::with(device, udid, Some(partials), manifest, lock))
     }
 
     /// Opens the copy for looking only; `None` if there is none. Several may look at once, and nobody writes meanwhile.
@@ -135,13 +133,18 @@ impl Store {
         Ok(manifest.map(|manifest| Self::with(device, udid, None, manifest, lock)))
     }
 
-    fn with(device: Dir, udid: Udid, partial: Option<Dir>, manifest: Manifest, lock: std::fs::File) -> Self {
+    fn with(
+        device: Dir,
+        udid: Udid,
+        partials: Option<Partials>,
+        manifest: Manifest,
+        lock: std::fs::File,
+    ) -> Self {
         Self(Arc::new(Inner {
             udid,
             device: Arc::new(device),
-            partial: partial.map(Arc::new),
+            partials: partials.map(Arc::new),
             manifest: Mutex::new(manifest),
-            next_partial: AtomicU64::new(1),
             _lock: lock,
         }))
     }
@@ -155,13 +158,25 @@ impl Store {
     /// Whether it may be changed.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.0.partial.is_some()
+        self.0.partials.is_some()
     }
 
     /// What the manifest says of a file, by the phone's path.
     #[must_use]
     pub fn entry(&self, path: &str) -> Option<Entry> {
         self.manifest().entries().get(path).cloned()
+    }
+
+    /// The copy holds a file of that size and time (seconds since 1970), undamaged as far as is known, and it is there.
+    #[must_use]
+    pub fn holds(&self, path: &str, size: u64, mtime_s: i64) -> bool {
+        self.entry(path).is_some_and(|entry| {
+            let says = entry.damaged.is_none()
+                && entry.size == size
+                && entry.mtime_ns.div_euclid(1_000_000_000) == mtime_s;
+            let there = Folders::below(self.device()).size_of(&entry.local(path));
+            says && matches!(there, Ok(Some(there)) if there == size)
+        })
     }
 
     /// How many files the manifest names, and their bytes.
@@ -228,6 +243,12 @@ impl Store {
         manifest.add(notes).map_err(Error::at("writing the manifest"))
     }
 
+    /// Notes what has become of files that the copy holds.
+    pub(super) fn note_trashed(&self, trashed: &[(String, Option<Option<Timestamp>>)]) -> Result<(), Error> {
+        let notes = trashed.iter().map(|(path, now)| Note::Trashed(path.clone(), *now)).collect();
+        self.manifest().add(notes).map_err(Error::at("writing the manifest"))
+    }
+
     pub(super) fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.0.manifest.lock().expect("nothing panics while it holds this lock")
     }
@@ -236,12 +257,27 @@ impl Store {
         Arc::clone(&self.0.device)
     }
 
+    /// Where files are while they are being received.
+    pub(super) fn partials(&self) -> Result<&Arc<Partials>, Error> {
+        let partials = self.0.partials.as_ref();
+        partials.ok_or_else(|| Error::Foreign("the copy was opened for looking only".into()))
+    }
+
     /// A new file beside the copy.
     pub(super) fn stage(&self) -> Result<Staging, Error> {
-        let partial = self.0.partial.as_ref();
-        let partial = partial.ok_or_else(|| Error::Foreign("the copy was opened for looking only".into()))?;
-        let name = self.0.next_partial.fetch_add(1, Ordering::Relaxed).to_string();
-        Staging::begin(Arc::clone(partial), name).map_err(Error::at("making a file"))
+        self.partials()?.begin().map_err(Error::at("making a file"))
+    }
+
+    /// Files that were interrupted and can be gone on with, and how many bytes of each are here.
+    pub(super) fn interrupted(&self) -> Vec<(Identity, u64)> {
+        match &self.0.partials {
+            Some(partials) => partials.list(),
+            None => self
+                .0
+                .device
+                .open_dir_nofollow(PARTIAL)
+                .map_or_else(|_| Vec::new(), |dir| Partials::look(&dir)),
+        }
     }
 
     /// A token that nobody cancels.
@@ -298,6 +334,8 @@ impl Intake<'_> {
             asset,
             part: None,
             damaged: None,
+            trashed: None,
+            stored_as: None,
         };
         self.add(file, entry, staged)
     }
@@ -331,6 +369,8 @@ impl Intake<'_> {
             asset: Some(asset),
             part: Some(part),
             damaged: None,
+            trashed: None,
+            stored_as: None,
         };
         self.add(file, entry, staged)?;
         Ok(shared)
@@ -352,7 +392,7 @@ impl Intake<'_> {
     /// A full disk, or what the file system said.
     pub fn finish(mut self) -> Result<TakenIn, Error> {
         self.commit()?;
-        let Durable { files, bytes, refused } = self.durable;
+        let Durable { files, bytes, refused, .. } = self.durable;
         Ok(TakenIn { files, bytes, refused })
     }
 

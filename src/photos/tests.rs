@@ -271,3 +271,49 @@ fn a_path_that_leads_elsewhere_is_refused_and_the_others_are_taken_in() {
     let taken = intake.finish().unwrap();
     assert_eq!((taken.files, taken.refused.len()), (1, 8));
 }
+
+#[tokio::test]
+async fn a_name_that_this_computer_cannot_hold_is_kept_under_another() {
+    let desk = Desk::new();
+    let store = desk.open();
+    // Harmless to see it takes three times its room, and then more than a name may have.
+    let long = format!("DCIM/{}.HEIC", "\u{202E}".repeat(80));
+    assert_eq!(take(&store, &long, &heic(1)).unwrap(), Taken::Durable);
+    let stored_as = store.entry(&long).unwrap().stored_as.unwrap();
+    assert!(stored_as.starts_with("DCIM/%E2%80%AE") && stored_as.ends_with(".HEIC"), "{stored_as}");
+    assert_eq!(std::fs::read(desk.path("photos").join(&stored_as)).unwrap(), heic(1));
+    drop(store);
+    let store = desk.open();
+    let listing = MediaListing { files: vec![file(&long, heic(1).len())], refused: vec![] };
+    assert!(store.plan(&listing, None).unwrap().items.is_empty());
+    assert!(proof(&store, Depth::Full).await.proof.unwrap().covers(&listing.files[0]));
+    // A newer picture of that path takes the same place.
+    take(&store, &long, &heic(2)).unwrap();
+    assert_eq!(std::fs::read(desk.path("photos").join(&stored_as)).unwrap(), heic(2));
+    assert_eq!(store.size().0, 1);
+}
+
+#[tokio::test]
+async fn two_names_that_are_one_on_this_computer_never_take_each_others_place() {
+    let desk = Desk::new();
+    let store = desk.open();
+    take(&store, "DCIM/IMG_0001.HEIC", &heic(1)).unwrap();
+    // A file system for which case does not count shows one file under both names; so does a second link to it.
+    let dcim = desk.path("photos/DCIM");
+    std::fs::hard_link(dcim.join("IMG_0001.HEIC"), dcim.join("img_0001.heic")).unwrap();
+    for n in [2, 3] {
+        assert_eq!(take(&store, "DCIM/img_0001.heic", &heic(n)).unwrap(), Taken::Durable);
+        let stored_as = store.entry("DCIM/img_0001.heic").unwrap().stored_as.unwrap();
+        assert_eq!(std::fs::read(desk.path("photos").join(stored_as)).unwrap(), heic(n));
+        assert_eq!(std::fs::read(dcim.join("IMG_0001.HEIC")).unwrap(), heic(1));
+    }
+    let proven = proof(&store, Depth::Full).await;
+    assert!(proven.damage.is_empty() && proven.proof.unwrap().files() == 2);
+    // Two of one batch do not either.
+    let mut intake = store.intake();
+    intake.take(&file("DCIM/B", 1), Source::Backup, None, &mut &b"1"[..]).unwrap();
+    intake.finish().unwrap();
+    std::fs::hard_link(dcim.join("B"), dcim.join("b")).unwrap();
+    take(&store, "DCIM/b", b"2").unwrap();
+    assert_eq!(std::fs::read(dcim.join("B")).unwrap(), b"1");
+}

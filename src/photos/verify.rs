@@ -17,8 +17,7 @@ use jiff::Timestamp;
 
 use super::folder::{Folders, is_absence};
 use super::manifest::{Entry, Note, Source};
-use super::names::local_path;
-use super::store::{self, PHOTOS, Store};
+use super::store::{self, Store};
 use crate::facts::{MediaFile, Resource, ResourceKind};
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 use crate::usbmux::Udid;
@@ -176,7 +175,7 @@ impl Looking {
         if self.cancel.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let file = folders.open(&format!("{PHOTOS}/{}", local_path(path)))?;
+        let file = folders.open(&entry.local(path))?;
         let metadata = file.metadata()?;
         if metadata.len() != entry.size {
             return Ok(Err(format!("it has {} bytes instead of {}", metadata.len(), entry.size)));

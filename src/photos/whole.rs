@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+mod iso;
 mod tiff;
 
 /// The most boxes, chunks or segments that are followed: more than any real file has at its top.
@@ -35,7 +36,7 @@ pub(crate) fn is_whole(file: &File, name: &str) -> io::Result<bool> {
         | [_, _, _, _, b'm', b'o', b'o', b'v', ..]
         | [_, _, _, _, b'm', b'd', b'a', b't', ..]
         | [_, _, _, _, b'w', b'i', b'd', b'e', ..]
-        | [_, _, _, _, b'f', b'r', b'e', b'e', ..] => boxes(&bytes),
+        | [_, _, _, _, b'f', b'r', b'e', b'e', ..] => iso::is_whole(&bytes),
         _ if is_xml(head) => bytes.ends_with(b"</plist>"),
         _ => Ok(!is_promised(name)),
     }
@@ -93,36 +94,6 @@ impl Bytes<'_> {
         let there = self.read_some(&mut rest, at)?;
         Ok(rest[..there].iter().all(|b| *b == 0))
     }
-}
-
-/// ISO base media: the boxes at the top follow each other exactly to the end. A movie needs its `moov`.
-fn boxes(bytes: &Bytes<'_>) -> io::Result<bool> {
-    let (mut at, mut described) = (0, false);
-    for _ in 0..PARTS_MAX {
-        if at == bytes.size {
-            return Ok(described);
-        }
-        let Some(head) = bytes.read::<8>(at)? else {
-            return bytes.only_zeros_from(at).map(|zeros| zeros && described);
-        };
-        described |= matches!(&head[4..], b"moov" | b"meta" | b"moof");
-        let length = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
-            // To the end of the file; a run of zeros is padding.
-            0 if head[4..] == [0; 4] => return Ok(described && bytes.only_zeros_from(at)?),
-            0 => return Ok(described || head[4..] == *b"mdat" && at > 0),
-            1 => match bytes.read::<8>(at + 8)?.map(u64::from_be_bytes) {
-                Some(length) if length >= 16 => length,
-                _ => return Ok(false),
-            },
-            length if length >= 8 => u64::from(length),
-            _ => return Ok(false),
-        };
-        at = match at.checked_add(length) {
-            Some(next) if next <= bytes.size => next,
-            _ => return Ok(false),
-        };
-    }
-    Ok(false)
 }
 
 /// PNG: chunks, the last of which is `IEND`.

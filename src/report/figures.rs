@@ -190,6 +190,10 @@ pub(super) fn photos_done(report: &Report) -> Option<String> {
             words::duration(std::time::Duration::from_secs(photos.seconds))
         )
     };
+    let resumed = match photos.resumed_bytes {
+        0 => String::new(),
+        n => format!("; {} of an interrupted file were here already", words::bytes(n)),
+    };
     let taken = match photos.from_backup_files {
         0 => String::new(),
         n => format!("; {} taken from the backup, since the phone refused to hand it out", words::count(n)),
@@ -206,7 +210,7 @@ pub(super) fn photos_done(report: &Report) -> Option<String> {
         }
         None => "; the copy is NOT proven".to_owned(),
     };
-    Some(format!("{copied}{taken}{proven}."))
+    Some(format!("{copied}{resumed}{taken}{proven}."))
 }
 
 /// What was backed up, in one sentence.

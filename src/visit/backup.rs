@@ -20,6 +20,7 @@ use crate::backup::make::{self, Made, Options};
 use crate::backup::read::Backup;
 use crate::backup::record::Record;
 use crate::backup::vault::{self, Vault};
+use crate::backup::verify::{BackupProof, ProvenMedia};
 use crate::durable;
 use crate::facts::text::plain;
 use crate::facts::{Facts, MediaFile};
@@ -212,19 +213,33 @@ impl Visit {
             .keys()
             .filter_map(|path| listing.file(path).filter(|file| proof.covers(file)).cloned())
             .collect();
-        if wanted.is_empty() {
+        // What the phone did not even show may be another by now, or more: it stays refused, with what came of it.
+        let seen = |path: &str| listing.file(path).is_some();
+        let unseen = copying.refused.keys().filter(|path| !path.is_empty() && !seen(path));
+        let unseen: Vec<String> = unseen.cloned().collect();
+        let locked = proof.encrypted() && self.beginning.password.is_none();
+        if locked {
+            copying.say_what_a_password_would_give(proof);
+        }
+        if locked || (wanted.is_empty() && unseen.is_empty()) {
             return Ok(());
         }
-        let (folder, udid, password, store) =
-            (self.folder(), self.udid().clone(), self.beginning.password.clone(), store.clone());
+        let (folder, udid, password, store, proof) = (
+            self.folder(),
+            self.udid().clone(),
+            self.beginning.password.clone(),
+            store.clone(),
+            proof.clone(),
+        );
         let taking = tokio::task::spawn_blocking(move || {
-            take_in(&folder, &udid, password.as_deref(), &store, &wanted)
+            with_backup(&folder, &udid, password.as_deref(), |backup| {
+                let mut wanted = wanted;
+                wanted.extend(kept_below(backup, &unseen, &proof, &store)?);
+                take_in(backup, &store, &wanted)
+            })
         });
         let taken = taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-        for path in taken {
-            copying.refused.remove(&path);
-            copying.kept.from_backup_files += 1;
-        }
+        copying.took_from_backup(&taken, seen);
         Ok(())
     }
 
@@ -283,28 +298,66 @@ fn with_backup<T>(
     act(&backup)
 }
 
-/// The paths that became part of the copy.
-fn take_in(
-    folder: &Path,
-    udid: &Udid,
-    password: Option<&Secret>,
+/// The proven files of the backup at or below these paths that the copy does not hold, as the phone showed them when the
+/// backup was made.
+fn kept_below(
+    backup: &Backup,
+    paths: &[String],
+    proof: &BackupProof,
     store: &Store,
-    wanted: &[MediaFile],
-) -> Result<Vec<String>, Stop> {
-    with_backup(folder, udid, password, |backup| {
-        let mut taken = Vec::new();
-        for file in wanted {
-            let (domain, media) = CAMERA_ROLL;
-            let Ok(mut content) = backup.open_file(domain, &format!("{media}{}", file.path)) else {
-                continue;
-            };
-            match store.take_in(file, Source::Backup, None, &mut content) {
-                Ok(Taken::Durable) => taken.push(file.path.clone()),
-                Ok(Taken::Refused(why)) => tracing::info!(path = %plain(&file.path), why, "not taken in"),
-                Err(crate::photos::Error::WrongSize { .. } | crate::photos::Error::Reader { .. }) => {}
-                Err(error) => return Err(copy_stop(&error)),
-            }
+) -> Result<Vec<MediaFile>, Stop> {
+    let (domain, media) = CAMERA_ROLL;
+    let is_below = |path: &str| {
+        paths.iter().any(|above| {
+            path.strip_prefix(above.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let mut found = Vec::new();
+    if paths.is_empty() {
+        return Ok(found);
+    }
+    let read = backup.rows(|row| {
+        let path = row.path.strip_prefix(media).filter(|path| row.domain == domain && is_below(path));
+        if let Some((path, proven)) = path.and_then(|path| Some((path, proof.media(path)?))) {
+            found.extend(missing(store, path, &proven));
         }
-        Ok(taken)
+        true
+    });
+    read.map_err(|error| {
+        Stop::new(Trouble::Failed, format!("The backup cannot be read: {}.", plain(&error.to_string())), "")
+    })?;
+    Ok(found)
+}
+
+/// A proven file of the backup that the copy does not hold, as the phone showed it when the backup was made.
+fn missing(store: &Store, path: &str, media: &ProvenMedia) -> Option<MediaFile> {
+    if media.sha256.is_none() || !media.whole {
+        return None;
+    }
+    let mtime_ns = media.mtime_s.checked_mul(1_000_000_000)?;
+    let is_here = store.holds(path, media.size, media.mtime_s);
+    (!is_here).then(|| MediaFile {
+        path: path.to_owned(),
+        size: media.size,
+        mtime_ns,
+        birthtime_ns: mtime_ns,
     })
+}
+
+/// The paths that became part of the copy.
+fn take_in(backup: &Backup, store: &Store, wanted: &[MediaFile]) -> Result<Vec<String>, Stop> {
+    let mut taken = Vec::new();
+    for file in wanted {
+        let (domain, media) = CAMERA_ROLL;
+        let Ok(mut content) = backup.open_file(domain, &format!("{media}{}", file.path)) else {
+            continue;
+        };
+        match store.take_in(file, Source::Backup, None, &mut content) {
+            Ok(Taken::Durable) => taken.push(file.path.clone()),
+            Ok(Taken::Refused(why)) => tracing::info!(path = %plain(&file.path), why, "not taken in"),
+            Err(crate::photos::Error::WrongSize { .. } | crate::photos::Error::Reader { .. }) => {}
+            Err(error) => return Err(copy_stop(&error)),
+        }
+    }
+    Ok(taken)
 }

@@ -79,7 +79,8 @@ impl Visit {
         if let Some(store) = store {
             let plan = store.plan(listing, Some(&facts.library)).map_err(|error| copy_stop(&error))?;
             let only_here = plan.items.iter().filter(|item| item.only_here).count() as u64;
-            return Ok((plan.items.len() as u64, plan.bytes, only_here));
+            let bytes = plan.bytes.saturating_sub(plan.interrupted_bytes);
+            return Ok((plan.items.len() as u64, bytes, only_here));
         }
         let bytes = listing.files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
         let originals = facts.library.assets.iter().flatten().filter(|asset| asset.place == Place::OnlyHere);

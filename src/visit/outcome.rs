@@ -119,6 +119,12 @@ pub struct PhotosKept {
     pub copied_files: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Bytes of photos that came over the cable in this visit, also those that came twice.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// Bytes of files whose reading was interrupted earlier: they were here already and did not come again.
+    #[serde(default)]
+    pub resumed_bytes: u64,
     /// Files taken from the backup, because the phone did not hand them out.
     pub from_backup_files: u64,
     /// Files in the copy that are proven.

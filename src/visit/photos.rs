@@ -8,7 +8,8 @@ use super::carry::Failed;
 use super::kept::{copy_stop, disk_full, folder_stop};
 use super::outcome::{PhotosKept, Skipped};
 use super::stop::{Stop, Trouble};
-use super::{Visit, reach};
+use super::{Visit, reach, words};
+use crate::backup::verify::BackupProof;
 use crate::durable;
 use crate::facts::text::plain;
 use crate::facts::{Facts, MediaListing};
@@ -36,11 +37,48 @@ impl Copying {
     fn add(&mut self, pulled: &Pulled, took: Duration) {
         self.kept.copied_files += pulled.files;
         self.kept.copied_bytes += pulled.bytes;
+        self.kept.received_bytes += pulled.received_bytes;
+        self.kept.resumed_bytes += pulled.resumed_bytes;
         self.kept.seconds += took.as_secs();
         for refused in &pulled.refused {
             self.refused.insert(refused.path.clone(), refused.reason.clone());
         }
         self.notes.extend(pulled.notes.iter().cloned());
+    }
+
+    /// These files came from the backup. One that the phone showed and did not hand out is refused no more; of what it
+    /// did not even show it is told how many files came.
+    pub(super) fn took_from_backup(&mut self, taken: &[String], seen: impl Fn(&str) -> bool) {
+        self.kept.from_backup_files += taken.len() as u64;
+        let mut unseen: BTreeMap<String, u64> = BTreeMap::new();
+        for path in taken {
+            if seen(path) {
+                self.refused.remove(path);
+                continue;
+            }
+            let holds = |refused: &&String| {
+                path.strip_prefix(refused.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if let Some(refused) = self.refused.keys().find(holds) {
+                *unseen.entry(refused.clone()).or_default() += 1;
+            }
+        }
+        for (path, files) in unseen {
+            if let Some(reason) = self.refused.get_mut(&path) {
+                let files = words::counted(files, "file was", "files were");
+                *reason = format!("{reason}; as it was then, {files} taken from the backup");
+            }
+        }
+    }
+
+    /// Where an encrypted backup holds what was refused, its password would give it.
+    pub(super) fn say_what_a_password_would_give(&mut self, proof: &BackupProof) {
+        for (_, reason) in self.refused.iter_mut().filter(|(path, _)| proof.media(path).is_some()) {
+            reason.push_str(
+                "; the backup holds it, and with its password (BACKUP_PASSWORD) it is taken from there",
+            );
+        }
     }
 
     /// What is still refused, for the report.

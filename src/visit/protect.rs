@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::arrange::arrange;
 use super::backup::{Backing, back_up_once};
-use super::backup_kept::disagreements;
+use super::backup_kept::{disagreements, kept_backups};
 use super::carry::Failed;
 use super::gallery::Shown;
 use super::kept::{Kept, Part, copy_stop, kept_without_phone, prove_photos};
@@ -142,7 +142,8 @@ impl Visit {
             }
         }
         let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
-        let photos_observer: Arc<dyn crate::progress::Observer> = if wish.backup {
+        let a_backup_may_help = wish.backup || !kept_backups(self.dest(), self.udid()).is_empty();
+        let photos_observer: Arc<dyn crate::progress::Observer> = if a_backup_may_help {
             Arc::new(MayComeFromBackup(Arc::clone(&observer)))
         } else {
             Arc::clone(&observer)

@@ -101,6 +101,8 @@ mod tests {
             asset: None,
             part: None,
             damaged: None,
+            trashed: None,
+            stored_as: None,
         };
         let entries = paths.iter().map(|path| ((*path).to_owned(), entry.clone())).collect();
         let (jobs, left) = jobs(&entries);

@@ -15,6 +15,7 @@ const DATA: [(u16, u16); 3] = [(273, 279), (324, 325), (513, 514)];
 /// Tags that name further directories.
 const SUB_IFDS: u16 = 330;
 const EXIF: u16 = 34665;
+const GPS: u16 = 34853;
 
 struct Tiff<'a> {
     bytes: &'a Bytes<'a>,
@@ -60,7 +61,7 @@ impl Tiff<'_> {
     fn directory_is_whole(&self, at: u64, waiting: &mut Vec<u64>) -> io::Result<bool> {
         let Some(entries) = self.entries(at)? else { return Ok(false) };
         for entry in &entries {
-            if matches!(entry.tag, SUB_IFDS | EXIF) {
+            if matches!(entry.tag, SUB_IFDS | EXIF | GPS) {
                 match self.values(entry)? {
                     Some(found) => waiting.extend(found),
                     None => return Ok(false),
