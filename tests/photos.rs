@@ -637,7 +637,7 @@ impl Desk {
         let settings = Settings { limit: Duration::from_millis(150), ..Settings::default() };
         let options = Options { settings, ..Options::default() };
         let pulled = pull_with(self, &store, &plan, &Silent, &CancellationToken::new(), options).await;
-        let pulled = pulled.map_or_else(|error| *error.pulled, |pulled| pulled);
+        let pulled = pulled.unwrap_or_else(|error| *error.pulled);
         assert_eq!((pulled.files, store.size().0), (0, 0));
         assert!(pulled.resumed_bytes > 0, "each new connection goes on with it: {pulled:?}");
         self.becomes("").await;
@@ -766,10 +766,11 @@ async fn pull_while_it_changes(desk: &Desk, path: &str, times: usize, change: fn
     let phone = Overheard::by(desk, move |request| {
         match request {
             Request::FileOpen { .. } => reads.store(0, Ordering::Relaxed),
-            Request::FileRead { .. } if reads.fetch_add(1, Ordering::Relaxed) == 2 => {
-                if changes.fetch_add(1, Ordering::Relaxed) < times {
-                    change(&on_phone);
-                }
+            Request::FileRead { .. }
+                if reads.fetch_add(1, Ordering::Relaxed) == 2
+                    && changes.fetch_add(1, Ordering::Relaxed) < times =>
+            {
+                change(&on_phone);
             }
             _ => {}
         }
@@ -898,7 +899,8 @@ async fn every_kind_of_file_of_a_whole_library_is_copied_and_known() {
         copied(&format!("{}.{extension}", asset.path.rsplit_once('.').unwrap().0))
     };
     let count = |is: &dyn Fn(&Asset) -> bool| assets.iter().filter(|asset| is(asset)).count();
-    let kinds: [(&str, &dyn Fn(&Asset) -> bool); 9] = [
+    type Kind<'a> = (&'a str, &'a dyn Fn(&Asset) -> bool);
+    let kinds: [Kind<'_>; 9] = [
         ("a Live Photo with its clip", &|a| {
             a.kind == AssetKind::LivePhoto && copied(&a.path) && beside(a, "MOV")
         }),

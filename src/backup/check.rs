@@ -102,7 +102,7 @@ struct JobRow {
 
 /// What a thread tells.
 enum Told {
-    Read(Job, io::Result<file::Read>),
+    Read(Box<Job>, io::Result<file::Read>),
     Damaged(String, String),
     Refused(Refused),
     /// A file stands that cannot be compared.
@@ -252,7 +252,7 @@ pub(super) fn read_all(
             scope.spawn(move || {
                 while let Some(job) = next(waiting) {
                     let result = file::read(subject, keys, &job, watch);
-                    if results.send(Told::Read(job, result)).is_err() {
+                    if results.send(Told::Read(Box::new(job), result)).is_err() {
                         break;
                     }
                 }
@@ -283,7 +283,7 @@ fn next(waiting: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
 /// Keeps what a thread told.
 fn take(found: &mut Found, told: Told, proof: Option<&mut Writing<'_>>) {
     let (job, result) = match told {
-        Told::Read(job, result) => (job, result),
+        Told::Read(job, result) => (*job, result),
         Told::Damaged(path, what) => {
             found.damaged(&path, what);
             return;

@@ -225,7 +225,7 @@ fn prove_blocking(
     let before = match before {
         Some(before) if stands_as_proven(&own, &before, password.is_some()) => {
             watch.items.fetch_add(before.files_count() as u64, Ordering::Relaxed);
-            let proof = Some(proof_of(before.header, before.media, before.refused, udid));
+            let proof = Some(proof_of(&before.header, before.media, before.refused, udid));
             return Ok(Proven { proof, damage: Vec::new(), notes: Vec::new(), bytes_read: 0 });
         }
         before => before,
@@ -314,7 +314,7 @@ fn conclude(
              only what they are now is proven."
         ));
     }
-    let proof = Some(proof_of(header, media, refused, udid));
+    let proof = Some(proof_of(&header, media, refused, udid));
     Ok(Proven { proof, damage, notes, bytes_read })
 }
 
@@ -341,7 +341,7 @@ fn stands_as_proven(own: &Dir, before: &ProofFile, password_given: bool) -> bool
         })
 }
 
-fn proof_of(header: Header, media: CameraRoll, refused: Vec<Refused>, udid: &Udid) -> BackupProof {
+fn proof_of(header: &Header, media: CameraRoll, refused: Vec<Refused>, udid: &Udid) -> BackupProof {
     BackupProof {
         udid: udid.clone(),
         manifest_sha256: header.record_sha256,
@@ -489,8 +489,8 @@ impl BackupProof {
         refused: Vec<Refused>,
     ) -> Self {
         let mut media = CameraRoll::default();
-        for (path, proven) in &files {
-            media.insert(path, proven);
+        for (path, proven) in files {
+            media.insert(&path, &proven);
         }
         let udid = Udid::parse(udid).unwrap();
         let (manifest_sha256, adopted_files) = ([0; 32], 0);

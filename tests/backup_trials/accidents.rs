@@ -52,7 +52,7 @@ async fn at_every_point(
         desk.stands(&old, &trial).await;
         desk.finishes(&trial).await;
     }
-    println!(
+    eprintln!(
         "{kind} at {at}, full {full}: {tried} points; each time the old backup proven, the next run finished"
     );
     tried
@@ -140,7 +140,7 @@ async fn a_disk_that_is_full_at_any_write_costs_nothing() {
             let left = (2 * number + 1) * all / (2 * most);
             full += usize::from(full_at(&desk, &disk, before.path(), &old, runs, left as u64).await);
         }
-        println!(
+        eprintln!(
             "{runs:?}: full at {full} of {most} points; each time the old backup proven, the next run finished"
         );
         assert!(full * 10 >= most * 9, "{runs:?}: only {full} of {most} found the disk full");

@@ -46,7 +46,7 @@ async fn a_file_without_end_that_has_no_place_is_ended() {
         for _ in 0..1000 {
             phone.raw(&block).await;
         }
-        pending().await
+        pending().await;
     });
     let report = report.await;
     let told = words(&report.outcome);
@@ -130,7 +130,7 @@ async fn until_silent(mut phone: Phone, silent: Silent) {
         }
         _ => {}
     }
-    pending().await
+    pending().await;
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_phone_that_falls_silent_anywhere_is_told_with_what_was_awaited() {
     for (silent, awaited) in ALL {
         let place = Place::new();
         std::fs::write(place.own("large"), vec![0; 4 << 20]).unwrap();
-        let ended = place.from_the_start(patience, move |phone| until_silent(phone, silent)).await;
+        let ended = place.unasked(patience, move |phone| until_silent(phone, silent)).await;
         let told = match ended {
             Ok(report) => {
                 assert!(matches!(report.outcome, Outcome::Broken(_)), "{silent:?}: {:?}", report.outcome);
@@ -160,7 +160,7 @@ async fn a_phone_that_falls_silent_anywhere_is_told_with_what_was_awaited() {
 #[tokio::test]
 async fn a_phone_that_refuses_the_greeting_is_told_apart() {
     let place = Place::new();
-    let ended = place.from_the_start(Patience::default(), |mut phone| async move {
+    let ended = place.unasked(Patience::default(), |mut phone| async move {
         phone.say(DeviceMessage::VersionExchange { major: 400, minor: 0 }).await;
         phone.hear().await;
         phone.say(DeviceMessage::Ready).await;

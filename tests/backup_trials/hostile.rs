@@ -174,7 +174,7 @@ async fn links_folders_and_files_in_each_others_place() {
 async fn instead_of_a_message(bytes: Vec<u8>) -> [String; 2] {
     let said = bytes.clone();
     let place = Place::new();
-    let greeting = place.from_the_start(Patience::default(), |mut phone| async move {
+    let greeting = place.unasked(Patience::default(), |mut phone| async move {
         phone.raw(&said).await;
     });
     let greeting = greeting.await.unwrap_err().to_string();

@@ -78,7 +78,7 @@ fn corrupt(own: &Path, encrypted: bool, dice: &mut Dice) -> Done {
             content[at] ^= 1 << dice.below(8);
         }),
         2 => in_file(own, &files, dice, "truncation", |content, dice| {
-            content.truncate(dice.below(content.len()))
+            content.truncate(dice.below(content.len()));
         }),
         3 => in_file(own, &files, dice, "zero length", |content, _| content.clear()),
         4 => {
@@ -193,7 +193,7 @@ async fn corrupt_again_and_again(desk: &Desk, password: Option<&Secret>, seeds: 
         *kinds.entry(kind).or_insert(0) += 1;
         done.undo();
     }
-    println!("each named, none proven: {kinds:?}");
+    eprintln!("each named, none proven: {kinds:?}");
     let proven = desk.prove(Depth::Full, password).await;
     assert!(proven.proof.is_some(), "{:?}", proven.damage);
 }

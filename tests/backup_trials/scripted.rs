@@ -123,11 +123,11 @@ impl Place {
             phone.greets().await;
             script(phone).await;
         };
-        self.from_the_start(patience, greeted).await.expect("it greets rightly")
+        self.unasked(patience, greeted).await.expect("it greets rightly")
     }
 
     /// A backup by a phone that does what the script says.
-    pub(crate) async fn from_the_start<F: Future<Output = ()> + Send + 'static>(
+    pub(crate) async fn unasked<F: Future<Output = ()> + Send + 'static>(
         &self,
         patience: Patience,
         script: impl FnOnce(Phone) -> F + Send + 'static,

@@ -213,7 +213,7 @@ fn what_is_taken_in_replaces_an_interrupted_backup_only_when_it_is_proven() {
     assert_eq!(desk.content(CURRENT).as_deref(), Some("taken"));
     assert_eq!(vault.made_at().unwrap(), Timestamp::from_second(9).ok());
     assert!(vault.staging().unwrap().is_none());
-    let looks = Vault::look(vault.dir.try_clone().unwrap(), vault.udid.clone());
+    let looks = Vault::look(vault.dir.try_clone().unwrap(), vault.udid);
     assert!(matches!(looks.begin_adoption(), Err(Error::ReadOnly)));
 }
 
