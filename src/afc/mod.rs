@@ -15,7 +15,7 @@ pub mod request;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Afc, Dial, File, Piece, SERVICE, Settings};
+pub use client::{Afc, Dial, File, Piece, Read, SERVICE, Settings};
 pub use error::{Cause, Error};
 pub use info::{DeviceInfo, Directory, FileInfo, Kind};
 pub use pacing::Pacing;

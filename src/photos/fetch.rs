@@ -12,7 +12,7 @@ use super::plan::Item;
 use super::sink::{Receiving, Sink};
 use super::stage::Staged;
 use super::walk::reason;
-use crate::afc::{Afc, Error, File, FileInfo, Kind, OpenMode, Status, Whence};
+use crate::afc::{Afc, Error, File, FileInfo, Kind, OpenMode, Read, Status, Whence};
 use crate::progress::CancellationToken;
 
 /// The size of one read.
@@ -107,7 +107,7 @@ impl Fetch<'_> {
         (staged.whole && !self.paranoid) || seen.contains(&staged.sha256)
     }
 
-    /// One reading: two questions before, two after, so that a small file costs three round trips.
+    /// One reading: two questions before, two right behind the last read, so that a small file costs two round trips.
     async fn read_once(self, item: &Item) -> Result<(FileInfo, Staged), Trouble> {
         let path = &item.file.path;
         let (before, opened) =
@@ -188,10 +188,15 @@ impl Fetch<'_> {
         receiving: &Receiving,
     ) -> Result<(), Trouble> {
         let path = file.path().to_owned();
-        self.read_to_end(&mut file, from, before.size, |piece| receiving.write(piece)).await?;
-        let (closed, after) = tokio::join!(file.close(), self.afc.file_info(&path));
-        closed?;
-        let after = after?;
+        let (asked, answers) = mpsc::channel(CHUNKS_AHEAD);
+        let asking = async {
+            ask_all(&mut file, from, before.size, asked).await?;
+            // A phone answers in order: what it says about the file then is said after the last of its bytes.
+            let (closed, after) = tokio::join!(file.close(), self.afc.file_info(&path));
+            closed?;
+            Ok::<_, Trouble>(after?)
+        };
+        let (after, ()) = tokio::try_join!(asking, self.take_all(answers, receiving))?;
         let identity = |info: &FileInfo| (info.kind, info.size, info.mtime_ns, info.birthtime_ns);
         if identity(&after) == identity(before) {
             Ok(())
@@ -200,41 +205,41 @@ impl Fetch<'_> {
         }
     }
 
-    /// Reads what lies between `from` and `size` with several reads on their way. One that is shorter than asked is
-    /// trouble.
-    async fn read_to_end(
+    /// Takes what was asked for as it comes. A piece that is shorter than asked is trouble.
+    async fn take_all(
         self,
-        file: &mut File,
-        from: u64,
-        size: u64,
-        take: impl Fn(crate::afc::Piece),
+        mut answers: mpsc::Receiver<(u64, Read)>,
+        receiving: &Receiving,
     ) -> Result<(), Trouble> {
-        let (asked, mut answers) = mpsc::channel(CHUNKS_AHEAD);
-        let ask = async move {
-            let mut at = from;
-            while at < size {
-                let count = CHUNK_BYTES.min(size - at);
-                let read = file.ask_read(u32::try_from(count).expect("at most a chunk")).await?;
-                at += count;
-                if asked.send((count, read)).await.is_err() {
-                    break;
-                }
+        while let Some((count, read)) = answers.recv().await {
+            let piece = read.piece().await?;
+            self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            if piece.len() as u64 != count {
+                return Err(Trouble::Again("the phone sent less than the file's length".to_owned()));
             }
-            Ok::<_, Trouble>(())
-        };
-        let answer = async {
-            while let Some((count, read)) = answers.recv().await {
-                let piece = read.piece().await?;
-                self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                if piece.len() as u64 != count {
-                    return Err(Trouble::Again("the phone sent less than the file's length".to_owned()));
-                }
-                take(piece);
-            }
-            Ok(())
-        };
-        tokio::try_join!(ask, answer).map(drop)
+            receiving.write(piece);
+        }
+        Ok(())
     }
+}
+
+/// Asks for what lies between `from` and `size`, with several reads on their way.
+async fn ask_all(
+    file: &mut File,
+    from: u64,
+    size: u64,
+    asked: mpsc::Sender<(u64, Read)>,
+) -> Result<(), Trouble> {
+    let mut at = from;
+    while at < size {
+        let count = CHUNK_BYTES.min(size - at);
+        let read = file.ask_read(u32::try_from(count).expect("at most a chunk")).await?;
+        at += count;
+        if asked.send((count, read)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a reading gave. A disk that is busy holds nobody up.
