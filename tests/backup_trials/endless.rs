@@ -46,7 +46,7 @@ async fn a_file_without_end_that_has_no_place_is_ended() {
         for _ in 0..1000 {
             phone.raw(&block).await;
         }
-        pending().await;
+        pending::<()>().await;
     });
     let report = report.await;
     let told = words(&report.outcome);
@@ -98,7 +98,7 @@ async fn until_silent(mut phone: Phone, silent: Silent) {
         if matches!(silent, Silent::AfterItsReadiness) {
             phone.say(DeviceMessage::Ready).await;
         }
-        return pending().await;
+        return pending::<()>().await;
     }
     phone.greets().await;
     let name = format!("{UDID}/some-file");
@@ -130,7 +130,7 @@ async fn until_silent(mut phone: Phone, silent: Silent) {
         }
         _ => {}
     }
-    pending().await;
+    pending::<()>().await;
 }
 
 #[tokio::test]
