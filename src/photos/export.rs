@@ -21,8 +21,7 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use super::exif;
 use super::folder::Folders;
 use super::manifest::Entry;
-use super::names::local_path;
-use super::store::{Error, PHOTOS, Store};
+use super::store::{Error, Store};
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 use plan::{Job, Make};
 use target::{Target, There};
@@ -192,7 +191,7 @@ impl Export<'_> {
     }
 
     fn one(&self, job: &Job, from: &mut Folders, into: &mut Folders) -> Result<Done, Failed> {
-        let original = from.open(&format!("{PHOTOS}/{}", local_path(&job.path)))?;
+        let original = from.open(&job.entry.local(&job.path))?;
         if original.metadata()?.len() != job.entry.size {
             return Err(Failed::Other("the copy of it is damaged; photos verify tells more".to_owned()));
         }

@@ -15,8 +15,7 @@ use jpeg_encoder::{ColorType, Encoder};
 use super::{Sheet, name_of, put};
 use crate::photos::exif;
 use crate::photos::folder::Folders;
-use crate::photos::names::local_path;
-use crate::photos::store::{Error, PHOTOS, Store};
+use crate::photos::store::{Error, Store};
 use crate::progress::CancellationToken;
 
 /// At least one edge of a small picture has so many pixels (a larger original is made smaller by a power of two).
@@ -47,7 +46,7 @@ pub(super) fn make(
                 if cancel.is_cancelled() {
                     break;
                 }
-                let local = format!("{PHOTOS}/{}", local_path(path));
+                let Some(local) = store.entry(path).map(|entry| entry.local(path)) else { continue };
                 let Some(small) = from.open(&local).ok().and_then(small) else { continue };
                 put(&mut into, name, &small, *mtime_ns).map_err(Error::at("writing a small picture"))?;
             }

@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 
 use super::folder::Folders;
 use super::names::local_path;
-use super::store::{Error, PHOTOS, Store, private_folder};
+use super::store::{Error, Store, private_folder};
 use crate::durable;
 use crate::progress::CancellationToken;
 use sheet::Tile;
@@ -78,7 +78,7 @@ pub fn write(
         written.tiles += 1;
         written.with_thumbnail += u64::from(there);
         page::Links {
-            file: file.map(|path| format!("{PHOTOS}/{}", local_path(path))),
+            file: file.and_then(|path| Some(manifest.entries().get(path)?.local(path))),
             thumbnail: thumbnail.filter(|_| there).map(|name| format!("{THUMBNAILS}/{name}")),
         }
     };
