@@ -282,10 +282,14 @@ impl Vault {
     /// Moves a backup that was the last proven one into history, under the time at which it was made.
     fn retire(&self, name: &str) -> io::Result<()> {
         let header = self.existing(name)?.as_ref().and_then(ProofFile::header);
-        let Some(header) = header else { return self.discard(name) };
         make_private(&self.dir, HISTORY)?;
         let history = self.dir.open_dir_nofollow(HISTORY)?;
-        let base = header.made_at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+        let form = "%Y-%m-%dT%H-%M-%SZ";
+        let base = match header {
+            Some(header) => header.made_at.strftime(form).to_string(),
+            // Perhaps a newer version of this program can read its proof.
+            None => format!("unproven-{}", Timestamp::now().strftime(form)),
+        };
         let mut named = base.clone();
         for number in 2.. {
             if history.symlink_metadata(&named).is_err() {
@@ -303,6 +307,10 @@ impl Vault {
         let Some(history) = self.existing(HISTORY)? else { return Ok(()) };
         let mut names: Vec<String> =
             history.entries()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        // What somebody else put there, or cannot be judged, is nobody's surplus.
+        names.retain(|name| {
+            history.open_dir_nofollow(name).is_ok_and(|backup| ProofFile::header(&backup).is_some())
+        });
         names.sort();
         let surplus = names.len().saturating_sub(HISTORY_KEPT);
         for name in &names[..surplus] {

@@ -144,7 +144,7 @@ impl Store {
         let failed = |error| Error::io("arranging the copy", error);
         let beside = format!("{}.new", layout.folder());
         let device = self.device();
-        remove_tree(&device, &beside).map_err(failed)?;
+        earlier::bring_back(self, layout.folder(), &beside).map_err(failed)?;
         device.create_dir_with(&beside, DirBuilder::new().mode(0o700)).map_err(failed)?;
         let new = Arc::new(device.open_dir_nofollow(&beside).map_err(failed)?);
         let mut linking = Linking::new(self, Arc::clone(&new));

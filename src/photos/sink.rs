@@ -156,6 +156,9 @@ fn work_off(store: &Store, mut work: mpsc::UnboundedReceiver<Work>, failure: &Ar
         if failure.failed.is_cancelled() {
             // Nothing more is written to a disk that is full; what waits is let go.
             keep_all(&mut files);
+            if let Work::GoOn(_, staging) = work {
+                staging.keep();
+            }
             continue;
         }
         if let Err(error) = work_one(store, work, &mut files, failure) {

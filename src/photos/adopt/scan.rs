@@ -15,7 +15,7 @@ use crate::progress::CancellationToken;
 const DEPTH_MAX: usize = 32;
 /// More files than any download has.
 const FILES_MAX: usize = 2_000_000;
-/// The longest list that is read, in bytes: about 500,000 lines.
+/// How much of lists is read, all together, in bytes: about 500,000 lines.
 const LIST_BYTES_MAX: u64 = 64 << 20;
 /// Endings of what is no original: lists, sidecars, archives, what systems leave behind.
 const NO_PICTURES: [&str; 22] = [
@@ -63,21 +63,26 @@ pub(super) struct Scanned {
     pub(super) unread: Vec<(String, String)>,
     pub(super) no_pictures: u64,
     pub(super) details: Details,
+    /// Bytes of lists that were read.
+    list_bytes: u64,
 }
 
 /// Looks through `folder`. [`io::ErrorKind::Interrupted`] when cancelled.
 pub(super) fn scan(folder: &Dir, cancel: &CancellationToken) -> io::Result<Scanned> {
     let mut scanned = Scanned::default();
-    let mut left = vec![(PathBuf::new(), folder.try_clone()?, 0)];
+    let mut left = vec![(PathBuf::new(), 0)];
     let mut files = 0;
-    while let Some((path, dir, depth)) = left.pop() {
-        let entries = match dir.entries() {
-            Err(error) if path.as_os_str().is_empty() => return Err(error),
+    while let Some((path, depth)) = left.pop() {
+        let top = path.as_os_str().is_empty();
+        // Opened when its turn comes: a download may have more folders than a program may have open.
+        let opened = if top { folder.try_clone() } else { folder.open_dir_nofollow(&path) };
+        let (dir, entries) = match opened.and_then(|dir| Ok((dir.try_clone()?, dir.entries()?))) {
+            Err(error) if top => return Err(error),
             Err(error) => {
                 scanned.unread(&path, format!("the folder cannot be read: {error}"));
                 continue;
             }
-            Ok(entries) => entries,
+            Ok(opened) => opened,
         };
         for entry in entries {
             if cancel.is_cancelled() {
@@ -92,10 +97,7 @@ pub(super) fn scan(folder: &Dir, cancel: &CancellationToken) -> io::Result<Scann
             match dir.symlink_metadata(&name) {
                 Err(error) => scanned.unread(&inside, format!("it cannot be looked at: {error}")),
                 Ok(metadata) if metadata.is_dir() && depth < DEPTH_MAX => {
-                    match dir.open_dir_nofollow(&name) {
-                        Ok(next) => left.push((inside, next, depth + 1)),
-                        Err(error) => scanned.unread(&inside, format!("the folder cannot be read: {error}")),
-                    }
+                    left.push((inside, depth + 1));
                 }
                 Ok(metadata) if metadata.is_dir() => {
                     scanned.unread(&inside, "the folder lies too deep".to_owned());
@@ -138,10 +140,12 @@ impl Scanned {
     fn list(&mut self, dir: &Dir, name: &OsStr, path: &Path) -> io::Result<()> {
         let file = super::open(dir, &PathBuf::from(name))?;
         let mut bytes = Vec::new();
-        file.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LIST_BYTES_MAX {
-            return Err(io::Error::other("it is longer than any such list"));
+        let room = LIST_BYTES_MAX - self.list_bytes;
+        file.take(room + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > room {
+            return Err(io::Error::other("the lists are longer than any such lists"));
         }
+        self.list_bytes += bytes.len() as u64;
         self.details.add(path.parent().unwrap_or(Path::new("")), &String::from_utf8_lossy(&bytes));
         Ok(())
     }

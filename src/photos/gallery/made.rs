@@ -4,7 +4,7 @@
 //! a damaged one has no small picture.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,12 +42,11 @@ pub(super) fn make(
         let work = || {
             let mut from = Folders::below(store.device());
             let mut into = Folders::below(Arc::clone(thumbnails));
-            while let Some((path, name, mtime_ns)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((local, name, mtime_ns)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if cancel.is_cancelled() {
                     break;
                 }
-                let Some(local) = store.entry(path).map(|entry| entry.local(path)) else { continue };
-                let Some(small) = from.open(&local).ok().and_then(small) else { continue };
+                let Some(small) = from.open(local).ok().and_then(small) else { continue };
                 put(&mut into, name, &small, *mtime_ns).map_err(Error::at("writing a small picture"))?;
             }
             Ok(())
@@ -59,7 +58,7 @@ pub(super) fn make(
     })
 }
 
-/// The JPEG originals of the sheet that are in the copy and have no small picture: path, name of the picture, date.
+/// The JPEG originals of the sheet that are in the copy and have no small picture: where each is, name of the picture, date.
 fn missing(store: &Store, thumbnails: &Arc<Dir>, sheet: &Sheet) -> Result<Vec<(String, String, i64)>, Error> {
     let mut folders = Folders::below(Arc::clone(thumbnails));
     let mut missing = Vec::new();
@@ -74,15 +73,18 @@ fn missing(store: &Store, thumbnails: &Arc<Dir>, sheet: &Sheet) -> Result<Vec<(S
         };
         let there = folders.size_of(&name).map_err(Error::at("looking at a small picture"))?;
         if there.is_none() && entry.damaged.is_none() {
-            missing.push((tile.path.clone(), name, entry.mtime_ns));
+            missing.push((entry.local(&tile.path), name, entry.mtime_ns));
         }
     }
     Ok(missing)
 }
 
+/// The longest JPEG that is decoded, in bytes: the decoder keeps whatever a file says of its colours.
+const JPEG_BYTES_MAX: u64 = 128 << 20;
+
 /// A small JPEG of a JPEG; `None` for one that is none, or too large, or in colours that no phone's camera makes.
 fn small(original: File) -> Option<Vec<u8>> {
-    let mut decoder = Decoder::new(BufReader::new(original));
+    let mut decoder = Decoder::new(BufReader::new(original.take(JPEG_BYTES_MAX)));
     decoder.read_info().ok()?;
     let info = decoder.info()?;
     let most = if info.coding_process == CodingProcess::DctProgressive {

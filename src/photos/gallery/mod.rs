@@ -72,7 +72,9 @@ pub fn write(
     let adopted = sheet::adopted(manifest.entries());
     let mut links = |tile: &Tile| {
         let instead = tile.asset.as_deref().and_then(|asset| adopted.get(asset).copied());
-        let file = Some(tile.path.as_str()).filter(|path| in_copy(path)).or(instead);
+        // A page of the phone's must not open from here: only pictures and clips do.
+        let shown = |path: &&str| sheet::rank(path).is_some();
+        let file = Some(tile.path.as_str()).filter(|path| in_copy(path)).or(instead).filter(shown);
         let thumbnail = name_of(&tile.path);
         let there = thumbnail.as_deref().is_some_and(|name| matches!(folders.size_of(name), Ok(Some(1..))));
         written.tiles += 1;

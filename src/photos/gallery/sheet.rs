@@ -260,7 +260,7 @@ pub(super) fn adopted(entries: &HashMap<String, Entry>) -> HashMap<&str, &str> {
     adopted.into_iter().map(|(asset, (_, path))| (asset, path)).collect()
 }
 
-fn rank(path: &str) -> Option<usize> {
+pub(super) fn rank(path: &str) -> Option<usize> {
     let extension = path.rsplit_once('.')?.1.to_ascii_lowercase();
     PICTURES.iter().chain(&CLIPS).position(|known| *known == extension)
 }

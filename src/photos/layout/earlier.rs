@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use rustix::fs::RenameFlags;
 
 use super::super::folder::Folders;
-use super::super::store::{PHOTOS, Store};
+use super::super::store::{PHOTOS, Store, private_folder};
 use super::remove_tree;
 use crate::durable;
 
@@ -38,39 +38,69 @@ pub(super) fn replace(store: &Store, name: &str, beside: &str, new: &Arc<Dir>) -
     Ok(kept)
 }
 
+/// What a run that was killed left beside `name` may hold the only copy of somebody's file: that goes back first.
+pub(super) fn bring_back(store: &Store, name: &str, beside: &str) -> io::Result<()> {
+    let device = store.device();
+    for left_over in [beside.to_owned(), away(name)] {
+        let left = match device.open_dir_nofollow(&left_over) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let to = Arc::new(private_folder(&device, name).map_err(io::Error::other)?);
+        let ours = Ours::of(store);
+        Carrying { ours: &ours, to: Folders::below(to), kept: 0 }.carry(&left, "", DEPTH_MAX)?;
+        remove_tree(&device, &left_over)?;
+    }
+    durable::sync_dir(&device)
+}
+
+/// Where the earlier arrangement is for the moment in which it has no name.
+fn away(name: &str) -> String {
+    format!("{name}.old")
+}
+
 /// Both change places; where the file system cannot do that in one step, the earlier one is away for a moment.
 fn exchange(device: &Dir, beside: &str, name: &str) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if rustix::fs::renameat_with(device, beside, device, name, RenameFlags::EXCHANGE).is_ok() {
         return Ok(());
     }
-    let away = format!("{name}.old");
-    remove_tree(device, &away)?;
+    let away = away(name);
     device.rename(name, device, &away)?;
     device.rename(beside, device, name)?;
     device.rename(&away, device, beside)
 }
 
-/// How files are known to be ours: the sizes and dates of everything that the copy holds.
+/// How files are known to be ours: the sizes and dates of everything that stands in the copy.
 struct Ours(HashSet<(u64, i64)>);
 
 impl Ours {
     fn of(store: &Store) -> Self {
+        let mut copy = Folders::below(store.device());
         let manifest = store.manifest();
-        Self(manifest.entries().values().map(|entry| (entry.size, entry.mtime_ns)).collect())
+        let intact = manifest.entries().iter().filter(|(_, entry)| entry.damaged.is_none());
+        let stands = intact.filter_map(|(path, entry)| {
+            let local = entry.local(path);
+            let (holder, name) = copy.holder(&local, false).ok()?;
+            let there = holder.symlink_metadata(name).ok().filter(cap_std::fs::Metadata::is_file)?;
+            (there.len() == entry.size).then(|| (there.len(), mtime_ns(&there)))
+        });
+        Self(stands.collect())
     }
 
-    /// Nothing is lost when it goes: it leads into the copy, is a second name of a file, or has size and date of a file
-    /// that the copy holds.
+    /// Nothing is lost when it goes: it leads into the copy, or has size and date of a file that stands there.
     fn has(&self, dir: &Dir, name: &std::ffi::OsStr, metadata: &cap_std::fs::Metadata) -> bool {
-        use cap_std::fs::MetadataExt as _;
         if metadata.is_symlink() {
             let target = dir.read_link_contents(name).unwrap_or_default();
             return target.starts_with("..") && target.components().any(|part| part.as_os_str() == PHOTOS);
         }
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        metadata.is_file() && (metadata.nlink() > 1 || self.0.contains(&(metadata.len(), mtime_ns)))
+        metadata.is_file() && self.0.contains(&(metadata.len(), mtime_ns(metadata)))
     }
+}
+
+fn mtime_ns(metadata: &cap_std::fs::Metadata) -> i64 {
+    use cap_std::fs::MetadataExt as _;
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
 struct Carrying<'a> {

@@ -38,6 +38,7 @@ pub(super) fn shown_name(path: &str, asset: Option<&Asset>) -> Option<String> {
 /// case for the same.
 #[derive(Debug, Default)]
 pub(super) struct Namer {
+    /// The last number that each name was given with.
     folders: HashMap<String, u32>,
     /// By folder and stem: whose files have it, in order; their number is their place.
     groups: HashMap<String, Vec<String>>,
@@ -47,11 +48,19 @@ pub(super) struct Namer {
 impl Namer {
     /// A folder for this title.
     pub(super) fn folder(&mut self, title: &str) -> String {
-        let name = component(title);
-        let used = self.folders.entry(name.to_lowercase()).or_default();
-        *used += 1;
-        let number = *used;
-        if number == 1 { name } else { self.folder(&format!("{name} ({number})")) }
+        let base = component(title);
+        let mut number = self.folders.get(&base.to_lowercase()).copied().unwrap_or(0);
+        let mut name = base.clone();
+        while number > 0 {
+            number += 1;
+            name = format!("{base} ({number})");
+            if !self.folders.contains_key(&name.to_lowercase()) {
+                self.folders.insert(base.to_lowercase(), number);
+                break;
+            }
+        }
+        self.folders.insert(name.to_lowercase(), 1);
+        name
     }
 
     /// The place of a file in `folder`. Files of one `group` with one stem keep it alike, so that pairs stay pairs.
@@ -158,6 +167,8 @@ mod tests {
         }
         let long = namer.folder(&"ü".repeat(500));
         assert!(long.len() <= NAME_BYTES_MAX && long.ends_with('…'));
+        assert_eq!(namer.folder(&"ü".repeat(500)), format!("{long} (2)"));
+        assert_eq!(namer.folder(&"ü".repeat(501)), format!("{long} (3)"));
         assert!(namer.file("a", &format!("{}.HEIC", "x".repeat(500)), "g").ends_with("….HEIC"));
     }
 

@@ -171,6 +171,37 @@ fn a_second_run_follows_the_library_and_takes_nothing_of_anybody() {
 }
 
 #[test]
+fn what_a_killed_run_left_is_brought_back_before_anything_goes() {
+    let desk = Desk::with(&[A, B]);
+    desk.lay(Layout::ByDate, Some(&library()));
+    for left_over in ["photos.by-date.new/2026", "photos.by-date.old"] {
+        let left_over = desk.host.path().join(left_over);
+        std::fs::create_dir_all(&left_over).unwrap();
+        std::fs::write(left_over.join("letter.txt"), b"mine").unwrap();
+    }
+    assert_eq!(desk.lay(Layout::ByDate, Some(&library())).others_kept, 2);
+    let names = desk.names("photos.by-date");
+    assert!(["2026/letter.txt", "letter.txt"].iter().all(|name| names.contains(&(*name).to_owned())));
+    assert!(!desk.host.path().join("photos.by-date.old").exists());
+}
+
+#[test]
+fn the_last_good_name_of_a_photo_is_not_taken_away() {
+    let desk = Desk::with(&[A, B]);
+    desk.lay(Layout::ByDate, Some(&library()));
+    desk.lay(Layout::ByAlbum, Some(&library()));
+    std::fs::remove_file(desk.host.path().join("photos").join(A)).unwrap();
+    let again =
+        desk.store.lay_out(Layout::ByDate, Some(&library()), &TimeZone::UTC, &CancellationToken::new());
+    let left = desk.found("photos.by-date");
+    let found = left.iter().any(|(_, content)| content == A);
+    assert!(
+        found || desk.found("photos.by-album").iter().any(|(_, content)| content == A),
+        "{again:?}: {left:?}"
+    );
+}
+
+#[test]
 fn without_a_library_dates_are_those_of_the_files_and_the_rest_says_why_not() {
     let desk = Desk::with(&[A, A_EDIT, "PhotoData/PhotoCloudSharingData/1/2/100CLOUD/IMG_0001.JPG"]);
     assert_eq!(desk.lay(Layout::ByDate, None).files, 2);
