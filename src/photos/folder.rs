@@ -43,7 +43,11 @@ impl Folders {
         let (above, name) = self.holder(path, create)?;
         let dir = match above.open_dir_nofollow(name) {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
-                above.create_dir_with(name, DirBuilder::new().mode(0o755))?;
+                match above.create_dir_with(name, DirBuilder::new().mode(0o755)) {
+                    // Another thread works below the same folder.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    other => other?,
+                }
                 self.created = true;
                 above.open_dir_nofollow(name)?
             }
