@@ -271,12 +271,12 @@ def our_interactive(world):
         at_a_terminal(running, twice, *command, "set")
         expect(running, True, "set")
         # Other two passwords than the same one are asked for again.
-        differ = [("that is set:", FIRST), ("new backup password:", SECOND), ("once more:", "another")]
+        differ = [("The backup password:", FIRST), ("new backup password:", SECOND), ("once more:", "another")]
         at_a_terminal(running, [*differ, ("new backup password:", SECOND), ("once more:", SECOND)], *command, "change")
         expect(running, True, "change")
-        at_a_terminal(running, [("that is set:", "\x03")], *command, "off", status=130, echoes=True)
+        at_a_terminal(running, [("The backup password:", "\x03")], *command, "off", status=130, echoes=True)
         expect(running, True, "Ctrl-C")
-        at_a_terminal(running, [("that is set:", SECOND)], *command, "off")
+        at_a_terminal(running, [("The backup password:", SECOND)], *command, "off")
         expect(running, False, "off")
 
 

@@ -1,3 +1,5 @@
+//! The vault: stages, exchanges, history, and what a crash leaves.
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
