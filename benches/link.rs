@@ -131,7 +131,7 @@ async fn in_process(rate: u64, round_trip_us: u64) {
 async fn write_all(stream: &mut Stream, bytes: u64) -> Duration {
     const UNDER_WAY: usize = 16;
     let mut buffer = [0; 64];
-    stream.write_all(&packet(1, 0x0D, &[3], "/written")).await.expect("bytes go");
+    ask(stream, &packet(1, 0x0D, &[3], "/written")).await;
     assert_eq!(discard(stream, &mut buffer).await, 8);
     let chunk = u64::from(MIB / 4);
     let mut request = packet(2, 0x10, &[1], "");
@@ -140,7 +140,7 @@ async fn write_all(stream: &mut Stream, bytes: u64) -> Duration {
     let started = Instant::now();
     let mut under_way = 0;
     for _ in 0..bytes / chunk {
-        stream.write_all(&request).await.expect("bytes go");
+        ask(stream, &request).await;
         under_way += 1;
         if under_way == UNDER_WAY {
             discard(stream, &mut buffer).await;
@@ -164,7 +164,7 @@ async fn round_trip(session: &Session) -> Duration {
     let mut times = Vec::new();
     for _ in 0..ROUND_TRIPS {
         let started = Instant::now();
-        stream.write_all(&request).await.expect("bytes go");
+        ask(stream, &request).await;
         stream.read_exact(&mut reply).await.expect("the phone answers");
         times.push(started.elapsed());
     }
@@ -196,6 +196,12 @@ impl Socket {
         self.stop.cancel();
         let _ = self.serving.await;
     }
+}
+
+/// Sends requests: TLS may keep what is not flushed.
+async fn ask(stream: &mut Stream, requests: &[u8]) {
+    stream.write_all(requests).await.expect("bytes go");
+    stream.flush().await.expect("bytes go");
 }
 
 /// One AFC packet of a host.
@@ -250,13 +256,13 @@ async fn files(words: &str, toml: &str) {
 /// Reads `bytes` of the file, with several requests in flight.
 async fn throw_away(stream: &mut Stream, in_flight: usize, count: u64, bytes: u64) -> Duration {
     let mut buffer = vec![0; MIB as usize];
-    stream.write_all(&packet(1, 0x0D, &[1], &format!("/{FILE}"))).await.expect("bytes go");
+    ask(stream, &packet(1, 0x0D, &[1], &format!("/{FILE}"))).await;
     assert_eq!(discard(stream, &mut buffer).await, 8);
     let started = Instant::now();
     let (mut asked, mut got) = (0, 0);
     while got < bytes {
         while asked < bytes && asked - got < count * in_flight as u64 {
-            stream.write_all(&packet(2, 0x0F, &[1, count], "")).await.expect("bytes go");
+            ask(stream, &packet(2, 0x0F, &[1, count], "")).await;
             asked += count;
         }
         got += discard(stream, &mut buffer).await;
@@ -296,7 +302,7 @@ async fn ask_again_and_again(stream: &mut Stream, request: &[u8], in_flight: u32
     let batch = request.repeat(in_flight as usize);
     let started = Instant::now();
     for _ in 0..SMALL_REQUESTS / in_flight {
-        stream.write_all(&batch).await.expect("bytes go");
+        ask(stream, &batch).await;
         for _ in 0..in_flight {
             discard(stream, &mut buffer).await;
         }

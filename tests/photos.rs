@@ -30,6 +30,8 @@ struct Desk {
     host: tempfile::TempDir,
     device: Arc<Device>,
     dialled: AtomicUsize,
+    /// What either side writes leaves when it is flushed, and not before: as TLS may do it.
+    holds_back: bool,
 }
 
 #[async_trait]
@@ -38,9 +40,18 @@ impl Dial for Desk {
         self.dialled.fetch_add(1, Ordering::Relaxed);
         let (here, there) = tokio::io::duplex(256 << 10);
         let device = self.device.clone();
-        tokio::spawn(async move { Service::Afc.serve(Box::new(there), device).await });
-        Ok(Box::new(here))
+        let (here, there): (Stream, Stream) = match self.holds_back {
+            false => (Box::new(here), Box::new(there)),
+            true => (held_back(here), held_back(there)),
+        };
+        tokio::spawn(async move { Service::Afc.serve(there, device).await });
+        Ok(here)
     }
+}
+
+/// Larger than anything that is written before a flush.
+fn held_back(stream: tokio::io::DuplexStream) -> Stream {
+    Box::new(tokio::io::BufWriter::with_capacity(1 << 20, stream))
 }
 
 /// A picture of about `size` bytes that is structurally whole.
@@ -72,7 +83,13 @@ impl Desk {
         put("Downloads/x", b"not a photo");
         std::fs::write(phone.path().join("device.toml"), settings).unwrap();
         let device = Device::open(phone.path(), false).unwrap();
-        Self { phone, host: tempfile::tempdir().unwrap(), device, dialled: AtomicUsize::new(0) }
+        Self {
+            phone,
+            host: tempfile::tempdir().unwrap(),
+            device,
+            dialled: AtomicUsize::new(0),
+            holds_back: false,
+        }
     }
 
     /// The phone changes its ways.
@@ -125,6 +142,16 @@ impl Desk {
         assert!(proven.damage.is_empty() && listing.files.iter().all(|file| proof.covers(file)));
         let partial = std::fs::read_dir(self.host.path().join("photos.partial")).unwrap();
         assert_eq!(partial.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_written_is_flushed_by_both_sides() {
+    for temper in ["kind", "harsh"] {
+        let desk = Desk { holds_back: true, ..Desk::with(&format!("temper = \"{temper}\"\n")) };
+        let pulled = desk.pull(&desk.store()).await.unwrap();
+        // A harsh phone refuses some, which is an answer too.
+        assert!(pulled.ended == Ended::Complete && pulled.left == 0 && pulled.files > 20, "{pulled:?}");
     }
 }
 
@@ -873,7 +900,8 @@ fn whole_library() -> (Desk, Library) {
     create(phone.path(), &options).unwrap();
     let library = read_database(&phone.path().join("media/PhotoData")).unwrap();
     let device = Device::open(phone.path(), false).unwrap();
-    (Desk { phone, host: tempfile::tempdir().unwrap(), device, dialled: AtomicUsize::new(0) }, library)
+    let host = tempfile::tempdir().unwrap();
+    (Desk { phone, host, device, dialled: AtomicUsize::new(0), holds_back: false }, library)
 }
 
 /// The library says for these assets that they are on this phone and nowhere else.

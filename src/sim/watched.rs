@@ -10,8 +10,9 @@ use super::config::{Config, FILE};
 
 /// Larger than any sensible `device.toml`.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The file's stamp is looked at no more often than this.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The file's stamp is looked at no more often than this: a program takes longer to start, so one that is started
+/// after a change finds it.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 type Stamp = Option<(SystemTime, u64, u64)>;
 
