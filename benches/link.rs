@@ -164,7 +164,7 @@ async fn round_trip(session: &Session) -> Duration {
     let mut times = Vec::new();
     for _ in 0..ROUND_TRIPS {
         let started = Instant::now();
-        ask(stream, &request).await;
+        ask(&mut stream, &request).await;
         stream.read_exact(&mut reply).await.expect("the phone answers");
         times.push(started.elapsed());
     }
