@@ -8,7 +8,7 @@ use super::talk::Talk;
 use super::{Answer, Ask, Error, Failure, PIECE_BYTES, Patience, Run, Work};
 use crate::mobilebackup2::codes::{self, BLOCK_LOCAL_ERROR, BLOCK_SUCCESS};
 use crate::mobilebackup2::request::{Status, StatusValue};
-use crate::mobilebackup2::stream::{End, Piece, Reader, Writer};
+use crate::mobilebackup2::stream::{BLOCK_BYTES, End, Piece, Reader, Writer};
 use crate::progress::CancellationToken;
 use crate::usbmux::Stream;
 
@@ -53,15 +53,13 @@ impl Run<'_> {
         patience: Patience,
         cancel: &CancellationToken,
     ) -> Result<End, Error> {
-        let mut large = false;
+        // Most files are small; a large one shows after its first block, and has its room then.
+        let (mut data, mut enough) = (Vec::new(), BLOCK_BYTES);
         loop {
-            // Most files are small; a large one shows after its first piece.
-            let mut data = Vec::with_capacity(if large { PIECE_BYTES } else { 0 });
-            large = true;
             // Blocks are gathered, so that many small ones cost one hand-over.
             let gather = async {
-                while data.len() < PIECE_BYTES {
-                    let most = PIECE_BYTES - data.len();
+                while data.len() < enough {
+                    let most = enough - data.len();
                     if let Piece::End(end) = reader.piece(&mut data, most).await? {
                         return Ok(Some(end));
                     }
@@ -77,6 +75,7 @@ impl Run<'_> {
             if let Some(end) = end {
                 return Ok(end);
             }
+            (data, enough) = (self.disk.room(), PIECE_BYTES);
         }
     }
 

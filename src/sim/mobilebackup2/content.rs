@@ -1,13 +1,16 @@
 //! What is sent of a file: its bytes as they are, encrypted on the way, or the phone's word that it cannot read them.
 
-use std::io;
+use std::io::{self, Read};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
 
 use crate::backup::cipher::Encrypting;
 
 /// Read at once.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Read where the phone is: the way to another thread and back, for a file's bytes and again for its end, would cost a small
+/// file more than all else.
+const HEAD_BYTES: u64 = 64 * 1024;
 
 /// What is sent of a file.
 pub(super) enum Content {
@@ -33,33 +36,43 @@ impl Content {
 
     /// To be read piece by piece; `None`: the phone cannot read it.
     pub(super) fn pieces(self) -> Option<Pieces> {
-        let (source, encrypting): (Box<dyn AsyncRead + Unpin + Send>, _) = match self {
-            Self::Bytes(bytes) => (Box::new(io::Cursor::new(bytes)), None),
-            Self::File(file) => (Box::new(tokio::fs::File::from_std(file)), None),
-            Self::Encrypted(file, encrypting) => {
-                (Box::new(tokio::fs::File::from_std(file)), Some(encrypting))
-            }
+        let (file, encrypting) = match self {
+            Self::Bytes(bytes) => return Some(Pieces::new(bytes, None, None)),
+            Self::File(file) => (file, None),
+            Self::Encrypted(file, encrypting) => (file, Some(encrypting)),
             Self::Refused => return None,
         };
-        Some(Pieces { source, encrypting, plain: vec![0; PIECE_BYTES], encrypted: Vec::new(), ended: false })
+        let mut head = Vec::new();
+        let read = (&file).take(HEAD_BYTES).read_to_end(&mut head);
+        // What cannot be read is told when it is asked for again.
+        let more = !matches!(read, Ok(read) if (read as u64) < HEAD_BYTES);
+        Some(Pieces::new(head, more.then(|| tokio::fs::File::from_std(file)), encrypting))
     }
 }
 
 /// The bytes that are sent of a file.
 pub(super) struct Pieces {
-    source: Box<dyn AsyncRead + Unpin + Send>,
+    plain: Vec<u8>,
+    /// So much of `plain` is read and not given yet.
+    read: usize,
+    /// What comes after that.
+    rest: Option<tokio::fs::File>,
     /// Gone when the last block has been made.
     encrypting: Option<Box<Encrypting>>,
-    plain: Vec<u8>,
     encrypted: Vec<u8>,
     ended: bool,
 }
 
 impl Pieces {
+    fn new(head: Vec<u8>, rest: Option<tokio::fs::File>, encrypting: Option<Box<Encrypting>>) -> Self {
+        let read = head.len();
+        Self { plain: head, read, rest, encrypting, encrypted: Vec::new(), ended: false }
+    }
+
     /// The next bytes; none at the end.
     pub(super) async fn next(&mut self) -> io::Result<&mut [u8]> {
         while !self.ended {
-            let read = self.source.read(&mut self.plain).await?;
+            let read = self.read_on().await?;
             self.ended = read == 0;
             match self.encrypting.take() {
                 None => return Ok(&mut self.plain[..read]),
@@ -77,5 +90,17 @@ impl Pieces {
             }
         }
         Ok(&mut [])
+    }
+
+    /// Has more in `plain`, and tells how much.
+    async fn read_on(&mut self) -> io::Result<usize> {
+        let there = std::mem::take(&mut self.read);
+        match &mut self.rest {
+            Some(rest) if there == 0 => {
+                self.plain.resize(PIECE_BYTES, 0);
+                rest.read(&mut self.plain).await
+            }
+            _ => Ok(there),
+        }
     }
 }
