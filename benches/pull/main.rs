@@ -7,7 +7,7 @@
 //!
 //! `cargo bench --bench pull`, on a machine that does nothing else (two cores are enough), as root because of ifuse.
 //! Words behind `--` choose scenarios: `usb2`, `usb3`, `small`, `no-limit`, `second`. `--ours` leaves the peers out,
-//! `--whole` lets them copy all of the small files instead of a thousand. pymobiledevice3 and ifuse are looked for
+//! `--whole` lets them copy all files instead of a sample. pymobiledevice3 and ifuse are looked for
 //! on the PATH; `PYMOBILEDEVICE3` and `IFUSE` name them elsewhere. A peer that is not there is told, not failed.
 //! The table is left in `target/tmp/pull.md`.
 

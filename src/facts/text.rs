@@ -8,7 +8,7 @@ pub const SHOWN_CHARS_MAX: usize = 200;
 #[must_use]
 pub fn plain(text: &str) -> String {
     let mut shown: String =
-        text.chars().take(SHOWN_CHARS_MAX).map(|c| if is_harmless(c) { c } else { '\u{FFFD}' }).collect();
+        text.chars().take(SHOWN_CHARS_MAX).map(|c| if is_mark(c) { '\u{FFFD}' } else { c }).collect();
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }
@@ -18,7 +18,7 @@ pub fn plain(text: &str) -> String {
 /// As [`plain`], of any length: for files of data, where nothing may be lost.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    text.chars().map(|c| if is_harmless(c) { c } else { '\u{FFFD}' }).collect()
+    text.chars().map(|c| if is_mark(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 /// For the text of an HTML element or a quoted attribute: [`plain`], with the five special characters as entities.
@@ -73,11 +73,13 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// Neither a control character nor one that changes how its neighbours are read (bidirectional marks, separators of
-/// lines, invisible joiners at the edges of words, tags).
-fn is_harmless(c: char) -> bool {
-    !(c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}' | '\u{E0000}'..='\u{E007F}'))
+/// A control character, or one that changes how its neighbours are read (bidirectional marks, separators of lines,
+/// invisible joiners at the edges of words, tags).
+#[must_use]
+pub fn is_mark(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
 }
 
 #[cfg(test)]

@@ -196,11 +196,12 @@ impl<'a> Placing<'a> {
                 return Ok(false);
             }
             let noted = self.notes.iter().filter_map(|note| match note {
-                Note::Copied(path, entry) => Some((path, entry)),
+                Note::Copied(path, entry) => Some((path.as_str(), entry)),
                 _ => None,
             });
-            let others = manifest.entries().iter().chain(noted);
-            let others = others.filter(|(other, entry)| entry.size == size && other.as_str() != path);
+            let held = manifest.entries().iter().map(|(path, entry)| (&**path, &**entry));
+            let others = held.chain(noted);
+            let others = others.filter(|(other, entry)| entry.size == size && *other != path);
             others.map(|(other, entry)| entry.local(other)).collect()
         };
         let there = self.folders.node_of(local)?;

@@ -13,6 +13,7 @@ use super::sink::{Receiving, Sink};
 use super::stage::Staged;
 use super::walk::reason;
 use crate::afc::{Afc, Error, File, FileInfo, Kind, OpenMode, Read, Status, Whence};
+use crate::facts::MediaFile;
 use crate::progress::CancellationToken;
 
 /// The size of one read.
@@ -77,8 +78,11 @@ impl Fetch<'_> {
     pub(super) async fn fetch(self, item: &Item) -> Fetched {
         let mut seen: Vec<[u8; 32]> = Vec::new();
         let mut why = String::new();
+        // The walk has looked at it already. That is enough to begin with where little is lost if it has changed since.
+        let mut before = Some(as_walked(item)).filter(|before| before.size < LARGE_BYTES);
         for _ in 0..READINGS_MAX {
-            match self.read_once(item).await {
+            let as_walked = before.is_some();
+            match self.read_once(item, before.take()).await {
                 Ok((info, staged)) if self.is_believed(&staged, &seen) => {
                     let differed = seen.iter().any(|other| *other != staged.sha256);
                     self.committer.add(ready(item, &info, staged));
@@ -93,6 +97,8 @@ impl Fetch<'_> {
                     discard(staged).await;
                 }
                 Err(Trouble::Again(again)) => why = again,
+                // What is the matter with it, the phone says when it is asked.
+                Err(Trouble::Refused(again)) if as_walked => why = again,
                 Err(Trouble::Refused(why)) => return Fetched::Refused(why),
                 Err(Trouble::Broken(error)) => return Fetched::Broken(error),
                 Err(Trouble::Disk) => return Fetched::Disk,
@@ -107,12 +113,18 @@ impl Fetch<'_> {
         (staged.whole && !self.paranoid) || seen.contains(&staged.sha256)
     }
 
-    /// One reading: two questions before, two right behind the last read, so that a small file costs two round trips.
-    async fn read_once(self, item: &Item) -> Result<(FileInfo, Staged), Trouble> {
+    /// One reading, from a look at the file to another look right behind the last of its bytes, which must agree. A small
+    /// file costs two round trips. `before`: the look before, where it was made already.
+    async fn read_once(self, item: &Item, before: Option<FileInfo>) -> Result<(FileInfo, Staged), Trouble> {
         let path = &item.file.path;
-        let (before, opened) =
-            tokio::join!(self.afc.file_info(path), self.afc.open_file(path, OpenMode::Read));
-        let before = before?;
+        let open = self.afc.open_file(path, OpenMode::Read);
+        let (before, opened) = match before {
+            Some(before) => (before, open.await),
+            None => {
+                let (before, opened) = tokio::join!(self.afc.file_info(path), open);
+                (before?, opened)
+            }
+        };
         if before.kind != Kind::File {
             return Err(Trouble::Refused("it is no file any more".to_owned()));
         }
@@ -221,6 +233,12 @@ impl Fetch<'_> {
         }
         Ok(())
     }
+}
+
+/// What the walk saw.
+fn as_walked(item: &Item) -> FileInfo {
+    let MediaFile { size, mtime_ns, birthtime_ns, .. } = item.file;
+    FileInfo { kind: Kind::File, size, blocks: 0, links: 1, mtime_ns, birthtime_ns, link_target: None }
 }
 
 /// Asks for what lies between `from` and `size`, with several reads on their way.

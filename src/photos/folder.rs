@@ -76,6 +76,21 @@ impl Folders {
         }
     }
 
+    /// Size and date (nanoseconds since 1970) of the plain file at `path`; `None` if there is none.
+    pub(super) fn stamp_of(&mut self, path: &str) -> io::Result<Option<(u64, i64)>> {
+        use cap_std::fs::MetadataExt as _;
+        let found = self.holder(path, false).and_then(|(dir, name)| dir.symlink_metadata(name));
+        match found {
+            Ok(metadata) if !metadata.is_file() => Ok(None),
+            Ok(metadata) => {
+                let date = metadata.mtime().saturating_mul(1_000_000_000);
+                Ok(Some((metadata.len(), date.saturating_add(metadata.mtime_nsec()))))
+            }
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Which file is at `path`: device and number of its node; `None` if there is none.
     pub(super) fn node_of(&mut self, path: &str) -> io::Result<Option<(u64, u64)>> {
         use cap_fs_ext::MetadataExt;

@@ -205,7 +205,7 @@ impl<'a> Arranging<'a> {
     fn places(&self, store: &Store, laid_out: &mut LaidOut) -> Wanted {
         let manifest = store.manifest();
         let entries = manifest.entries().iter().filter(|(_, entry)| entry.damaged.is_none());
-        let sorted: BTreeMap<&String, &Entry> = entries.collect();
+        let sorted: BTreeMap<&str, &Entry> = entries.map(|(path, entry)| (&**path, &**entry)).collect();
         let (mut wanted, mut namer) = (Wanted::new(), Namer::default());
         for (path, entry) in sorted {
             let asset = self.asset(path, entry);
@@ -215,10 +215,10 @@ impl<'a> Arranging<'a> {
                 laid_out.hidden_left_out += u64::from(!folders.is_empty());
                 continue;
             }
-            let group = asset.map_or(path.as_str(), |asset| asset.uuid.as_str());
+            let group = asset.map_or(path, |asset| asset.uuid.as_str());
             for folder in folders {
                 let place = namer.file(&folder, &name, group);
-                wanted.push((place, path.clone(), entry.clone()));
+                wanted.push((place, path.to_owned(), entry.clone()));
             }
         }
         wanted

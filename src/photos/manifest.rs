@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use cap_std::fs::File;
 use jiff::Timestamp;
@@ -177,13 +178,16 @@ pub(super) enum Unusable {
     Foreign(String),
 }
 
+/// Every file of the copy, by the phone's path. Whoever goes through all of them shares them: a copy may have a million.
+pub(super) type Entries = HashMap<Arc<str>, Arc<Entry>>;
+
 /// What the copy holds, and the file that says so.
 #[derive(Debug)]
 pub(super) struct Manifest {
     file: File,
     /// Bytes of whole lines.
     length: u64,
-    entries: HashMap<String, Entry>,
+    entries: Entries,
     refused: HashMap<String, String>,
     unreadable_lines: u64,
 }
@@ -196,7 +200,7 @@ impl Manifest {
         }
         let lines = BufReader::with_capacity(1 << 16, file.try_clone()?);
         let mut manifest =
-            Self { file, length: 0, entries: HashMap::new(), refused: HashMap::new(), unreadable_lines: 0 };
+            Self { file, length: 0, entries: Entries::new(), refused: HashMap::new(), unreadable_lines: 0 };
         manifest.read_lines(lines, udid)?;
         if writable {
             manifest.file.set_len(manifest.length)?;
@@ -233,20 +237,20 @@ impl Manifest {
         match note {
             Note::Copied(path, entry) => {
                 self.refused.remove(&path);
-                self.entries.insert(path, entry);
+                self.entries.insert(path.into(), Arc::new(entry));
             }
             Note::Refused(path, why) => {
                 self.refused.insert(path, why);
             }
             Note::Damaged(path, how) => {
-                if let Some(entry) = self.entries.get_mut(&path) {
-                    entry.damaged = Some(how);
+                if let Some(entry) = self.entries.get_mut(path.as_str()) {
+                    Arc::make_mut(entry).damaged = Some(how);
                 }
             }
             Note::Kept(..) => {}
             Note::Trashed(path, trashed) => {
-                if let Some(entry) = self.entries.get_mut(&path) {
-                    entry.trashed = trashed;
+                if let Some(entry) = self.entries.get_mut(path.as_str()) {
+                    Arc::make_mut(entry).trashed = trashed;
                 }
             }
         }
@@ -283,7 +287,7 @@ impl Manifest {
     }
 
     /// Every file of the copy, by the phone's path.
-    pub(super) fn entries(&self) -> &HashMap<String, Entry> {
+    pub(super) fn entries(&self) -> &Entries {
         &self.entries
     }
 
@@ -452,7 +456,7 @@ mod tests {
             .unwrap();
         let mut again = place.open().unwrap();
         assert_eq!(again.entries().len(), 3);
-        assert_eq!(again.entries()["a"], entry(2));
+        assert_eq!(*again.entries()["a"], entry(2));
         assert_eq!(again.entries()["c"].damaged.as_deref(), Some("gone"));
         assert!(again.refused().is_empty(), "what was copied later is refused no more");
         assert_eq!(again.sha256().unwrap(), manifest.sha256().unwrap());
@@ -493,7 +497,7 @@ mod tests {
             let bytes = [&whole[..], &long, last.as_bytes()].concat();
             std::fs::write(place.0.path().join("m"), &bytes).unwrap();
             let manifest = place.open().unwrap();
-            let mut names: Vec<_> = manifest.entries().keys().cloned().collect();
+            let mut names: Vec<_> = manifest.entries().keys().map(|path| path.to_string()).collect();
             names.sort();
             assert_eq!((names, manifest.unreadable_lines()), (vec!["a".to_owned(), "c".to_owned()], 1));
             assert_eq!(place.bytes().len(), bytes.len());

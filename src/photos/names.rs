@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use aws_lc_rs::digest::digest;
 
+use crate::facts::text::is_mark;
+
 /// What a name may have at most, in bytes, so that with everything else it stays below 255.
 const FOLDER_BYTES_MAX: usize = 200;
 const STEM_BYTES_MAX: usize = 180;
@@ -97,12 +99,6 @@ fn hex_pair(text: &str) -> Option<u8> {
         return None;
     }
     u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-}
-
-fn is_mark(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
 }
 
 #[cfg(test)]

@@ -116,7 +116,9 @@ fn copied<'m>(
     let says = |entry: &&Entry| {
         entry.size == file.size && entry.mtime_ns == file.mtime_ns && entry.damaged.is_none()
     };
-    let Some(entry) = manifest.entries().get(&file.path).filter(says) else { return Ok(None) };
+    let Some(entry) = manifest.entries().get(file.path.as_str()).map(|entry| &**entry).filter(says) else {
+        return Ok(None);
+    };
     let there = folders.size_of(&entry.local(&file.path));
     let there = there.map_err(|error| Error::io("looking at the copy", error))?;
     Ok((there == Some(file.size)).then_some(entry))

@@ -164,7 +164,7 @@ impl Store {
     /// What the manifest says of a file, by the phone's path.
     #[must_use]
     pub fn entry(&self, path: &str) -> Option<Entry> {
-        self.manifest().entries().get(path).cloned()
+        self.manifest().entries().get(path).map(|entry| Entry::clone(entry))
     }
 
     /// The copy holds a file of that size and time (seconds since 1970), undamaged as far as is known, and it is there.

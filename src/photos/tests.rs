@@ -141,6 +141,39 @@ async fn a_recheck_reads_only_what_differs() {
     assert_eq!(proof(&store, Depth::Full).await.bytes_read, heic(1).len() as u64 + 1);
 }
 
+#[tokio::test]
+async fn a_recheck_says_what_it_did_not_read_and_reads_what_was_read_too_long_ago() {
+    let desk = Desk::new();
+    let store = desk.open();
+    take(&store, HEIC, &heic(1)).unwrap();
+    let unread = |proven: verify::Proven| proven.proof.unwrap().unread();
+    assert_eq!(unread(proof(&store, Depth::Recheck).await), (0, None));
+    take(&store, "DCIM/x", b"x").unwrap();
+    let again = proof(&store, Depth::Recheck).await;
+    assert_eq!(again.bytes_read, 1);
+    let (files, since) = unread(again);
+    assert!(files == 1 && since.is_some());
+
+    let record = std::fs::read_to_string(desk.path("photos.proof")).unwrap();
+    let of_x = record.lines().last().unwrap();
+    let read_at = of_x.rsplit_once("read_at\":").unwrap().1.trim_end_matches('}');
+    let now: i64 = read_at.parse().unwrap();
+    let dated = |seconds: i64| of_x.replace(read_at, &seconds.to_string());
+    for (bytes, seconds) in [(0, now - 29 * 86_400), (1, now - 31 * 86_400), (1, now + 3_600)] {
+        std::fs::write(desk.path("photos.proof"), record.replace(of_x, &dated(seconds))).unwrap();
+        assert_eq!(proof(&store, Depth::Recheck).await.bytes_read, bytes, "{seconds}");
+    }
+    // What is recorded of another content counts for nothing, whatever stands there.
+    let sha256 = of_x.split("sha256\":\"").nth(1).unwrap().split('"').next().unwrap();
+    std::fs::write(desk.path("photos.proof"), record.replace(sha256, &"0".repeat(64))).unwrap();
+    assert_eq!(proof(&store, Depth::Recheck).await.bytes_read, 1);
+    for end in (0..record.len()).step_by(53) {
+        std::fs::write(desk.path("photos.proof"), &record[..end]).unwrap();
+        let proven = proof(&store, Depth::Recheck).await;
+        assert!(proven.damage.is_empty() && proven.proof.unwrap().files() == 2, "cut at {end}");
+    }
+}
+
 #[test]
 fn another_picture_of_the_same_name_never_replaces_the_first() {
     let desk = Desk::new();

@@ -2,7 +2,10 @@
 //!
 //! Proving is reading every file again and comparing it with what was received. What was proven is recorded beside the
 //! copy (`photos.proof`); with [`Depth::Recheck`] a file whose size and date are as recorded is not read again, and
-//! whatever differs is.
+//! whatever differs is, and so is what was read too long ago. The proof says how many of its files it did not read and
+//! since when they have not been.
+//!
+//! A copy may have a million files: what is known of them is shared with the manifest, not repeated.
 
 mod record;
 
@@ -13,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::folder::{Folders, is_absence};
 use super::manifest::{Entry, Note, Source};
@@ -32,12 +35,16 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
+/// A file that was read longer ago than this is read again, whatever is recorded: disks forget, and nothing else tells.
+const READ_AGE_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// How deep a proof looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Every byte is read again.
     Full,
-    /// Only what is not as an earlier proof recorded it (presence, size, date) is read again.
+    /// Only what is not as an earlier proof recorded it (presence, size, date), or was read more than 30 days ago, is
+    /// read again.
     Recheck,
 }
 
@@ -84,20 +91,16 @@ pub async fn prove(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Proven, Error> {
-    let entries: Vec<(String, Entry)> = {
-        let manifest = store.manifest();
-        let mut entries: Vec<_> =
-            manifest.entries().iter().map(|(path, entry)| (path.clone(), entry.clone())).collect();
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        entries
-    };
+    let entries = sorted(store);
     let bytes_total = entries.iter().map(|(_, entry)| entry.size).sum();
     let items_total = Some(entries.len() as u64);
     observer.event(Event::Began { phase: Phase::Verify, bytes_total: Some(bytes_total), items_total });
+    let recorded = if depth == Depth::Recheck { record::read(store, &entries) } else { Record::default() };
     let looking = Arc::new(Looking {
         store: store.clone(),
-        record: if depth == Depth::Recheck { Record::read(store) } else { Record::default() },
+        recorded,
         entries,
+        began_at: Timestamp::now(),
         next: AtomicUsize::new(0),
         bytes_seen: AtomicU64::new(0),
         bytes_read: AtomicU64::new(0),
@@ -111,6 +114,16 @@ pub async fn prove(
     tokio::task::spawn_blocking(move || looking.conclude())
         .await
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// What the manifest names, by path.
+fn sorted(store: &Store) -> Vec<(Arc<str>, Arc<Entry>)> {
+    let mut entries: Vec<_> = {
+        let manifest = store.manifest();
+        manifest.entries().iter().map(|(path, entry)| (Arc::clone(path), Arc::clone(entry))).collect()
+    };
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    entries
 }
 
 /// Runs the threads and tells how far they are. Dropped, it stops them.
@@ -139,18 +152,33 @@ async fn looked(looking: &Arc<Looking>, observer: &dyn Observer, bytes_total: u6
     }
 }
 
-/// What a look at one file found: its local date if it is as received, else what is wrong.
-type Look = Result<i64, String>;
+/// What a look at one file found.
+#[derive(Debug)]
+enum Found {
+    /// It is as it was received.
+    Right {
+        /// The local date, nanoseconds since 1970.
+        mtime_ns: i64,
+        /// When its bytes were read.
+        read_at: Timestamp,
+        /// That was now.
+        now: bool,
+    },
+    /// What is wrong.
+    Wrong(String),
+}
 
 struct Looking {
     store: Store,
-    record: Record,
-    entries: Vec<(String, Entry)>,
+    /// By path.
+    entries: Vec<(Arc<str>, Arc<Entry>)>,
+    recorded: Record,
+    began_at: Timestamp,
     next: AtomicUsize,
     /// Bytes of files that were looked at, read or not.
     bytes_seen: AtomicU64,
     bytes_read: AtomicU64,
-    looks: Mutex<HashMap<usize, Look>>,
+    looks: Mutex<Vec<(usize, Found)>>,
     cancel: CancellationToken,
 }
 
@@ -160,82 +188,113 @@ impl Looking {
         loop {
             let place = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((path, entry)) = self.entries.get(place) else { return Ok(()) };
-            let look = match self.look(&mut folders, path, entry) {
+            let recorded = self.recorded.files.get(place).and_then(Option::as_ref);
+            let found = match self.look(&mut folders, path, entry, recorded) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(Error::Cancelled),
-                Err(error) if is_absence(&error) => Err("it is missing".to_owned()),
-                Err(error) => Err(format!("it cannot be read: {error}")),
-                Ok(look) => look,
+                Err(error) if is_absence(&error) => Found::Wrong("it is missing".to_owned()),
+                Err(error) => Found::Wrong(format!("it cannot be read: {error}")),
+                Ok(found) => found,
             };
-            self.looks.lock().expect("nothing panics while it holds this lock").insert(place, look);
+            self.looks.lock().expect("nothing panics while it holds this lock").push((place, found));
         }
     }
 
-    fn look(&self, folders: &mut Folders, path: &str, entry: &Entry) -> io::Result<Look> {
+    fn look(
+        &self,
+        folders: &mut Folders,
+        path: &str,
+        entry: &Entry,
+        recorded: Option<&Recorded>,
+    ) -> io::Result<Found> {
         use std::os::unix::fs::MetadataExt;
         if self.cancel.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let file = folders.open(&entry.local(path))?;
+        let local = entry.local(path);
+        if let Some(recorded) = recorded.filter(|recorded| self.counts(recorded, entry))
+            && folders.stamp_of(&local)? == Some((recorded.size, recorded.mtime_ns))
+        {
+            self.bytes_seen.fetch_add(entry.size, Ordering::Relaxed);
+            let Recorded { mtime_ns, read_at, .. } = *recorded;
+            return Ok(Found::Right { mtime_ns, read_at, now: false });
+        }
+        let file = folders.open(&local)?;
         let metadata = file.metadata()?;
         if metadata.len() != entry.size {
-            return Ok(Err(format!("it has {} bytes instead of {}", metadata.len(), entry.size)));
+            return Ok(Found::Wrong(format!("it has {} bytes instead of {}", metadata.len(), entry.size)));
         }
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        let now = Recorded { size: entry.size, mtime_ns, sha256: entry.sha256 };
-        if self.record.of(path) == Some(&now) && entry.damaged.is_none() {
-            self.bytes_seen.fetch_add(entry.size, Ordering::Relaxed);
-            return Ok(Ok(mtime_ns));
-        }
+        let mtime_ns = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
         let sha256 = hash(&file, &self.cancel, |read| {
             self.bytes_seen.fetch_add(read, Ordering::Relaxed);
             self.bytes_read.fetch_add(read, Ordering::Relaxed);
         })?;
-        Ok(if sha256 == entry.sha256 { Ok(mtime_ns) } else { Err("its content has changed".to_owned()) })
+        Ok(if sha256 == entry.sha256 {
+            Found::Right { mtime_ns, read_at: self.began_at, now: true }
+        } else {
+            Found::Wrong("its content has changed".to_owned())
+        })
+    }
+
+    /// What is recorded is of the file that the manifest names, and not too old. A clock that was wrong counts for
+    /// nothing.
+    fn counts(&self, recorded: &Recorded, entry: &Entry) -> bool {
+        let age = self.began_at.duration_since(recorded.read_at);
+        (recorded.size, recorded.sha256) == (entry.size, entry.sha256)
+            && entry.damaged.is_none()
+            && (SignedDuration::ZERO..=READ_AGE_MAX).contains(&age)
     }
 
     /// Notes damage, records what was proven, and makes the proof.
     fn conclude(self) -> Result<Proven, Error> {
         let mut looks = self.looks.into_inner().expect("the threads have ended");
-        let (mut files, mut adopted) = (HashMap::new(), HashMap::new());
-        let (mut damage, mut notes, mut record) = (Vec::new(), Vec::new(), Record::default());
-        for (place, (path, entry)) in self.entries.into_iter().enumerate() {
-            match looks.remove(&place).expect("every file was looked at") {
-                Err(what) => {
-                    if entry.damaged.as_ref() != Some(&what) {
-                        notes.push(Note::Damaged(path.clone(), what.clone()));
-                    }
-                    damage.push(Damage { path, what });
-                }
-                Ok(local_mtime_ns) => {
-                    let Entry { size, sha256, mtime_ns, whole, .. } = entry;
-                    record.insert(&path, Recorded { size, mtime_ns: local_mtime_ns, sha256 });
-                    if let (Source::Adopted, true, Some(asset), Some(part)) =
-                        (entry.source, whole, &entry.asset, entry.part)
-                    {
-                        adopted.entry(asset.clone()).or_insert_with(Vec::new).push((part, size));
-                    }
-                    files.insert(path.clone(), ProvenFile { size, mtime_ns, sha256, whole });
-                    if entry.damaged.is_some() {
-                        // Somebody has put it right.
-                        notes.push(Note::Copied(path, Entry { damaged: None, ..entry }));
-                    }
-                }
-            }
-        }
+        looks.sort_unstable_by_key(|(place, _)| *place);
+        assert_eq!(looks.len(), self.entries.len(), "every file was looked at once");
+        let found: Vec<Found> = looks.into_iter().map(|(_, found)| found).collect();
+        let (damage, notes) = judge(&self.entries, &found);
         if self.store.is_writable() {
             let noted = self.store.manifest().add(notes);
             noted.map_err(|error| store::Error::io("noting damage in the manifest", error))?;
         }
         let manifest_sha256 = self.store.manifest_sha256()?;
         let proven_at = Timestamp::now();
-        let udid = self.store.udid().clone();
-        if self.store.is_writable() {
-            record.write(&self.store, manifest_sha256, proven_at)?;
+        let record = &self.recorded;
+        let same = found.iter().filter(|found| matches!(found, Found::Right { now: false, .. })).count();
+        let is_news = same != found.len()
+            || same != record.files.iter().flatten().count()
+            || record.manifest_sha256 != Some(manifest_sha256);
+        if self.store.is_writable() && is_news {
+            record::write(&self.store, &self.entries, &found, manifest_sha256, proven_at)?;
         }
-        let proof =
-            (!files.is_empty()).then_some(PhotosProof { udid, manifest_sha256, proven_at, files, adopted });
+        let proof = PhotosProof::of(&self.store, manifest_sha256, proven_at, self.entries, &found);
         Ok(Proven { proof, damage, bytes_read: self.bytes_read.into_inner() })
     }
+}
+
+/// What is damaged, and what the manifest does not know of that yet.
+fn judge(entries: &[(Arc<str>, Arc<Entry>)], found: &[Found]) -> (Vec<Damage>, Vec<Note>) {
+    let (mut damage, mut notes) = (Vec::new(), Vec::new());
+    for ((path, entry), found) in entries.iter().zip(found) {
+        match found {
+            Found::Wrong(what) => {
+                if entry.damaged.as_ref() != Some(what) {
+                    notes.push(Note::Damaged(path.to_string(), what.clone()));
+                }
+                damage.push(Damage { path: path.to_string(), what: what.clone() });
+            }
+            Found::Right { .. } if entry.damaged.is_some() => {
+                // Somebody has put it right.
+                let right = Entry { damaged: None, ..Entry::clone(entry) };
+                notes.push(Note::Copied(path.to_string(), right));
+            }
+            Found::Right { .. } => {}
+        }
+    }
+    (damage, notes)
+}
+
+/// A file's date in one number.
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 /// SHA-256 of a whole file. [`io::ErrorKind::Interrupted`] when cancelled.
@@ -262,7 +321,7 @@ fn hash(mut file: &File, cancel: &CancellationToken, read_so_far: impl Fn(u64)) 
     }
 }
 
-/// One file of the copy that was read again and is what was received.
+/// One file of the copy that was read again, now or for an earlier proof, and is what was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvenFile {
     /// Bytes.
@@ -281,12 +340,50 @@ pub struct PhotosProof {
     udid: Udid,
     manifest_sha256: [u8; 32],
     proven_at: Timestamp,
-    files: HashMap<String, ProvenFile>,
+    files: HashMap<Arc<str>, ProvenFile>,
+    /// Files that were not read for this proof: they are as an earlier one read and recorded them.
+    unread: u64,
+    /// When that of them was read which was read first.
+    unread_since: Option<Timestamp>,
     /// By asset: which of its originals, and their bytes.
     adopted: HashMap<String, Vec<(ResourceKind, u64)>>,
 }
 
 impl PhotosProof {
+    /// Of all files that were found right; `None` if there is none.
+    fn of(
+        store: &Store,
+        manifest_sha256: [u8; 32],
+        proven_at: Timestamp,
+        entries: Vec<(Arc<str>, Arc<Entry>)>,
+        found: &[Found],
+    ) -> Option<Self> {
+        let mut proof = Self {
+            udid: store.udid().clone(),
+            manifest_sha256,
+            proven_at,
+            files: HashMap::with_capacity(entries.len()),
+            unread: 0,
+            unread_since: None,
+            adopted: HashMap::new(),
+        };
+        for ((path, entry), found) in entries.into_iter().zip(found) {
+            let Found::Right { read_at, now, .. } = *found else { continue };
+            if !now {
+                proof.unread += 1;
+                proof.unread_since = Some(proof.unread_since.map_or(read_at, |since| since.min(read_at)));
+            }
+            let Entry { size, sha256, mtime_ns, whole, .. } = *entry;
+            if let (Source::Adopted, true, Some(asset), Some(part)) =
+                (entry.source, whole, &entry.asset, entry.part)
+            {
+                proof.adopted.entry(asset.clone()).or_default().push((part, size));
+            }
+            proof.files.insert(path, ProvenFile { size, mtime_ns, sha256, whole });
+        }
+        (!proof.files.is_empty()).then_some(proof)
+    }
+
     /// Whose photos.
     #[must_use]
     pub fn udid(&self) -> &Udid {
@@ -311,9 +408,16 @@ impl PhotosProof {
         self.files.len()
     }
 
+    /// How many of these were not read for this proof, since size and date are as an earlier one recorded them; and
+    /// when the one of them was read that was read first.
+    #[must_use]
+    pub fn unread(&self) -> (u64, Option<Timestamp>) {
+        (self.unread, self.unread_since)
+    }
+
     /// The paths of all proven files below the media root.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+        self.files.keys().map(|path| &**path)
     }
 
     /// The proven file at `path` below the media root.
@@ -325,7 +429,7 @@ impl PhotosProof {
     /// The copy holds this file as the phone shows it now: same size and modification time, structurally whole.
     #[must_use]
     pub fn covers(&self, file: &MediaFile) -> bool {
-        self.files.get(&file.path).is_some_and(|proven| {
+        self.files.get(file.path.as_str()).is_some_and(|proven| {
             proven.size == file.size && proven.mtime_ns == file.mtime_ns && proven.whole
         })
     }
@@ -353,6 +457,8 @@ impl PhotosProof {
         let parts = [ResourceKind::Original, ResourceKind::Raw, ResourceKind::LiveVideo];
         let all = parts.map(|part| (part, u64::MAX)).to_vec();
         let adopted = adopted.into_iter().map(|asset| (asset, all.clone())).collect();
-        Self { udid: Udid::parse(udid).unwrap(), manifest_sha256: [0; 32], proven_at, files, adopted }
+        let files = files.into_iter().map(|(path, file)| (path.into(), file)).collect();
+        let udid = Udid::parse(udid).unwrap();
+        Self { udid, manifest_sha256: [0; 32], proven_at, files, unread: 0, unread_since: None, adopted }
     }
 }

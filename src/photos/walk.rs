@@ -1,7 +1,8 @@
 //! What there is to copy: a walk over the phone's folders of photos, with many questions in flight.
 //!
 //! Every name is hostile until shown otherwise. What cannot be read is listed with its reason and never ends the walk;
-//! links are listed, not followed, so no cycle exists; depth and number are bounded.
+//! links are listed, not followed, so no cycle exists; depth, number and the bytes of all paths are bounded, and so is
+//! the memory that a phone can make the walk take.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ const ROOTS: [&str; 4] =
 
 /// Files and folders that are looked at; what is beyond is listed as not seen.
 const ENTRIES_MAX: usize = 1_000_000;
+
+/// Bytes of all their paths together. A real one has some 40; a phone that gives each file the longest that there is
+/// would otherwise fill a gigabyte.
+const ALL_PATHS_BYTES_MAX: usize = 128 << 20;
 
 /// Refusals that are listed one by one.
 const REFUSED_MAX: usize = 10_000;
@@ -158,6 +163,7 @@ struct Walk {
     waiting: VecDeque<Visit>,
     listing: MediaListing,
     entries: usize,
+    path_bytes: usize,
     not_listed: usize,
 }
 
@@ -186,8 +192,13 @@ impl Walk {
                 let why = format!("only the first {ENTRIES_MAX} files and folders are looked at");
                 return self.refuse(folder.to_owned(), why);
             }
-            self.entries += 1;
             let path = format!("{folder}/{name}");
+            if self.path_bytes + path.len() > ALL_PATHS_BYTES_MAX {
+                let why = format!("only {ALL_PATHS_BYTES_MAX} bytes of paths are looked at");
+                return self.refuse(folder.to_owned(), why);
+            }
+            self.entries += 1;
+            self.path_bytes += path.len();
             if !is_clean_component(&name) {
                 self.refuse(path, "its name holds control characters".to_owned());
             } else if path.len() > PATH_BYTES_MAX {
@@ -215,5 +226,25 @@ impl Walk {
         self.listing.files.dedup_by(|a, b| a.path == b.path);
         self.listing.refused.sort();
         self.listing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paths_of_a_walk_take_a_bounded_amount_of_memory() {
+        let mut walk = Walk::default();
+        let folder = format!("DCIM/{}", "x".repeat(900));
+        let names = || (0..10_000).map(|n| format!("{n:0>100}")).collect();
+        for _ in 0..14 {
+            walk.enter(&folder, names());
+        }
+        let held: usize = walk.waiting.iter().map(|visit| visit.path.len()).sum();
+        assert!((ALL_PATHS_BYTES_MAX - 2048..=ALL_PATHS_BYTES_MAX).contains(&held), "{held}");
+        let (refused, why) = &walk.listing.refused[0];
+        assert!(*refused == folder && why.contains("bytes of paths"), "{why}");
+        assert!(walk.entries < ENTRIES_MAX);
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Finding, Reason, Report, Verdict, Whereabouts};
 use crate::facts::text::plain;
 use crate::photos::layout::{LaidOut, Link};
-use crate::visit::words;
+use crate::visit::{PhotosKept, words};
 
 /// What a verdict is, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,19 +198,34 @@ pub(super) fn photos_done(report: &Report) -> Option<String> {
         0 => String::new(),
         n => format!("; {} taken from the backup, since the phone refused to hand it out", words::count(n)),
     };
-    let proven = match photos.verified_at {
-        Some(_) if photos.proven_files == 1 => {
-            "; the 1 file of the copy was read again and is whole".to_owned()
-        }
-        Some(_) => {
-            format!(
-                "; all {} files of the copy were read again and are whole",
-                words::count(photos.proven_files)
-            )
-        }
-        None => "; the copy is NOT proven".to_owned(),
+    Some(format!("{copied}{resumed}{taken}; {}.", proven(photos)))
+}
+
+/// How well the copy of the photos is proven: what was read again for that, and what only stands as it stood.
+fn proven(photos: &PhotosKept) -> String {
+    let Some(at) = photos.verified_at else { return "the copy is NOT proven".to_owned() };
+    let read = photos.proven_files.saturating_sub(photos.unread_files);
+    let stands = |files: &str, is: &str, was: &str| {
+        let earliest = words::ago(photos.unread_since.unwrap_or(at), at);
+        format!(
+            "{files} {is}, by size and date, as {was} read and found whole (the earliest reading: {earliest})"
+        )
     };
-    Some(format!("{copied}{resumed}{taken}{proven}."))
+    match (read, photos.unread_files) {
+        (1, 0) => "the 1 file of the copy was read again and is whole".to_owned(),
+        (all, 0) => format!("all {} files of the copy were read again and are whole", words::count(all)),
+        (0, 1) => stands("the 1 file of the copy", "is", "when it was"),
+        (0, all) => stands(&format!("all {} files of the copy", words::count(all)), "are", "when they were"),
+        (read, others) => {
+            let (were, are) = if read == 1 { ("was", "is") } else { ("were", "are") };
+            let read = words::counted(read, "file", "files");
+            let others = match others {
+                1 => stands("the other one", "is", "when it was"),
+                n => stands(&format!("the other {}", words::count(n)), "are", "when they were"),
+            };
+            format!("{read} of the copy {were} read again and {are} whole; {others}")
+        }
+    }
 }
 
 /// What was backed up, in one sentence.

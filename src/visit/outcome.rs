@@ -112,6 +112,14 @@ pub struct Protection {
     pub gallery: Option<GalleryMade>,
 }
 
+impl Protection {
+    /// Nothing was copied, and no backup was made.
+    pub(super) fn left_all_as_it_was(&self) -> bool {
+        let copied = |photos: &PhotosKept| photos.copied_files + photos.from_backup_files;
+        self.backup.is_none() && self.photos.as_ref().map_or(0, copied) == 0
+    }
+}
+
 /// The copy of the photos.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhotosKept {
@@ -131,7 +139,13 @@ pub struct PhotosKept {
     pub proven_files: u64,
     /// Seconds that the copying took.
     pub seconds: u64,
-    /// When the copy was read again and compared; `None`: it is not proven.
+    /// Of these, files that were not read again now: size and date are as they were when they were read and proven.
+    #[serde(default)]
+    pub unread_files: u64,
+    /// When that of them was read which was read first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_since: Option<Timestamp>,
+    /// When the copy was proven; `None`: it is not.
     pub verified_at: Option<Timestamp>,
 }
 

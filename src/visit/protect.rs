@@ -209,11 +209,13 @@ impl Visit {
         protected.protection.skipped = parts.copying.skipped();
         protected.protection.skipped.extend(parts.refused_by_backup.iter().cloned());
         taken?;
-        prove_photos(store, Depth::Full, kept, self.observer(), self.cancel()).await?;
+        // What this visit received is in no record, so it is read again; the rest only if it is not as it was read.
+        prove_photos(store, Depth::Recheck, kept, self.observer(), self.cancel()).await?;
         let mut photos = parts.copying.kept.clone();
         if let Some(proof) = &kept.photos {
             photos.proven_files = proof.files() as u64;
             photos.verified_at = Some(proof.proven_at());
+            (photos.unread_files, photos.unread_since) = proof.unread();
         }
         protected.protection.photos = Some(photos);
         kept.damage.extend(disagreements(facts, kept));

@@ -14,6 +14,9 @@ use crate::facts::{Device, Facts, Reach};
 use crate::progress::{Event, Touch};
 use crate::remedy::Proofs;
 
+/// Where nothing was done, what was read no longer ago than this is not read again.
+const STILL_NOW: Duration = Duration::from_secs(60);
+
 /// Between two looks whether the phone was unlocked.
 const UNLOCK_POLL: Duration = Duration::from_millis(700);
 
@@ -54,12 +57,12 @@ impl Visit {
         Ok((outcome, kept))
     }
 
-    /// Reads again after something was done, and judges with what is proven now. If the phone cannot be read again, the
-    /// earlier facts stand.
+    /// Reads again after something was done, and judges with what is proven now. If the phone cannot be read again, or
+    /// nothing was done and it was only just read, the earlier facts stand.
     pub async fn conclude(&mut self, earlier: Facts, protected: Protected) -> Outcome {
         let Protected { protection, kept, mut stops } = protected;
         let can_read = !stops.iter().any(|stop| stop.trouble.ends_the_visit());
-        let facts = if can_read {
+        let facts = if can_read && !(protection.left_all_as_it_was() && is_now(&earlier)) {
             let again = self.again().await;
             again.unwrap_or_else(|stop| {
                 stops.push(stop);
@@ -145,6 +148,12 @@ impl Visit {
         outcome.simulated = self.beginning.simulated;
         outcome
     }
+}
+
+/// What was read is what is the case.
+fn is_now(facts: &Facts) -> bool {
+    let age = jiff::Timestamp::now().duration_since(facts.observed_at);
+    Duration::try_from(age).is_ok_and(|age| age <= STILL_NOW)
 }
 
 /// The stop that a phone is whose files are shut by its lock.

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::facts::text::is_mark;
+
 /// The name of one component; never empty, `.` or `..`, and without a slash.
 pub(super) fn safe(name: &str) -> String {
     if matches!(name, "" | "." | "..") {
@@ -24,12 +26,6 @@ pub(super) fn safe(name: &str) -> String {
         }
     }
     safe
-}
-
-fn is_mark(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
 }
 
 #[cfg(test)]

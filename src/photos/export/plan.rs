@@ -1,8 +1,8 @@
 //! Which files of the copy are exported, as what, and under which name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::super::manifest::Entry;
+use super::super::manifest::{Entries, Entry};
 use super::super::names::local_path;
 use super::super::plan::mutated;
 
@@ -29,10 +29,10 @@ const CONVERTED: [&str; 3] = ["heic", "heif", "hif"];
 const COPIED: [&str; 6] = ["jpg", "jpeg", "png", "gif", "webp", "tiff"];
 
 /// The pictures in the order of their paths, and how many files are left where they are.
-pub(super) fn jobs(entries: &HashMap<String, Entry>) -> (Vec<Job>, u64) {
-    let mut paths: Vec<(&String, &Entry)> =
-        entries.iter().filter(|(_, entry)| entry.damaged.is_none()).collect();
-    paths.sort_by(|a, b| a.0.cmp(b.0));
+pub(super) fn jobs(entries: &Entries) -> (Vec<Job>, u64) {
+    let intact = entries.iter().filter(|(_, entry)| entry.damaged.is_none());
+    let mut paths: Vec<(&str, &Entry)> = intact.map(|(path, entry)| (&**path, &**entry)).collect();
+    paths.sort_by_key(|(path, _)| *path);
     let (mut jobs, mut left, mut taken) = (Vec::new(), 0, HashSet::new());
     // What keeps its name has it first: a JPEG that is made gives way.
     for wanted in [Make::Copy, Make::Jpeg] {
@@ -40,7 +40,7 @@ pub(super) fn jobs(entries: &HashMap<String, Entry>) -> (Vec<Job>, u64) {
             match make(path) {
                 Some(make) if make == wanted => {
                     let target = free(path, make, &mut taken);
-                    jobs.push(Job { path: (*path).clone(), entry: (*entry).clone(), make, target });
+                    jobs.push(Job { path: (*path).to_owned(), entry: (*entry).clone(), make, target });
                 }
                 None if wanted == Make::Copy => left += 1,
                 _ => {}
@@ -87,6 +87,8 @@ fn place(path: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::super::manifest::Source;
     use super::*;
 
@@ -104,7 +106,7 @@ mod tests {
             trashed: None,
             stored_as: None,
         };
-        let entries = paths.iter().map(|path| ((*path).to_owned(), entry.clone())).collect();
+        let entries = paths.iter().map(|path| ((*path).into(), Arc::new(entry.clone()))).collect();
         let (jobs, left) = jobs(&entries);
         (jobs.into_iter().map(|job| (job.target, job.make)).collect(), left)
     }

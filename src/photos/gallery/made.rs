@@ -68,7 +68,8 @@ fn missing(store: &Store, thumbnails: &Arc<Dir>, sheet: &Sheet) -> Result<Vec<(S
         if !["jpg", "jpeg"].iter().any(|jpeg| jpeg.eq_ignore_ascii_case(extension)) {
             continue;
         }
-        let (Some(name), Some(entry)) = (name_of(&tile.path), manifest.entries().get(&tile.path)) else {
+        let (Some(name), Some(entry)) = (name_of(&tile.path), manifest.entries().get(tile.path.as_str()))
+        else {
             continue;
         };
         let there = folders.size_of(&name).map_err(Error::at("looking at a small picture"))?;

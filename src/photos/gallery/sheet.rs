@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::manifest::{Entry, Source};
+use super::super::manifest::{Entries, Source};
 use super::super::plan::{edited, mutated, stem};
 use super::super::store::Store;
 use crate::facts::path::is_clean_relative;
@@ -220,7 +220,7 @@ const CLIPS: [&str; 3] = ["mov", "mp4", "m4v"];
 const FOLDERS: [&str; 3] = ["DCIM/", "PhotoData/CPLAssets/", "PhotoData/PhotoCloudSharingData/"];
 
 /// The photos and videos of the copy whose names are not known yet: files of one name are one, a picture before its clip.
-fn besides(entries: &HashMap<String, Entry>, known: &HashSet<&str>, standing: Standing) -> Vec<Tile> {
+fn besides(entries: &Entries, known: &HashSet<&str>, standing: Standing) -> Vec<Tile> {
     let mut found: HashMap<&str, Vec<(usize, &str)>> = HashMap::new();
     for path in entries.keys().filter(|path| FOLDERS.iter().any(|folder| path.starts_with(folder))) {
         let of_another = mutated(path).is_some() || edited(path).is_some();
@@ -250,7 +250,7 @@ fn besides(entries: &HashMap<String, Entry>, known: &HashSet<&str>, standing: St
 }
 
 /// What was adopted, by its asset: of a Live Photo the picture.
-pub(super) fn adopted(entries: &HashMap<String, Entry>) -> HashMap<&str, &str> {
+pub(super) fn adopted(entries: &Entries) -> HashMap<&str, &str> {
     let mut adopted: HashMap<&str, (usize, &str)> = HashMap::new();
     for (path, entry) in entries.iter().filter(|(_, entry)| entry.source == Source::Adopted) {
         let (Some(asset), Some(rank), None) = (&entry.asset, rank(path), &entry.damaged) else { continue };

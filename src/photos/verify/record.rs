@@ -1,23 +1,28 @@
 //! `photos.proof`: what the last proof saw. JSON, one object a line; the first names the schema, the phone and the
-//! manifest. Only the prover reads it, and only to know which files it need not read again: a record that is damaged or
-//! another's is none.
+//! manifest; the others stand in the order of their paths. Only the prover reads it, and only to know which files it
+//! need not read again: a record that is damaged or another's is none.
 
-use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::OpenOptions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::super::manifest::Entry;
 use super::super::store::{self, Store};
+use super::Found;
 use crate::durable;
 
 const NAME: &str = "photos.proof";
-const SCHEMA: &str = "idevice-fix/photos-proof/1";
+const SCHEMA: &str = "idevice-fix/photos-proof/2";
 
 /// The longest record that is read.
 const BYTES_MAX: u64 = 4 << 30;
+
+/// The longest line that is read: a path has 1024 bytes at most, each of them six as JSON.
+const LINE_BYTES_MAX: u64 = 8 << 10;
 
 /// A file as it was when it was read and found right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,93 +31,116 @@ pub(super) struct Recorded {
     /// The local file's, nanoseconds since 1970.
     pub(super) mtime_ns: i64,
     pub(super) sha256: [u8; 32],
+    /// When its bytes were read.
+    pub(super) read_at: Timestamp,
 }
 
-/// What a proof saw, by the phone's path.
+/// What an earlier proof recorded.
 #[derive(Debug, Default)]
-pub(super) struct Record(HashMap<String, Recorded>);
+pub(super) struct Record {
+    /// The manifest that it proved.
+    pub(super) manifest_sha256: Option<[u8; 32]>,
+    /// Place by place; empty if there is no record that counts.
+    pub(super) files: Vec<Option<Recorded>>,
+}
 
 #[derive(Serialize, Deserialize)]
-struct First {
-    schema: String,
-    udid: String,
-    manifest_sha256: String,
+struct First<'a> {
+    schema: &'a str,
+    udid: &'a str,
+    manifest_sha256: &'a str,
     proven_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
-    path: String,
+struct Line<'a> {
+    #[serde(borrow)]
+    path: std::borrow::Cow<'a, str>,
     size: u64,
     mtime_ns: i64,
-    sha256: String,
+    sha256: &'a str,
+    /// Seconds since 1970.
+    read_at: i64,
 }
 
-impl Record {
-    pub(super) fn of(&self, path: &str) -> Option<&Recorded> {
-        self.0.get(path)
-    }
-
-    pub(super) fn insert(&mut self, path: &str, recorded: Recorded) {
-        self.0.insert(path.to_owned(), recorded);
-    }
-
-    /// The record of the last proof of this copy; empty if there is none that can be used.
-    pub(super) fn read(store: &Store) -> Self {
-        bytes(store).ok().and_then(|bytes| parse(&bytes, store)).unwrap_or_default()
-    }
-
-    /// Replaces the record in one step.
-    pub(super) fn write(
-        &self,
-        store: &Store,
-        manifest_sha256: [u8; 32],
-        proven_at: Timestamp,
-    ) -> Result<(), store::Error> {
-        let udid = store.udid().to_string();
-        let first = First {
-            schema: SCHEMA.to_owned(),
-            udid,
-            manifest_sha256: hex::encode(manifest_sha256),
-            proven_at,
-        };
-        let mut paths: Vec<_> = self.0.iter().collect();
-        paths.sort_by_key(|(path, _)| path.as_str());
-        let written = durable::replace(&store.device(), NAME, 0o600, |file| {
-            let mut file = io::BufWriter::new(file);
-            serde_json::to_writer(&mut file, &first)?;
-            for (path, recorded) in paths {
-                let Recorded { size, mtime_ns, sha256 } = *recorded;
-                file.write_all(b"\n")?;
-                let line = Line { path: path.clone(), size, mtime_ns, sha256: hex::encode(sha256) };
-                serde_json::to_writer(&mut file, &line)?;
-            }
-            file.write_all(b"\n")?;
-            file.flush()
-        });
-        written.map_err(|error| store::Error::io("recording what was proven", error))
-    }
+/// What the last proof of this copy recorded of each of `entries`, which are sorted by path; nothing at all if there is
+/// no record that can be used. Only what is asked for is held, whatever the file says.
+pub(super) fn read(store: &Store, entries: &[(Arc<str>, Arc<Entry>)]) -> Record {
+    read_all(store, entries).ok().flatten().unwrap_or_default()
 }
 
-fn bytes(store: &Store) -> io::Result<Vec<u8>> {
+fn read_all(store: &Store, entries: &[(Arc<str>, Arc<Entry>)]) -> io::Result<Option<Record>> {
     let options = OpenOptions::new().read(true).follow(FollowSymlinks::No).clone();
-    let mut bytes = Vec::new();
-    store.device().open_with(NAME, &options)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let file = store.device().open_with(NAME, &options)?.take(BYTES_MAX);
+    let mut lines = BufReader::with_capacity(1 << 16, file);
+    let mut line = Vec::new();
+    if !next_line(&mut lines, &mut line)? {
+        return Ok(None);
+    }
+    let Ok(first) = serde_json::from_slice::<First<'_>>(&line) else { return Ok(None) };
+    let mut sha256 = [0; 32];
+    let ours = first.schema == SCHEMA && first.udid == store.udid().as_str();
+    if !ours || hex::decode_to_slice(first.manifest_sha256, &mut sha256).is_err() {
+        return Ok(None);
+    }
+    let mut record = Record { manifest_sha256: Some(sha256), files: vec![None; entries.len()] };
+    while next_line(&mut lines, &mut line)? {
+        let Some((path, one)) = understand(&line) else { return Ok(None) };
+        if let Ok(place) = entries.binary_search_by(|(known, _)| (**known).cmp(&*path)) {
+            record.files[place] = Some(one);
+        }
+    }
+    Ok(Some(record))
 }
 
-fn parse(bytes: &[u8], store: &Store) -> Option<Record> {
-    let mut lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-    let first: First = serde_json::from_slice(lines.next()?).ok()?;
-    if first.schema != SCHEMA || first.udid != store.udid().as_str() {
-        return None;
+/// The next line that is not empty; false at the end.
+fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    loop {
+        line.clear();
+        if lines.take(LINE_BYTES_MAX).read_until(b'\n', line)? == 0 {
+            return Ok(false);
+        }
+        if line != b"\n" {
+            return Ok(true);
+        }
     }
-    let mut record = Record::default();
-    for line in lines {
-        let Line { path, size, mtime_ns, sha256: text } = serde_json::from_slice(line).ok()?;
-        let mut sha256 = [0; 32];
-        hex::decode_to_slice(text, &mut sha256).ok()?;
-        record.0.insert(path, Recorded { size, mtime_ns, sha256 });
-    }
-    Some(record)
+}
+
+fn understand(line: &[u8]) -> Option<(std::borrow::Cow<'_, str>, Recorded)> {
+    let Line { path, size, mtime_ns, sha256: text, read_at } = serde_json::from_slice(line).ok()?;
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(text, &mut sha256).ok()?;
+    let read_at = Timestamp::from_second(read_at).ok()?;
+    Some((path, Recorded { size, mtime_ns, sha256, read_at }))
+}
+
+/// Replaces the record in one step by what was found right: `found` belongs to `entries`, place by place.
+pub(super) fn write(
+    store: &Store,
+    entries: &[(Arc<str>, Arc<Entry>)],
+    found: &[Found],
+    manifest_sha256: [u8; 32],
+    proven_at: Timestamp,
+) -> Result<(), store::Error> {
+    let manifest_sha256 = &hex::encode(manifest_sha256);
+    let first = First { schema: SCHEMA, udid: store.udid().as_str(), manifest_sha256, proven_at };
+    let written = durable::replace(&store.device(), NAME, 0o600, |file| {
+        let mut file = BufWriter::with_capacity(1 << 16, file);
+        serde_json::to_writer(&mut file, &first)?;
+        for ((path, entry), found) in entries.iter().zip(found) {
+            let Found::Right { mtime_ns, read_at, .. } = *found else { continue };
+            file.write_all(b"\n")?;
+            let line = Line {
+                path: (&**path).into(),
+                size: entry.size,
+                mtime_ns,
+                sha256: &hex::encode(entry.sha256),
+                read_at: read_at.as_second(),
+            };
+            serde_json::to_writer(&mut file, &line)?;
+        }
+        file.write_all(b"\n")?;
+        file.flush()
+    });
+    written.map_err(|error| store::Error::io("recording what was proven", error))
 }
