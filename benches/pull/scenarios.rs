@@ -218,8 +218,8 @@ impl Bench {
         let ran = program::run(&mut command).and_then(Ran::succeeded);
         let ran = ran.unwrap_or_else(|why| panic!("photos pull failed: {why}"));
         let (files, bytes) = phone::count(&device_folder(to).join("photos"));
-        let lines = ran.output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let result = lines.last().expect("it prints a result");
+        let mut lines = ran.output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let result = lines.next_back().expect("it prints a result");
         let received = result["protection"]["photos"]["received_bytes"].as_u64().expect("it says so");
         let row = Row {
             phone: self.words.clone(),
