@@ -1,7 +1,12 @@
-//! The phone's side of the USB cable: what is on the bus. The one module that knows `rusb`.
+//! The phone's side of the USB cable: what is on the bus, and the host's end of the mux protocol. The one module that
+//! knows `rusb`.
 //!
-//! It looks and touches nothing: no interface is claimed and no configuration changed, since a usbmuxd may be at work
-//! on the same phone.
+//! [`usb`] looks and touches nothing: no interface is claimed and no configuration changed, since a usbmuxd may be at
+//! work on the same phone.
 
+mod connection;
+mod mux;
 mod sysfs;
 pub mod usb;
+
+pub use mux::{CONNECTIONS_MAX, ConnectionId, Input, Mux, Output, TRANSFER_BYTES_MAX};

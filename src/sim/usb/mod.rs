@@ -16,6 +16,8 @@
 mod connection;
 mod control;
 mod descriptors;
+#[cfg(test)]
+mod ends;
 mod mux;
 
 pub use control::{Answer, Control, Setup};
