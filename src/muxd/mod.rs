@@ -4,9 +4,12 @@
 //! [`usb`] looks and touches nothing: no interface is claimed and no configuration changed, since a usbmuxd may be at
 //! work on the same phone.
 
+mod client;
 mod connection;
+mod line;
 mod mux;
 mod sysfs;
 pub mod usb;
 
+pub use line::{Bulk, Line, NoLine, WRITES_MAX};
 pub use mux::{CONNECTIONS_MAX, ConnectionId, Input, Mux, Output, TRANSFER_BYTES_MAX};

@@ -6,7 +6,7 @@
 //! back is sent back to it. Has no USB, no streams, no tasks and no clock: whoever carries the transfers limits waits.
 //! Whatever the phone sends, what is kept has a bound.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 
 use super::connection::{Connection, News, Word};
@@ -99,7 +99,11 @@ pub struct Mux {
     link: Link,
     setup_due: bool,
     pieces: Assembler,
-    wires: BTreeMap<ConnectionId, Wire>,
+    wires: HashMap<ConnectionId, Wire>,
+    /// Those that may have something to say to the phone.
+    speakers: BTreeSet<ConnectionId>,
+    /// Those that may have something to tell their client.
+    tellers: BTreeSet<ConnectionId>,
     /// By the host's port, which no two have in common.
     at: HashMap<u16, ConnectionId>,
     next_id: u64,
@@ -126,7 +130,9 @@ impl Mux {
             link: Link::New,
             setup_due: false,
             pieces: Assembler::new(READ_BYTES),
-            wires: BTreeMap::new(),
+            wires: HashMap::new(),
+            speakers: BTreeSet::new(),
+            tellers: BTreeSet::new(),
             at: HashMap::new(),
             next_id: 1,
             next_port: 1,
@@ -151,6 +157,7 @@ impl Mux {
         self.next_port = self.next_port.wrapping_add(1);
         self.wires.insert(id, Wire { phone_port: port, host_port, connection: Connection::new() });
         self.at.insert(host_port, id);
+        self.speakers.insert(id);
         Some(id)
     }
 
@@ -181,7 +188,13 @@ impl Mux {
         if let Some(told) = self.news.pop_front() {
             return Some(told);
         }
-        let (id, news) = self.wires.iter_mut().find_map(|(id, wire)| Some((*id, wire.connection.news()?)))?;
+        let (id, news) = loop {
+            let id = *self.tellers.first()?;
+            match self.wires.get_mut(&id).and_then(|wire| wire.connection.news()) {
+                Some(news) => break (id, news),
+                None => self.tellers.remove(&id),
+            };
+        };
         self.sweep(id);
         Some(match news {
             News::Opened => Output::Opened(id),
@@ -234,6 +247,7 @@ impl Mux {
     fn with(&mut self, id: ConnectionId, what: impl FnOnce(&mut Connection)) {
         if let Some(wire) = self.wires.get_mut(&id) {
             what(&mut wire.connection);
+            self.speakers.insert(id);
             self.sweep(id);
         }
     }
@@ -306,6 +320,8 @@ impl Mux {
         match wire.filter(|(_, wire)| wire.phone_port == segment.source) {
             Some((id, wire)) => {
                 wire.connection.hear(segment);
+                self.speakers.insert(id);
+                self.tellers.insert(id);
                 self.sweep(id);
             }
             None if segment.flags & flags::RST == 0 && self.strangers.len() < STRANGERS_MAX => {
@@ -319,25 +335,27 @@ impl Mux {
     fn speak(&mut self) -> Option<Vec<u8>> {
         if let Some((host_port, phone_port, acknowledged)) = self.strangers.pop_front() {
             let word = Word { flags: flags::RST, sequence: 0, acknowledged, payload: Vec::new() };
-            return Some(self.segment(host_port, phone_port, &word));
+            return Some(self.segment((host_port, phone_port), &word));
         }
         let header_bytes = if self.link == Link::One { SHORT_HEADER_BYTES } else { LONG_HEADER_BYTES };
         let payload_bytes_max = TRANSFER_BYTES_MAX - header_bytes - TCP_HEADER_BYTES;
-        let speaks = |(id, wire): (&ConnectionId, &mut Wire)| {
-            Some((*id, wire.host_port, wire.phone_port, wire.connection.speak(payload_bytes_max)?))
+        let (id, ports, word) = loop {
+            let after = self.speakers.range((Bound::Excluded(self.served), Bound::Unbounded)).next();
+            let id = *after.or_else(|| self.speakers.first())?;
+            let said = self.wires.get_mut(&id).and_then(|wire| {
+                Some(((wire.host_port, wire.phone_port), wire.connection.speak(payload_bytes_max)?))
+            });
+            match said {
+                Some((ports, word)) => break (id, ports, word),
+                None => self.speakers.remove(&id),
+            };
         };
-        let after = (Bound::Excluded(self.served), Bound::Unbounded);
-        let mut found = self.wires.range_mut(after).find_map(speaks);
-        if found.is_none() {
-            found = self.wires.range_mut(..=self.served).find_map(speaks);
-        }
-        let (id, host_port, phone_port, word) = found?;
         self.served = id;
         self.sweep(id);
-        Some(self.segment(host_port, phone_port, &word))
+        Some(self.segment(ports, &word))
     }
 
-    fn segment(&mut self, host_port: u16, phone_port: u16, word: &Word) -> Vec<u8> {
+    fn segment(&mut self, (host_port, phone_port): (u16, u16), word: &Word) -> Vec<u8> {
         let numbers = self.count();
         let message = Message::Segment(Segment {
             source: host_port,

@@ -1,11 +1,22 @@
-//! Both ends of the mux protocol, stepped against each other in one process: the host's of [`crate::muxd`], and the
-//! simulated phone's.
+//! Both ends of the mux protocol against each other in one process: the host's of [`crate::muxd`], and the simulated
+//! phone's. First stepped, then at work with a whole phone behind.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::mux;
-use crate::muxd;
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::{Answer, Phone, Setup, mux};
+use crate::afc::Afc;
+use crate::lockdown::{self, pairing};
+use crate::muxd::{self, Bulk, Line, NoLine, WRITES_MAX};
+use crate::progress::{CancellationToken, Silent};
+use crate::sim::{Bus, Device};
 use crate::usbmux::packet::READ_BYTES;
+use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
 
 const UNIT: u16 = 512;
 
@@ -135,4 +146,125 @@ fn a_phone_that_ends_a_connection_has_its_last_words_heard() {
     ends.rest();
     assert_eq!((ends.heard[&id].as_slice(), ends.over.as_slice()), (&b"last words"[..], &[id][..]));
     assert_eq!(ends.host.connections(), 0);
+}
+
+/// A phone in its last configuration, and a cable to it; the second of the two plugs it out.
+async fn cable(bus: &Bus) -> (Bulk, tokio::task::JoinHandle<()>) {
+    let attached = bus.devices().await.unwrap().remove(0);
+    let mut phone = Phone::new(Arc::new(bus.clone()), attached, &crate::sim::config::Usb::default());
+    let setup = Setup { request_type: 0, request: 9, value: 4, index: 0, length: 0 };
+    assert_eq!(phone.control(&setup), Answer::Configured(4));
+    let packet_bytes = phone.bulk_packet_bytes();
+    let (reads_in, reads) = mpsc::channel(4);
+    let (writes, mut writes_out) = mpsc::channel::<Vec<u8>>(WRITES_MAX);
+    let plugged = tokio::spawn(async move {
+        loop {
+            while let Some(transfer) = phone.give() {
+                for read in transfer.chunks(READ_BYTES) {
+                    let Ok(()) = reads_in.send(read.to_vec()).await else { return };
+                }
+            }
+            tokio::select! {
+                () = phone.happens() => {}
+                written = writes_out.recv() => match written {
+                    Some(transfer) if transfer.is_empty() => phone.take(&[]),
+                    Some(transfer) => transfer.chunks(packet_bytes.into()).for_each(|piece| phone.take(piece)),
+                    None => return,
+                },
+            }
+        }
+    });
+    (Bulk { reads, writes, packet_bytes }, plugged)
+}
+
+/// A bus whose one phone is reached over the mux protocol.
+#[derive(Debug)]
+struct OverUsb {
+    bus: Bus,
+    line: Line,
+}
+
+#[async_trait]
+impl Muxer for OverUsb {
+    async fn devices(&self) -> Result<Vec<Attached>, Error> {
+        self.bus.devices().await
+    }
+
+    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
+        self.bus.listen().await
+    }
+
+    async fn connect(&self, _: DeviceId, port: u16) -> Result<Stream, Error> {
+        self.line.connect(port).await
+    }
+
+    async fn buid(&self) -> Result<String, Error> {
+        self.bus.buid().await
+    }
+
+    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
+        self.bus.pair_record(udid).await
+    }
+
+    async fn save_pair_record(
+        &self,
+        udid: &Udid,
+        device: Option<DeviceId>,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        self.bus.save_pair_record(udid, device, record).await
+    }
+
+    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
+        self.bus.delete_pair_record(udid).await
+    }
+}
+
+fn phone_folder(bytes: usize) -> (tempfile::TempDir, Bus) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("media/DCIM")).unwrap();
+    let content: Vec<u8> = (0..bytes).map(|at| (at * 31 % 251) as u8).collect();
+    std::fs::write(folder.path().join("media/DCIM/clip.mov"), content).unwrap();
+    std::fs::write(folder.path().join("device.toml"), "[person]\ntrusts_after_ms = 1\n").unwrap();
+    let bus = Bus::new(vec![Device::open(folder.path(), false).unwrap()]);
+    (folder, bus)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_phone_is_paired_and_read_over_the_mux_protocol() {
+    let (folder, bus) = phone_folder(3_000_000);
+    let (bulk, plugged) = cable(&bus).await;
+    let line = Line::open(bulk).await.unwrap();
+    assert!(matches!(line.connect(9).await, Err(Error::Refused(9))));
+    let muxer: Arc<dyn Muxer> = Arc::new(OverUsb { bus, line: line.clone() });
+    let attached = muxer.devices().await.unwrap().remove(0);
+    let phone = lockdown::Phone { muxer, attached };
+    let wait = Duration::from_secs(20);
+    let session = pairing::establish(&phone, wait, &Silent, &CancellationToken::new()).await.unwrap();
+    let there = std::fs::read(folder.path().join("media/DCIM/clip.mov")).unwrap();
+    let afc = Afc::open(&session).await.unwrap();
+    assert!(afc.read_file("/DCIM/clip.mov", 4_000_000).await.unwrap() == there);
+    // Pulled out in the middle of things: whoever waits is told.
+    let mut waiting = line.connect(lockdown::PORT).await.unwrap();
+    plugged.abort();
+    line.gone().await;
+    assert!(waiting.read_u8().await.is_err() && waiting.write_all(&[0; 300_000]).await.is_err());
+    assert!(matches!(line.connect(lockdown::PORT).await, Err(Error::NoSuchDevice)));
+}
+
+#[tokio::test]
+async fn a_phone_that_says_nothing_or_the_wrong_version_or_leaves_is_no_line() {
+    let bulk = || {
+        let (phone, reads) = mpsc::channel(4);
+        let (writes, written) = mpsc::channel(WRITES_MAX);
+        (Bulk { reads, writes, packet_bytes: UNIT }, phone, written)
+    };
+    let (ends, phone, _written) = bulk();
+    phone.send([&[0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 9][..], &[0; 8]].concat()).await.unwrap();
+    assert_eq!(Line::open(ends).await.unwrap_err(), NoLine::Incompatible(9));
+    let (ends, phone, _written) = bulk();
+    drop(phone);
+    assert_eq!(Line::open(ends).await.unwrap_err(), NoLine::Gone);
+    let (ends, _phone, _written) = bulk();
+    assert_eq!(Line::open(ends).await.unwrap_err(), NoLine::Silent);
 }

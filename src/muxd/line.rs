@@ -1,0 +1,246 @@
+//! A phone's multiplexer at work: one task that moves transfers between the two bulk endpoints and the [`Mux`], and
+//! bytes between the Mux and its clients. Where the transfers come from is somebody else's affair.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Bell, Client, Desk, pipe};
+use super::mux::{ConnectionId, Input, Mux, Output};
+use crate::usbmux::{Error, Stream};
+
+/// A phone answers VERSION within this, or never.
+const VERSION_WAIT: Duration = Duration::from_secs(5);
+/// A phone grants or refuses a connection within this.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Transfers that wait for the endpoint at most.
+pub const WRITES_MAX: usize = 4;
+
+/// The two bulk endpoints of a phone. When either channel closes, the phone is gone.
+#[derive(Debug)]
+pub struct Bulk {
+    /// Finished reads, in order.
+    pub reads: mpsc::Receiver<Vec<u8>>,
+    /// Transfers to the phone, in order; a bounded channel.
+    pub writes: mpsc::Sender<Vec<u8>>,
+    /// `wMaxPacketSize` of both.
+    pub packet_bytes: u16,
+}
+
+/// Why a phone on the bus cannot be spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoLine {
+    /// It did not answer in time.
+    #[error("the device does not answer on its multiplexer")]
+    Silent,
+    /// It speaks another version of the protocol.
+    #[error("the device speaks version {0} of the mux protocol, which nobody knows")]
+    Incompatible(u32),
+    /// It left.
+    #[error("the device left the bus")]
+    Gone,
+}
+
+type Answer = oneshot::Sender<Result<Client, Error>>;
+
+/// A phone's multiplexer. Clones share it. It ends with the last of them, or with the phone, and its connections with
+/// it.
+#[derive(Debug, Clone)]
+pub struct Line {
+    asks: mpsc::Sender<(u16, Answer)>,
+    gone: CancellationToken,
+    _last: Arc<tokio_util::sync::DropGuard>,
+}
+
+impl Line {
+    /// Begins to speak with a phone, and waits until it has answered.
+    ///
+    /// # Errors
+    /// [`NoLine`], after five seconds at the latest.
+    pub async fn open(bulk: Bulk) -> Result<Self, NoLine> {
+        let (asks, asked) = mpsc::channel(1);
+        let (gone, given_up) = (CancellationToken::new(), CancellationToken::new());
+        let (ready, readiness) = oneshot::channel();
+        let task = Task::new(bulk, ready);
+        let (left, stop) = (gone.clone(), given_up.clone());
+        tokio::spawn(async move {
+            let _left = left.drop_guard();
+            stop.run_until_cancelled(task.work(asked)).await;
+        });
+        let line = Self { asks, gone, _last: Arc::new(given_up.drop_guard()) };
+        match tokio::time::timeout(VERSION_WAIT, readiness).await {
+            Ok(Ok(ready)) => ready.map(|()| line),
+            Ok(Err(_)) => Err(NoLine::Gone),
+            Err(_) => Err(NoLine::Silent),
+        }
+    }
+
+    /// A connection to `port` (host byte order).
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::NoSuchDevice`] when the phone is gone, [`Error::Timeout`] after ten seconds.
+    pub async fn connect(&self, port: u16) -> Result<Stream, Error> {
+        let (answer, answered) = oneshot::channel();
+        let connecting = async {
+            self.asks.send((port, answer)).await.map_err(|_| Error::NoSuchDevice)?;
+            answered.await.map_err(|_| Error::NoSuchDevice)?
+        };
+        let connected = tokio::time::timeout(CONNECT_WAIT, connecting).await;
+        connected.unwrap_or(Err(Error::Timeout("Connect"))).map(|client| Box::new(client) as Stream)
+    }
+
+    /// Until the phone is gone.
+    pub async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+}
+
+/// Whoever asked for a connection, and which port.
+#[derive(Debug)]
+struct Asked {
+    port: u16,
+    client: Client,
+    answer: Answer,
+}
+
+/// The one task that knows the mux.
+struct Task {
+    bulk: Bulk,
+    mux: Mux,
+    ready: Option<oneshot::Sender<Result<(), NoLine>>>,
+    bell: Bell,
+    rung: mpsc::UnboundedReceiver<ConnectionId>,
+    desks: HashMap<ConnectionId, Desk>,
+    asked: HashMap<ConnectionId, Asked>,
+    /// Connections whose clients have more to say than there was room for.
+    crowded: Vec<ConnectionId>,
+}
+
+impl Task {
+    fn new(bulk: Bulk, ready: oneshot::Sender<Result<(), NoLine>>) -> Self {
+        let (bell, rung) = mpsc::unbounded_channel();
+        let mux = Mux::new(bulk.packet_bytes);
+        let (desks, asked) = (HashMap::new(), HashMap::new());
+        Self { bulk, mux, ready: Some(ready), bell, rung, desks, asked, crowded: Vec::new() }
+    }
+
+    async fn work(mut self, mut asks: mpsc::Receiver<(u16, Answer)>) {
+        let mut pending = None;
+        loop {
+            self.tell_news();
+            if pending.is_none() {
+                pending = self.mux.transfer();
+            }
+            let going = self.bulk.writes.clone();
+            tokio::select! {
+                read = self.bulk.reads.recv() => match read {
+                    Some(read) => self.mux.handle(Input::Read(&read)),
+                    None => break,
+                },
+                place = going.reserve(), if pending.is_some() => match (place, pending.take()) {
+                    (Ok(place), Some(Output::Write(bytes))) => place.send(bytes),
+                    _ => break,
+                },
+                Some(id) = self.rung.recv() => self.look_at(id),
+                Some((port, answer)) = asks.recv() => self.ask(port, answer),
+            }
+            self.look_at_crowded();
+        }
+        for desk in self.desks.values() {
+            desk.cut();
+        }
+    }
+
+    fn ask(&mut self, port: u16, answer: Answer) {
+        self.forget_impatient();
+        let Some(id) = self.mux.open(port) else {
+            let _ = answer.send(Err(Error::Refused(port)));
+            return;
+        };
+        let (client, desk) = pipe(id, self.bell.clone());
+        self.desks.insert(id, desk);
+        self.asked.insert(id, Asked { port, client, answer });
+    }
+
+    /// Whoever asked and waits no more has left: a phone that never answers fills nothing up.
+    fn forget_impatient(&mut self) {
+        for (id, _) in self.asked.extract_if(|_, asked| asked.answer.is_closed()) {
+            self.mux.handle(Input::Ended(id));
+            self.desks.remove(&id);
+        }
+    }
+
+    /// Sees what a client did.
+    fn look_at(&mut self, id: ConnectionId) {
+        let Some(desk) = self.desks.get(&id) else { return };
+        let room = self.mux.room_bytes(id);
+        let done = desk.done(room);
+        if done.took > 0 {
+            self.mux.handle(Input::Took(id, done.took));
+        }
+        if !done.said.is_empty() {
+            self.mux.handle(Input::Said(id, &done.said));
+        }
+        if done.over {
+            self.mux.handle(Input::Ended(id));
+            self.desks.remove(&id);
+        } else if done.said.len() == room && !self.crowded.contains(&id) {
+            self.crowded.push(id);
+        }
+    }
+
+    /// Where there is room again, clients may go on.
+    fn look_at_crowded(&mut self) {
+        let ids: Vec<_> = self.crowded.extract_if(.., |id| self.mux.room_bytes(*id) > 0).collect();
+        for id in ids {
+            self.look_at(id);
+        }
+    }
+
+    fn tell_news(&mut self) {
+        while let Some(news) = self.mux.news() {
+            match news {
+                Output::Ready => self.tell_ready(Ok(())),
+                Output::Incompatible(major) => self.tell_ready(Err(NoLine::Incompatible(major))),
+                Output::Opened(id) => self.opened(id),
+                Output::Refused(id, reason) => self.refused(id, &reason),
+                Output::Deliver { connection, bytes } => {
+                    if let Some(desk) = self.desks.get(&connection) {
+                        desk.deliver(bytes);
+                    }
+                }
+                Output::Close(id) => {
+                    self.crowded.retain(|crowded| *crowded != id);
+                    if let Some(desk) = self.desks.remove(&id) {
+                        desk.end();
+                    }
+                }
+                Output::Remark { kind, text } => tracing::debug!(kind, "the phone remarks: {text:?}"),
+                Output::Write(_) => unreachable!("news are no transfers"),
+            }
+        }
+    }
+
+    fn tell_ready(&mut self, ready: Result<(), NoLine>) {
+        if let Some(waits) = self.ready.take() {
+            let _ = waits.send(ready);
+        }
+    }
+
+    fn opened(&mut self, id: ConnectionId) {
+        let Some(Asked { client, answer, .. }) = self.asked.remove(&id) else { return };
+        // Somebody who waits no more drops the client, and with it the connection.
+        let _ = answer.send(Ok(client));
+    }
+
+    fn refused(&mut self, id: ConnectionId, reason: &str) {
+        self.desks.remove(&id);
+        if let Some(Asked { port, answer, .. }) = self.asked.remove(&id) {
+            tracing::debug!("the phone refuses port {port}: {reason:?}");
+            let _ = answer.send(Err(Error::Refused(port)));
+        }
+    }
+}
