@@ -462,6 +462,9 @@ pub(crate) struct SimRun {
     /// Listen on this address
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) tcp: Option<std::net::SocketAddr>,
+    /// Offer the phones as USB devices on this address: `usbip attach` plugs one in
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) usbip: Option<std::net::SocketAddr>,
     /// What happens to the phones stays in their folders
     #[arg(long)]
     pub(crate) keep: bool,

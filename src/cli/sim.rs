@@ -1,12 +1,14 @@
 //! `sim new` and `sim run`: the simulated iPhone for tests and for looking around.
 
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::arguments::{Sim, SimNew, SimRun};
 use super::phones::folder_stop;
 use super::run::Run;
 use super::terminal;
 use crate::sim::new::{self, NewOptions, Scenario, Temper};
+use crate::sim::usb::usbip;
 use crate::sim::{self, Bus, Device};
 use crate::usbmux::server::Listener;
 use crate::visit::{Stop, Trouble, words};
@@ -127,11 +129,15 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
     if let Some(address) = arguments.tcp {
         listeners.push(Listener::tcp(&address.to_string()).await.map_err(|error| busy(&address, &error))?);
     }
-    if listeners.is_empty() {
+    let usb = match arguments.usbip {
+        None => None,
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| busy(&address, &error))?),
+    };
+    if listeners.is_empty() && usb.is_none() {
         return Err(Stop::new(
             Trouble::Usage,
             "No place to listen was named.",
-            "Give --unix PATH or --tcp ADDR:PORT.",
+            "Give --unix PATH, --tcp ADDR:PORT or --usbip ADDR:PORT.",
         ));
     }
     let devices =
@@ -143,7 +149,19 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
             run.screen.say(&format!("Serving {} at USBMUXD_SOCKET_ADDRESS={address}", ids.join(", ")));
         }
     }
-    sim::run(Bus::new(devices), listeners, run.cancel.clone()).await;
+    let bus = Bus::new(devices.clone());
+    let on_usb = async {
+        let Some(listener) = usb else { return };
+        if let Ok(address) = listener.local_addr() {
+            run.screen.say(&format!(
+                "USB devices at {address}: usbip --tcp-port {} list -r {}",
+                address.port(),
+                address.ip()
+            ));
+        }
+        usbip::run(bus.clone(), devices, listener, run.cancel.clone()).await;
+    };
+    tokio::join!(sim::run(bus.clone(), listeners, run.cancel.clone()), on_usb);
     // Being stopped is how this command ends.
     Ok(())
 }

@@ -15,6 +15,7 @@ mod descriptors;
 mod ends;
 mod mux;
 mod phone;
+pub mod usbip;
 
 pub use control::{Answer, Control, Setup};
 pub use descriptors::{Endpoints, serial};

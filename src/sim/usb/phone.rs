@@ -51,7 +51,9 @@ pub struct Phone {
     /// There while a configuration with the mux's interface is set.
     mux: Option<Mux>,
     ports: HashMap<ConnectionId, Port>,
-    doings: (mpsc::Sender<(ConnectionId, Doing)>, mpsc::Receiver<(ConnectionId, Doing)>),
+    doings: mpsc::Receiver<(ConnectionId, Doing)>,
+    /// For the streams' tasks.
+    tells: mpsc::Sender<(ConnectionId, Doing)>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -60,8 +62,8 @@ impl Phone {
     #[must_use]
     pub fn new(muxer: Arc<dyn Muxer>, attached: Attached, usb: &Usb) -> Self {
         let control = Control::new(&attached.udid, usb);
-        let doings = mpsc::channel(DOINGS_MAX);
-        Self { muxer, attached, control, mux: None, ports: HashMap::new(), doings, tasks: Vec::new() }
+        let (tells, doings) = mpsc::channel(DOINGS_MAX);
+        Self { muxer, attached, control, mux: None, ports: HashMap::new(), doings, tells, tasks: Vec::new() }
     }
 
     /// Answers a control transfer. With a configuration everything begins anew.
@@ -108,7 +110,7 @@ impl Phone {
 
     /// Waits until a stream has done something, and sees to it. Nothing is lost when it is dropped.
     pub async fn happens(&mut self) {
-        let Some((id, doing)) = self.doings.1.recv().await else { return };
+        let Some((id, doing)) = self.doings.recv().await else { return };
         if !self.ports.contains_key(&id) {
             return;
         }
@@ -178,7 +180,7 @@ impl Phone {
         let (to_service, from_host) = mpsc::unbounded_channel();
         let goes_on = Arc::new(Semaphore::new(1));
         self.ports.insert(id, Port { to_service, held: Vec::new(), goes_on: Arc::clone(&goes_on) });
-        let (muxer, device, doings) = (Arc::clone(&self.muxer), self.attached.id, self.doings.0.clone());
+        let (muxer, device, doings) = (Arc::clone(&self.muxer), self.attached.id, self.tells.clone());
         let task = tokio::spawn(async move {
             let last = match muxer.connect(device, port).await {
                 Ok(stream) => {
@@ -196,7 +198,7 @@ impl Phone {
     fn end_streams(&mut self) {
         self.ports.clear();
         self.tasks.drain(..).for_each(|task| task.abort());
-        self.doings = mpsc::channel(DOINGS_MAX);
+        (self.tells, self.doings) = mpsc::channel(DOINGS_MAX);
     }
 }
 
