@@ -16,6 +16,8 @@ const SPIN: Duration = Duration::from_micros(30);
 #[derive(Debug)]
 struct Entry {
     due: Instant,
+    /// How much sooner than that the thread stops sleeping.
+    awake: Duration,
     waker: Waker,
 }
 
@@ -47,6 +49,15 @@ struct Timer {
 
 /// Wakes `waker` at `due`.
 pub(super) fn wake_at(due: Instant, waker: Waker) {
+    wake(Entry { due, awake: SPIN, waker });
+}
+
+/// Wakes `waker` soon after `due`, by some 50 µs, at no cost to anybody else.
+pub(super) fn wake_soon_after(due: Instant, waker: Waker) {
+    wake(Entry { due, awake: Duration::ZERO, waker });
+}
+
+fn wake(entry: Entry) {
     static TIMER: OnceLock<&'static Timer> = OnceLock::new();
     let timer = TIMER.get_or_init(|| {
         let timer: &'static Timer = Box::leak(Box::default());
@@ -55,8 +66,8 @@ pub(super) fn wake_at(due: Instant, waker: Waker) {
         timer
     });
     let mut waiting = timer.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = waiting.peek().is_none_or(|Reverse(first)| due < first.due);
-    waiting.push(Reverse(Entry { due, waker }));
+    let first = waiting.peek().is_none_or(|Reverse(first)| entry.due < first.due);
+    waiting.push(Reverse(entry));
     if first {
         timer.earlier.notify_one();
     }
@@ -97,9 +108,9 @@ impl Timer {
                 waiting = self.earlier.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let left = first.due.saturating_duration_since(Instant::now());
-            if left > SPIN {
-                let slept = self.earlier.wait_timeout(waiting, left.saturating_sub(SPIN));
+            let (left, awake) = (first.due.saturating_duration_since(Instant::now()), first.awake);
+            if left > awake {
+                let slept = self.earlier.wait_timeout(waiting, left.saturating_sub(awake));
                 waiting = slept.unwrap_or_else(PoisonError::into_inner).0;
             } else if left.is_zero() {
                 let due = waiting.pop();
