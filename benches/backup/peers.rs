@@ -40,6 +40,11 @@ fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 impl Peer {
+    /// It takes minutes for what others do in seconds.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.name == "pymobiledevice3"
+    }
+
     /// Has the phone trust the program; the person on the phone takes a moment.
     pub(crate) async fn pair(&self, phone: &Served, home: &Path) {
         let (program, words) = &self.pair;

@@ -50,7 +50,14 @@ fn two_cores_hash() -> f64 {
     2.0 * HASHED as f64 / began.elapsed().as_secs_f64()
 }
 
-async fn prove(host: &Path, udid: &Udid, password: Option<&Secret>) -> (Proven, Duration) {
+/// Processor seconds that hashing so many bytes takes.
+pub(crate) fn hashing_takes(bytes: u64) -> f64 {
+    let before = processor_seconds();
+    two_cores_hash();
+    (processor_seconds() - before) * bytes as f64 / (2 * HASHED) as f64
+}
+
+pub(crate) async fn prove(host: &Path, udid: &Udid, password: Option<&Secret>) -> (Proven, Duration) {
     let dir = Dir::open_ambient_dir(host, cap_std::ambient_authority()).expect("it is there");
     let vault = Vault::look(dir, udid.clone());
     let began = Instant::now();

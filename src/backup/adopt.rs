@@ -106,7 +106,7 @@ pub struct Foreign {
     own: Dir,
     udid: Udid,
     made_at: Timestamp,
-    encrypted: bool,
+    manifest: Manifest,
 }
 
 /// A backup that was taken in.
@@ -173,7 +173,7 @@ impl Foreign {
         let stored = stored.ok().and_then(|time| Timestamp::try_from(time).ok());
         let known = [stored, status.date, manifest.date, info.date("Last Backup Date")];
         let made_at = known.into_iter().flatten().min().unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok(Self { own, udid, made_at, encrypted: manifest.encrypted })
+        Ok(Self { own, udid, made_at, manifest })
     }
 
     /// Whose it is, by its own records.
@@ -191,7 +191,13 @@ impl Foreign {
     /// It is encrypted: without its password it cannot be adopted.
     #[must_use]
     pub fn encrypted(&self) -> bool {
-        self.encrypted
+        self.manifest.encrypted
+    }
+
+    /// What its `Manifest.plist` says.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 }
 
@@ -233,7 +239,7 @@ pub async fn adopt(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Adopted, Error> {
-    if foreign.encrypted && password.is_none() {
+    if foreign.encrypted() && password.is_none() {
         return Err(Error::PasswordNeeded);
     }
     if let Some(kept_at) = vault.made_at()?.filter(|kept| *kept > foreign.made_at) {

@@ -76,7 +76,7 @@ impl Keys {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Class {
     number: Option<u32>,
     wrap: u32,
@@ -84,7 +84,7 @@ struct Class {
 }
 
 /// A keybag as it stands in `Manifest.plist`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Keybag {
     salt: Vec<u8>,
     iterations: u32,

@@ -124,7 +124,7 @@ impl Status {
 }
 
 /// What `Manifest.plist` says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Manifest {
     /// The backup's files are encrypted.
     pub encrypted: bool,

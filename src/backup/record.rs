@@ -350,9 +350,14 @@ fn name_of(path: &str) -> &str {
 }
 
 fn text_of(line: &Line) -> Vec<u8> {
-    let mut text = serde_json::to_vec(line).expect("strings and numbers can be written");
-    text.push(b'\n');
+    let mut text = Vec::new();
+    put_line(&mut text, line);
     text
+}
+
+fn put_line(text: &mut Vec<u8>, line: &Line) {
+    serde_json::to_writer(&mut *text, line).expect("strings and numbers can be written");
+    text.push(b'\n');
 }
 
 /// The journal of a run: appends batches and syncs them.
@@ -401,7 +406,10 @@ impl Ledger for Journal {
         if batch.is_empty() {
             return Ok(());
         }
-        let lines: Vec<u8> = batch.iter().flat_map(|entry| text_of(&Line::of(entry))).collect();
+        let mut lines = Vec::new();
+        for entry in batch {
+            put_line(&mut lines, &Line::of(entry));
+        }
         self.0.write_all(&lines)?;
         self.0.sync_data()
     }

@@ -13,7 +13,7 @@ use crate::backup::adopt::Adopted;
 use crate::backup::verify::Sampled;
 use crate::facts::text::plain;
 use crate::usbmux::Udid;
-use crate::visit::{Part, Stop, Trouble, Wish, adopt_backup, find_backup, sample_without_phone, words};
+use crate::visit::{Lock, Part, Stop, Trouble, Wish, adopt_backup, find_backup, sample_without_phone, words};
 
 /// Makes, lists or verifies backups.
 pub(super) async fn backup(run: &Run, arguments: &Backup) -> Result<(), Stop> {
@@ -96,7 +96,11 @@ async fn adopt(run: &Run, dir: &Path) -> Result<(), Stop> {
     };
     let foreign = find_backup(dir, wanted.as_ref())?;
     let udid = foreign.udid().clone();
-    let password = if foreign.encrypted() { Some(secrets::needed(run, &udid).await?) } else { None };
+    let lock = Lock::of(foreign.manifest());
+    let password = match &lock {
+        Some(lock) => Some(secrets::needed(run, &udid, Some(lock)).await?),
+        None => None,
+    };
     let watch = run.watch();
     let adopting = adopt_backup(&dest, foreign, password.as_deref(), watch.as_ref(), &run.cancel);
     let (folder, adopted) = adopting.await?;

@@ -79,7 +79,7 @@ pub(super) async fn opened(run: &Run, standing: Standing) -> Result<Open, Stop> 
     let password = if standing.encrypted() {
         let udid = standing.udid();
         match udid {
-            Some(udid) => Some(secrets::needed(run, &udid).await?),
+            Some(udid) => Some(secrets::needed(run, &udid, standing.lock().as_ref()).await?),
             None => Some(secrets::given(run)?.ok_or_else(secrets::backup_password_is_missing)?),
         }
     } else {

@@ -15,7 +15,7 @@ use crate::backup::password::Change;
 use crate::remedy::Consent;
 use crate::usbmux::Udid;
 use crate::visit::{
-    Stop, Visit, no_password_is_set, opens_newest, password_is_set_already, phones_kept, wrong_password,
+    Lock, Stop, Visit, no_password_is_set, password_is_set_already, phones_kept, wrong_password,
 };
 
 const SCHEMA: &str = "backup-password";
@@ -71,7 +71,7 @@ const REMOVED: &str = "Backups of this phone are no longer encrypted: the next o
 
 /// What is wished, with its passwords, and whether the new one is to be kept here.
 async fn wished(run: &Run, command: &BackupPassword, udid: &Udid) -> Result<(Change, bool), Stop> {
-    let old = async || secrets::needed(run, udid).await.map(|secret| Secret::clone(&secret));
+    let old = async || secrets::needed(run, udid, None).await.map(|secret| Secret::clone(&secret));
     let new = async |new: &NewPassword| secrets::new(run, new.new_password_fd).await;
     Ok(match command {
         BackupPassword::Set(wish) => (Change::Set(new(wish).await?), wish.keep_in_keyring),
@@ -96,10 +96,11 @@ async fn keep_new(run: &Run, udid: &Udid, new: &Secret, wished: bool) -> Result<
 async fn keep(run: &Run) -> Result<(), Stop> {
     let dest = run.dest()?;
     let udid = one_kept(run, phones_kept(&dest)?)?;
-    let password: Arc<Secret> = secrets::needed(run, &udid).await?;
-    match opens_newest(&dest, &udid, &password).await? {
-        Some(false) => return Err(wrong_password()),
-        Some(true) => {}
+    let lock = Lock::of_newest(&dest, &udid);
+    let password: Arc<Secret> = secrets::needed(run, &udid, lock.as_ref()).await?;
+    match &lock {
+        Some(lock) if !lock.opened_by(&password).await => return Err(wrong_password()),
+        Some(_) => {}
         None => run.screen.say("No encrypted backup is kept here, so the password could not be tried."),
     }
     keyring::keep(&udid, &password).await?;

@@ -72,7 +72,9 @@ async fn source(run: &Run, arguments: &BackupRestore, visit: &Visit) -> Result<R
         None => Standing::newest(visit.dest(), &of)?,
     };
     let password = match standing.udid() {
-        Some(udid) if standing.encrypted() => Some(secrets::needed(run, &udid).await?),
+        Some(udid) if standing.encrypted() => {
+            Some(secrets::needed(run, &udid, standing.lock().as_ref()).await?)
+        }
         _ if standing.encrypted() => secrets::given(run)?,
         _ => None,
     };

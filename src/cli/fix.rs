@@ -14,7 +14,7 @@ use crate::progress::Observer;
 use crate::remedy::Consent;
 use crate::report::{self, Report};
 use crate::visit::plan::{Answer, Plan};
-use crate::visit::{Outcome, Stop, Trouble, Visit, Wish, unreached};
+use crate::visit::{Lock, Outcome, Stop, Trouble, Visit, Wish, unreached};
 
 /// The whole visit.
 pub(super) async fn fix(run: &Run) -> Result<(), Stop> {
@@ -97,7 +97,9 @@ async fn learn_password(run: &Run, visit: &mut Visit) -> Result<(), Stop> {
     if visit.knows_password() || !visit.encrypts_backups().await.unwrap_or(false) {
         return Ok(());
     }
-    if let Some(password) = secrets::wanted(run, visit.udid()).await? {
+    // It may have been changed since the last backup: who types the same twice is believed.
+    let lock = Lock::of_newest(visit.dest(), visit.udid());
+    if let Some(password) = secrets::wanted(run, visit.udid(), lock.as_ref()).await? {
         visit.learn_password(password);
     }
     Ok(())

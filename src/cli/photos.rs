@@ -24,7 +24,8 @@ use crate::report::{self, ListsJson, Report};
 use crate::usbmux::Udid;
 use crate::visit::lists::Lists;
 use crate::visit::{
-    Kept, Part, Shown, Stop, Trouble, Whereabouts, Wish, kept_backups, kept_without_phone, phones_kept, words,
+    Kept, Lock, Part, Shown, Stop, Trouble, Whereabouts, Wish, kept_backups, kept_without_phone, phones_kept,
+    words,
 };
 
 /// The originals.
@@ -246,7 +247,10 @@ pub(super) async fn known_password(
     part: Part,
 ) -> Result<Option<Arc<Secret>>, Stop> {
     let encrypted = kept_backups(dest, udid).first().is_some_and(|newest| newest.encrypted);
-    if part != Part::Photos && encrypted { secrets::wanted(run, udid).await } else { Ok(None) }
+    if part == Part::Photos || !encrypted {
+        return Ok(None);
+    }
+    secrets::wanted(run, udid, Lock::of_newest(dest, udid).as_ref()).await
 }
 
 /// The phone that is named, or the only one of which something is kept.

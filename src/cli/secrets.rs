@@ -10,7 +10,7 @@ use super::run::Run;
 use super::{keyring, terminal};
 use crate::backup::Secret;
 use crate::usbmux::Udid;
-use crate::visit::{Stop, Trouble};
+use crate::visit::{Lock, Stop, Trouble};
 
 /// The environment variable with the password of the backups.
 pub(super) const PASSWORD: &str = "BACKUP_PASSWORD";
@@ -19,7 +19,7 @@ pub(super) const NEW_PASSWORD: &str = "BACKUP_PASSWORD_NEW";
 
 /// Longest line that is taken for a password.
 const LINE_BYTES_MAX: usize = 4096;
-/// How often a person may repeat a new password until both are the same.
+/// How often a person may repeat a new password until both are the same, or type one that opens nothing.
 const TRIES: u32 = 3;
 const STOP_FOLLOWS: Duration = Duration::from_millis(300);
 
@@ -126,19 +126,20 @@ fn line(run: &Run, wanted: &Wanted, number: u32) -> Result<Secret, Stop> {
     if read.expose().is_empty() { Err(missing(wanted)) } else { Ok(read) }
 }
 
-/// The password of a phone's backups, which is needed: as given, else from the keyring, else from a person.
-pub(super) async fn needed(run: &Run, udid: &Udid) -> Result<Arc<Secret>, Stop> {
+/// The password of a phone's backups, which is needed: as given, else from the keyring, else from a person, who is asked
+/// again where it does not open `lock`.
+pub(super) async fn needed(run: &Run, udid: &Udid, lock: Option<&Lock>) -> Result<Arc<Secret>, Stop> {
     match known(run, udid).await? {
         Some(known) => Ok(known),
         None if !can_ask(run) => Err(missing(&OLD)),
-        None => asked(run, &OLD).await?.map(Arc::new).ok_or_else(|| missing(&OLD)),
+        None => tried(run, &OLD, lock).await?.map(Arc::new).ok_or_else(|| missing(&OLD)),
     }
 }
 
 /// The same where everything also goes without it, though with less proof: a person may leave it out.
-pub(super) async fn wanted(run: &Run, udid: &Udid) -> Result<Option<Arc<Secret>>, Stop> {
+pub(super) async fn wanted(run: &Run, udid: &Udid, lock: Option<&Lock>) -> Result<Option<Arc<Secret>>, Stop> {
     match known(run, udid).await? {
-        None if can_ask(run) => Ok(asked(run, &WITH_OR_WITHOUT).await?.map(Arc::new)),
+        None if can_ask(run) => Ok(tried(run, &WITH_OR_WITHOUT, lock).await?.map(Arc::new)),
         known => Ok(known),
     }
 }
@@ -178,6 +179,28 @@ fn missing(wanted: &Wanted) -> Stop {
         format!("Set {variable}, give it through a file descriptor ({option} N), or run this at a terminal."),
     )
 }
+
+/// Asks a person until what is typed opens the lock, [`TRIES`] times at most. Who types the same twice means it, and the
+/// command says what becomes of it.
+async fn tried(run: &Run, wanted: &Wanted, lock: Option<&Lock>) -> Result<Option<Secret>, Stop> {
+    let Some(mut typed) = asked(run, wanted).await? else { return Ok(None) };
+    let Some(lock) = lock else { return Ok(Some(typed)) };
+    for _ in 1..TRIES {
+        if lock.opened_by(&typed).await {
+            break;
+        }
+        run.screen.say(DOES_NOT_OPEN);
+        let Some(again) = asked(run, wanted).await? else { return Ok(None) };
+        let meant = again == typed;
+        typed = again;
+        if meant {
+            break;
+        }
+    }
+    Ok(Some(typed))
+}
+
+const DOES_NOT_OPEN: &str = "It does not open the backup that is kept. It is not the phone's passcode and not the Apple Account's password.";
 
 /// Asks a person, who may leave with Ctrl-C: then the terminal shows again what is typed.
 async fn asked(run: &Run, wanted: &Wanted) -> Result<Option<Secret>, Stop> {

@@ -42,7 +42,7 @@ pub use password::{no_password_is_set, password_is_set_already};
 pub use protect::{Protected, Wish};
 pub use reach::Unreached;
 pub use read::{device_words, unreached};
-pub use reading::{Open, Standing, opens_newest, wrong_password};
+pub use reading::{Lock, Open, Standing, wrong_password};
 pub use restore::{Permission, RestorePlan, Source as RestoreSource};
 pub use stop::{Stop, Trouble, exit_status};
 

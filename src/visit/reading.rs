@@ -73,6 +73,12 @@ impl Standing {
         self.manifest.encrypted
     }
 
+    /// What tells whether a password is its own; `None`: it is not encrypted.
+    #[must_use]
+    pub fn lock(&self) -> Option<Lock> {
+        Lock::of(&self.manifest)
+    }
+
     /// When it was made, by the phone's clock.
     #[must_use]
     pub fn made_at(&self) -> Option<Timestamp> {
@@ -128,24 +134,29 @@ pub struct Open {
     pub record: Option<Record>,
 }
 
-/// Whether this password opens the newest backup that is kept of a phone; `None`: none is kept, or it is not encrypted.
-///
-/// # Errors
-/// It cannot be read.
-pub async fn opens_newest(dest: &Path, udid: &Udid, password: &Secret) -> Result<Option<bool>, Stop> {
-    if kept_backups(dest, udid).is_empty() {
-        return Ok(None);
+/// What tells whether a password is that of an encrypted backup.
+#[derive(Debug, Clone)]
+pub struct Lock(Manifest);
+
+impl Lock {
+    /// That of a backup with these records; `None`: it is not encrypted.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        manifest.encrypted.then(|| Self(manifest.clone()))
     }
-    let Standing { folder, manifest, .. } = Standing::newest(dest, udid)?;
-    if !manifest.encrypted {
-        return Ok(None);
+
+    /// That of the newest backup that is kept of a phone; `None`: none is kept, it is not encrypted, or it cannot be read.
+    #[must_use]
+    pub fn of_newest(dest: &Path, udid: &Udid) -> Option<Self> {
+        Standing::newest(dest, udid).ok()?.lock()
     }
-    let password = password.clone();
-    let unlocking = tokio::task::spawn_blocking(move || manifest.unlock(&password).map(drop));
-    match unlocking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
-        Ok(()) => Ok(Some(true)),
-        Err(Error::WrongPassword) => Ok(Some(false)),
-        Err(error) => Err(unreadable(&folder, &error)),
+
+    /// The password opens it; finding out takes seconds. Also where it cannot be told: that is damage, which is found later.
+    pub async fn opened_by(&self, password: &Secret) -> bool {
+        let (manifest, password) = (self.0.clone(), password.clone());
+        let unlocking = tokio::task::spawn_blocking(move || manifest.unlock(&password).map(drop));
+        let unlocked = unlocking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        !matches!(unlocked, Err(Error::WrongPassword))
     }
 }
 
