@@ -270,6 +270,12 @@ def our_interactive(world):
         twice = [("new backup password:", FIRST), ("once more:", FIRST)]
         at_a_terminal(running, twice, *command, "set")
         expect(running, True, "set")
+        # One that opens nothing is asked for again; who types the same twice is told what it is.
+        ours = (world.program, "--dest", world.scratch / "dest")
+        running.run(*ours, "-y", "backup")
+        question, listing = "The backup password:", (*ours, "backup", "list", "--files")
+        at_a_terminal(running, [(question, SECOND), (question, FIRST)], *listing)
+        at_a_terminal(running, [(question, SECOND), (question, SECOND)], *listing, status=8, echoes=True)
         # Other two passwords than the same one are asked for again.
         differ = [("The backup password:", FIRST), ("new backup password:", SECOND), ("once more:", "another")]
         at_a_terminal(running, [*differ, ("new backup password:", SECOND), ("once more:", SECOND)], *command, "change")
