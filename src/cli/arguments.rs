@@ -86,6 +86,8 @@ pub(crate) enum MuxChoice {
 pub(crate) enum Command {
     /// The whole visit (this is what runs without a command)
     Fix,
+    /// Go up the ladder of fixes rung by rung, without copying anything first; can be left and taken up again
+    Climb,
     /// What is on the bus, also phones that are locked, untrusted, in recovery or not seen by usbmuxd
     Devices,
     /// Facts in plain words; with DOMAIN, raw lockdown values
@@ -101,6 +103,8 @@ pub(crate) enum Command {
     Gate(Gate),
     /// Restart the phone
     Restart,
+    /// Turn the phone's iCloud Backup on or off
+    CloudBackup(CloudBackup),
     /// The report of a visit again
     Report(Report),
     /// The recorded visits
@@ -124,6 +128,22 @@ pub(crate) struct Info {
     pub(crate) domain: Option<String>,
     /// One key of it
     pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CloudBackup {
+    /// on or off
+    #[arg(value_enum, value_name = "SWITCH")]
+    pub(crate) switch: Switch,
+}
+
+/// A switch of the phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Turn it on
+    On,
+    /// Turn it off
+    Off,
 }
 
 #[derive(Debug, Subcommand)]

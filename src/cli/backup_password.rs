@@ -62,6 +62,19 @@ async fn changed(run: &Run, command: &BackupPassword) -> Result<(), Stop> {
     }
 }
 
+/// Sets a password in the course of a visit, where a person chooses one.
+pub(super) async fn set_beside(run: &Run, visit: &mut Visit) -> Result<(), Stop> {
+    if visit.encrypts_backups().await? {
+        return Err(password_is_set_already());
+    }
+    let new = secrets::new(run, None).await?;
+    visit.change_backup_password(&Change::Set(new.clone())).await?;
+    run.screen.say(SET);
+    keep_new(run, visit.udid(), &new, false).await?;
+    visit.learn_password(Arc::new(new));
+    Ok(())
+}
+
 const SET: &str = "Backups of this phone are encrypted from now on. Keep the password where you will find it: without it \
                    nobody can read them. The next backup sends everything anew: idevice-fix backup.";
 const REPLACED: &str = "The backup password is changed. Backups that exist keep the one they were made with; the next one \

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::climb;
 use super::owner;
 use super::phones::Phones;
 use super::photos_gallery;
@@ -83,6 +84,9 @@ async fn visit(run: &Run, wish: Wish, question: Question, name: &str) -> Result<
     let mut outcome = visit.conclude(before.facts, protected).await;
     let report = recorded.end(&mut outcome)?;
     show(run, &report, name, true);
+    if question == Question::Ask && climb::offer(run, &mut visit, &recorded, &mut outcome).await {
+        recorded.end(&mut outcome)?;
+    }
     run.screen.say(&format!("\n{}", outcome.verdict.sentence()));
     if let Some(made) = outcome.protection.as_ref().and_then(|protection| protection.gallery.as_ref()) {
         run.screen.say(&photos_gallery::sentence(made));

@@ -9,6 +9,8 @@ mod backup_extract;
 mod backup_list;
 mod backup_password;
 mod backup_restore;
+mod climb;
+mod cloud_backup;
 mod conformance;
 mod devices;
 mod diagnose;
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
     match command.unwrap_or(Command::Fix) {
         Command::Fix => fix::fix(run).await,
+        Command::Climb => climb::climb(run).await,
         Command::Devices => devices::devices(run).await,
         Command::Info(arguments) => info::info(run, &arguments).await,
         Command::Diagnose => diagnose::diagnose(run).await,
@@ -86,6 +89,7 @@ async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
         Command::Backup(arguments) => backup::backup(run, &arguments).await,
         Command::Gate(arguments) => diagnose::gate(run, &arguments).await,
         Command::Restart => restart::restart(run).await,
+        Command::CloudBackup(arguments) => cloud_backup::cloud_backup(run, &arguments).await,
         Command::Report(arguments) => reports::report(run, &arguments),
         Command::Jobs => jobs::jobs(run),
         Command::Doctor => doctor::doctor(run).await,

@@ -1,7 +1,12 @@
-//! The one question, asked where a person can answer it.
+//! Questions, asked where a person can answer them. While one is open, Ctrl-C is heard, and nobody goes on reading from
+//! the terminal afterwards.
 
 use std::io::{BufRead, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::run::Run;
 use super::terminal;
@@ -23,47 +28,77 @@ pub(super) async fn ask(run: &Run) -> Answer {
         }
         return Answer::Nobody;
     }
-    let screen = std::sync::Arc::clone(&run.screen);
-    // A thread of its own: reading a terminal cannot be cancelled, and Ctrl-C must not wait for Enter.
-    let asking = tokio::task::spawn_blocking(move || screen.beside(converse));
-    tokio::select! {
-        () = run.cancel.cancelled() => Answer::No,
-        answer = asking => answer.unwrap_or(Answer::Nobody),
-    }
-}
-
-/// Whether somebody at the terminal types this word. Ctrl-C and anything else are a no.
-pub(super) async fn types(run: &Run, word: &'static str) -> bool {
-    let screen = std::sync::Arc::clone(&run.screen);
-    let asking = tokio::task::spawn_blocking(move || {
-        screen.beside(|| {
-            prompt(&format!("To agree, type {word}: "));
-            line()
-        })
-    });
-    tokio::select! {
-        () = run.cancel.cancelled() => false,
-        typed = asking => typed.ok().flatten().is_some_and(|typed| typed == word),
-    }
-}
-
-fn converse() -> Answer {
     for _ in 0..TRIES {
-        prompt("Start? [Y/n/p = photos only/o = other folder] ");
-        match line().as_deref().map(parse) {
-            None => return Answer::Nobody,
-            Some(Some(Answer::OtherFolder(_))) => {
-                prompt("Which folder? ");
-                match line() {
-                    Some(folder) if !folder.is_empty() => return Answer::OtherFolder(folder_of(&folder)),
-                    _ => return Answer::No,
+        match reply(run, "Start? [Y/n/p = photos only/o = other folder] ").await {
+            Reply::Nobody => return Answer::Nobody,
+            Reply::Stopped => return Answer::No,
+            Reply::Said(said) => match parse(&said) {
+                Some(Answer::OtherFolder(_)) => {
+                    return match reply(run, "Which folder? ").await {
+                        Reply::Said(folder) if !folder.is_empty() => Answer::OtherFolder(folder_of(&folder)),
+                        _ => Answer::No,
+                    };
                 }
-            }
-            Some(Some(answer)) => return answer,
-            Some(None) => {}
+                Some(answer) => return answer,
+                None => {}
+            },
         }
     }
     Answer::No
+}
+
+/// Whether somebody at the terminal types this word. Ctrl-C and anything else are a no.
+pub(super) async fn types(run: &Run, word: &str) -> bool {
+    reply(run, &format!("To agree, type {word}: ")).await == Reply::Said(word.to_owned())
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A line, without the blanks around it.
+    Said(String),
+    /// The terminal is at its end, or there is none.
+    Nobody,
+    /// Ctrl-C.
+    Stopped,
+}
+
+/// Asks, and waits for a line.
+pub(super) async fn reply(run: &Run, question: &str) -> Reply {
+    run.screen.beside(|| prompt(question));
+    // What is read is there at once, for a terminal hands out whole lines; so nothing waits in a thread that Ctrl-C
+    // could not end, and that would take the next line away from a later question.
+    let Some(ready) = stdin_ready() else { return line().map_or(Reply::Nobody, Reply::Said) };
+    tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => Reply::Stopped,
+        _ = ready.readable() => line().map_or(Reply::Nobody, Reply::Said),
+    }
+}
+
+/// Whether a line was typed within this time; the line is taken.
+pub(super) async fn types_something(within: std::time::Duration) -> bool {
+    let Some(ready) = stdin_ready() else {
+        tokio::time::sleep(within).await;
+        return false;
+    };
+    let typed = tokio::time::timeout(within, ready.readable()).await.is_ok();
+    typed && line().is_some()
+}
+
+/// Throws away what was typed before anything was asked: an impatient Enter must not agree to anything.
+pub(super) fn forget_what_was_typed() {
+    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
+}
+
+/// Standard input, to be waited for; `None` where it cannot be waited for (a file).
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for descriptors that may be closed: standard input stays open"
+)]
+fn stdin_ready() -> Option<AsyncFd<BorrowedFd<'static>>> {
+    static STDIN: std::sync::LazyLock<std::io::Stdin> = std::sync::LazyLock::new(std::io::stdin);
+    AsyncFd::with_interest(STDIN.as_fd(), Interest::READABLE).ok()
 }
 
 fn prompt(text: &str) {

@@ -4,8 +4,7 @@ use super::phones::Phones;
 use super::run::Run;
 use super::visits::begin;
 use crate::remedy::Consent;
-use crate::services::diagnostics;
-use crate::visit::{Stop, Trouble};
+use crate::visit::Stop;
 
 /// Restarts the phone.
 pub(super) async fn restart(run: &Run) -> Result<(), Stop> {
@@ -16,10 +15,7 @@ async fn asked(run: &Run) -> Result<(), Stop> {
     let phones = Phones::open(run)?;
     let begun = begin(run, &phones, Consent::default(), run.watch_query()).await;
     let visit = begun.map_err(|unreached| unreached.stop)?;
-    diagnostics::restart(visit.session()).await.map_err(|error| {
-        let cause = format!("The phone does not restart: {}.", crate::facts::text::plain(&error.to_string()));
-        Stop::new(Trouble::Failed, cause, "Restart it with its buttons.")
-    })?;
+    visit.ask_to_restart().await?;
     if run.global.json {
         super::terminal::print_json(&serde_json::json!({
             "schema": "idevice-fix/restart/1", "udid": visit.udid().as_str(), "restarting": true,

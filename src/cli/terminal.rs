@@ -50,6 +50,14 @@ pub(super) fn stdout_style() -> Style {
     }
 }
 
+/// How text on stderr is to be set, where a person is talked to.
+pub(super) fn stderr_style() -> Style {
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr())
+        .map_or(COLUMNS, |size| size.ws_col)
+        .clamp(40, COLUMNS_MAX);
+    Style { colour: stderr_colour(), width: usize::from(columns), zone: jiff::tz::TimeZone::system() }
+}
+
 /// Lines of at most `width` columns, the later ones indented further.
 pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
     let mut lines = String::new();

@@ -12,6 +12,7 @@ use crate::job::{Ending, Job, Jobs};
 use crate::progress::{Event, Observer, Phase};
 use crate::remedy::{Accept, Consent};
 use crate::report::{self, Report};
+use crate::visit::climb::Climbed;
 use crate::visit::{Beginning, Outcome, Stop, Trouble, Unreached, Visit, exit_status, reach};
 
 /// Begins a visit. `watch` is told what happens.
@@ -92,6 +93,18 @@ impl Recorded {
             self.job.accepted(accept.as_str(), accept.statement()).map_err(|error| record_stop(&error))?;
         }
         Ok(())
+    }
+
+    /// A rung of the ladder is begun.
+    pub(super) fn rung_began(&self, remedy: &str) {
+        // A record that cannot be written is told of when the visit ends.
+        let _ = self.job.step_began(&format!("climb {remedy}"));
+    }
+
+    /// A rung was climbed or passed over.
+    pub(super) fn rung_ended(&self, climbed: &Climbed) {
+        let _ = self.job.step_ended(&format!("climb {}", climbed.remedy), &climbed.sentence);
+        let _ = self.job.log(&format!("rung {}: {}", climbed.remedy, climbed.sentence));
     }
 
     /// Writes facts, diagnosis and report, and ends the record.
@@ -175,6 +188,7 @@ pub(super) fn print_result(name: &str, report: &Report) {
         "diagnosis": whole["diagnosis"],
         "whereabouts": whole["whereabouts"],
         "protection": whole["protection"],
+        "climbed": whole.get("climbed").cloned().unwrap_or_else(|| json!([])),
     }));
 }
 

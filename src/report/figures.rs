@@ -1,10 +1,12 @@
 //! Sentences and figures that the text and the HTML both show, drawn once from the report's values.
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::{Finding, Reason, Report, Verdict, Whereabouts};
+use super::{Finding, Reason, Report, fact_words, Verdict, Whereabouts};
 use crate::facts::text::plain;
 use crate::photos::layout::{LaidOut, Link};
+use crate::visit::climb::Change;
 use crate::visit::{PhotosKept, words};
 
 /// What a verdict is, for people.
@@ -246,6 +248,12 @@ pub(super) fn backup_done(report: &Report) -> Option<String> {
         words::bytes(backup.received_bytes),
         words::duration(std::time::Duration::from_secs(backup.seconds)),
     ))
+}
+
+/// A fact that changed, as people read it: `Photo library: Waiting for upload: 30 → 12`.
+pub(super) fn change(change: &Change, zone: &TimeZone) -> String {
+    let of = |value: &Value| fact_words::in_words(&change.fact, value, zone);
+    format!("{}: {} \u{2192} {}", fact_words::whole_name(&change.fact), of(&change.before), of(&change.after))
 }
 
 /// A value that shows a finding, as people read it: `isExceedingQuota = true (afc:/PhotoData/CPL/syncstatus.plist)`.

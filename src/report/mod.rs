@@ -4,6 +4,7 @@
 //! be shown later without the phone. The renderers are pure functions of it; none of them decides anything, and a
 //! number that two of them show is one number here. Text in it came from phones and is escaped where it is shown.
 
+pub mod fact_words;
 mod figures;
 mod html;
 mod lists;
@@ -15,12 +16,15 @@ mod text;
 pub use figures::laid_out_sentence;
 pub use html::html;
 pub use lists::{ListsJson, lists_csv, lists_text};
-pub use text::{Style, answer as answer_text, diagnosis as diagnosis_text, photos as photos_text, text};
+pub use text::{
+    Style, answer as answer_text, change as change_text, diagnosis as diagnosis_text, photos as photos_text, rung as rung_text, text,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::visit::climb::Climbed;
 use crate::visit::{Outcome, Protection, Whereabouts, exit_status};
 
 /// The schema of `report.json` and of the result of `fix`.
@@ -49,6 +53,9 @@ pub struct Report {
     pub whereabouts: Option<Vec<Whereabouts>>,
     /// What was copied and proven; `None` when nothing was.
     pub protection: Option<Protection>,
+    /// The rungs of the ladder that were climbed, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub climbed: Vec<Climbed>,
     /// How it ended.
     pub ending: Ending,
 }
@@ -143,6 +150,12 @@ pub struct Rung {
     pub title: String,
     /// How to do it.
     pub steps: Vec<String>,
+    /// Why, and what it costs.
+    #[serde(default)]
+    pub why: Vec<String>,
+    /// How one sees that it helped.
+    #[serde(default)]
+    pub helped: String,
 }
 
 /// What is safe.
@@ -217,6 +230,7 @@ impl Report {
             diagnosis: Diagnosed::of(outcome),
             whereabouts: outcome.whereabouts.clone(),
             protection: outcome.protection.clone(),
+            climbed: outcome.climbed.clone(),
             ending: Ending {
                 exit_status: exit_status(outcome.stops.iter().map(|stop| stop.trouble)),
                 sentence: outcome.sentence(),

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::figures::{self, Light};
 use super::{Report, Rung};
 use crate::facts::text::plain;
+use crate::visit::climb::Change;
 use crate::visit::words;
 
 /// How many open rungs are shown with all their steps; the others' steps are in the HTML.
@@ -39,6 +40,7 @@ pub fn text(report: &Report, style: &Style) -> String {
     why(&mut page, report);
     whereabouts(&mut page, report);
     done(&mut page, report);
+    climbed(&mut page, report);
     risky(&mut page, report);
     ladder(&mut page, report);
     gaps(&mut page, report);
@@ -97,6 +99,47 @@ pub fn photos(report: &Report, style: &Style) -> String {
         page.line(2, Ink::None, &format!("{what:<30}{:>10}", n.map_or_else(|| "?".to_owned(), words::count)));
     }
     gaps(&mut page, report);
+    page.out
+}
+
+/// A fact that changed, in a line.
+#[must_use]
+pub fn change(change: &Change, zone: &TimeZone) -> String {
+    figures::change(change, zone)
+}
+
+/// One rung with its steps, for who is about to climb it. With `why`, also the reasons and what it costs.
+#[must_use]
+pub fn rung(report: &Report, rung: &Rung, why: bool, style: &Style) -> String {
+    let mut page = Page::new(style);
+    page.gap();
+    let head = format!("Rung {} of {}  ", rung.rung, report.diagnosis.ladder.len());
+    page.item(0, Ink::Bold, &head, &plain(&rung.title));
+    let risk = match rung.risk.as_str() {
+        "none" => "risks nothing",
+        "disruptive" => "costs settings or time, no data",
+        "data" => "CAN LOSE PHOTOS",
+        _ => "DESTROYS WHAT IS THERE",
+    };
+    let risky = !matches!(rung.risk.as_str(), "none" | "disruptive");
+    page.line(2, if risky { Ink::Light(Light::NotSafe) } else { Ink::Dim }, risk);
+    for id in &rung.because {
+        let finding = report.diagnosis.findings.iter().find(|finding| finding.id == *id);
+        if let Some(finding) = finding {
+            page.item(2, Ink::None, "For    ", &plain(&finding.title));
+        }
+    }
+    for (at, step) in rung.steps.iter().enumerate() {
+        page.item(2, Ink::None, &format!("{:>2}. ", at + 1), &plain(step));
+    }
+    if why {
+        for why in &rung.why {
+            page.item(2, Ink::Dim, "Why    ", &plain(why));
+        }
+    }
+    if !rung.helped.is_empty() {
+        page.item(2, Ink::Dim, "Helped when  ", &plain(&rung.helped));
+    }
     page.out
 }
 
@@ -186,6 +229,19 @@ fn done(page: &mut Page<'_>, report: &Report) {
             page.item(4, Ink::None, "- ", &format!("{}: {}", plain(&skipped.item), plain(&skipped.reason)));
         }
         page.and_more(4, protection.skipped.len());
+    }
+}
+
+fn climbed(page: &mut Page<'_>, report: &Report) {
+    if report.climbed.is_empty() {
+        return;
+    }
+    page.heading("Rungs climbed");
+    for rung in &report.climbed {
+        page.item(2, Ink::None, "- ", &format!("{}: {}", plain(&rung.title), plain(&rung.sentence)));
+        for change in &rung.changes {
+            page.item(4, Ink::Dim, "", &figures::change(change, &page.style.zone));
+        }
     }
 }
 

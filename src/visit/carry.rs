@@ -8,6 +8,7 @@ use super::Visit;
 use super::reach::{self, Broken};
 use super::stop::Stop;
 use crate::lockdown::Session;
+use crate::usbmux::Attached;
 
 /// How often a phone may leave during one deed; a loose cable must not keep us for ever.
 const RETURNS_MAX: u32 = 20;
@@ -58,6 +59,11 @@ impl Visit {
             Broken::Over(stop) => return Err(stop),
             Broken::Back(back) => back,
         };
+        self.take_up(back).await
+    }
+
+    /// A new session with a phone that came back.
+    pub(super) async fn take_up(&mut self, back: Attached) -> Result<(), Stop> {
         self.attached = back.clone();
         self.plugged_in_since = Some(Timestamp::now());
         let session = reach::session(

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::climb::Climbed;
 use super::gallery::GalleryMade;
 use super::stop::Stop;
 use crate::backup::verify::BackupProof;
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub whereabouts: Option<Vec<Whereabouts>>,
     /// What was copied and proven; `None` when nothing was to be.
     pub protection: Option<Protection>,
+    /// The rungs of the ladder that were climbed in this visit, in order.
+    pub climbed: Vec<Climbed>,
     /// What went wrong; empty when it is done and complete.
     pub stops: Vec<Stop>,
 }
@@ -60,6 +63,7 @@ impl Outcome {
             verdict,
             whereabouts,
             protection: None,
+            climbed: Vec::new(),
             stops: Vec::new(),
         }
     }

@@ -346,19 +346,58 @@ pub async fn after_a_break(
         words::duration(RETURN_WAIT)
     )));
     observer.event(Event::Began { phase: Phase::Reach, bytes_total: None, items_total: None });
-    let outcome = returned(muxer, &attached.udid, broke, cancel).await;
+    let outcome = returned(muxer, &attached.udid, broke, RETURN_WAIT, cancel).await;
     observer.event(Event::Ended { phase: Phase::Reach });
     outcome
 }
 
-async fn returned(muxer: &dyn Muxer, udid: &Udid, broke: Instant, cancel: &CancellationToken) -> Broken {
+/// After a phone was asked to restart: waits until it has left and is back.
+///
+/// # Errors
+/// It never left, or it stays away, or we were asked to stop.
+pub async fn after_a_restart(
+    muxer: &dyn Muxer,
+    attached: &Attached,
+    leaves_within: Duration,
+    wait: Duration,
+    cancel: &CancellationToken,
+) -> Result<Attached, Stop> {
+    let asked = Instant::now();
+    while is_there(muxer, attached.id).await {
+        if asked.elapsed() >= leaves_within {
+            return Err(Stop::new(
+                Trouble::Failed,
+                "The phone was asked to restart and does not.",
+                "Restart it with its buttons.",
+            ));
+        }
+        pause(cancel).await.map_err(|()| Stop::interrupted())?;
+    }
+    match returned(muxer, &attached.udid, Instant::now(), wait, cancel).await {
+        Broken::Back(back) => Ok(back),
+        Broken::Over(stop) if stop.trouble == Trouble::Interrupted => Err(stop),
+        _ => Err(Stop::new(
+            Trouble::NoDevice,
+            format!("The phone restarted and did not come back within {}.", words::duration(wait)),
+            "Unlock it and plug it in again, then run this again.",
+        )),
+    }
+}
+
+async fn returned(
+    muxer: &dyn Muxer,
+    udid: &Udid,
+    broke: Instant,
+    wait: Duration,
+    cancel: &CancellationToken,
+) -> Broken {
     loop {
         // A muxer that is gone for a moment (usbmuxd ends with its last device) is waited for as well.
         let devices = muxer.devices().await.unwrap_or_default();
         if let Some(back) = devices.into_iter().find(|device| device.udid == *udid) {
             return Broken::Back(back);
         }
-        if broke.elapsed() >= RETURN_WAIT {
+        if broke.elapsed() >= wait {
             return Broken::Over(gone());
         }
         if pause(cancel).await.is_err() {

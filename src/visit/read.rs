@@ -57,6 +57,22 @@ impl Visit {
         Ok((outcome, kept))
     }
 
+    /// Reads everything again, quietly, and judges it with what is kept here: after a rung of the ladder, or to see
+    /// whether anything moves.
+    ///
+    /// # Errors
+    /// As [`Visit::read`].
+    pub async fn read_again(&mut self) -> Result<(Outcome, Kept), Stop> {
+        let mut facts = self.again().await?;
+        let kept = self.kept().await?;
+        self.refine(&mut facts, &kept).await;
+        let locked = locked_stop(facts.reach);
+        let mut outcome = self.judge(facts, &kept);
+        outcome.stops.extend(locked);
+        outcome.ended_at = jiff::Timestamp::now();
+        Ok((outcome, kept))
+    }
+
     /// Reads again after something was done, and judges with what is proven now. If the phone cannot be read again, or
     /// nothing was done and it was only just read, the earlier facts stand.
     pub async fn conclude(&mut self, earlier: Facts, protected: Protected) -> Outcome {
