@@ -90,10 +90,10 @@ pub(crate) enum Command {
     Climb,
     /// What is on the bus, also phones that are locked, untrusted, in recovery or not seen by usbmuxd
     Devices,
-    /// Facts in plain words; with DOMAIN, raw lockdown values
+    /// Facts in plain words; with DOMAIN, what lockdown says there
     Info(Info),
     /// Facts, findings, ladder and verdict; changes nothing, copies nothing but what it must read
-    Diagnose,
+    Diagnose(Diagnose),
     /// The originals: where they are, copy them, check the copy
     #[command(subcommand)]
     Photos(Photos),
@@ -126,8 +126,28 @@ pub(crate) enum Command {
 pub(crate) struct Info {
     /// A lockdown domain, e.g. com.apple.mobile.battery ("" is the domain without a name)
     pub(crate) domain: Option<String>,
-    /// One key of it
+    /// One key of it: its value alone
     pub(crate) key: Option<String>,
+    /// As the phone says it; without DOMAIN, every domain that is known
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diagnose {
+    /// Read again every so many seconds (300), and when the phone tells of news: is it moving, waiting or stuck?
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "300",
+        value_parser = clap::value_parser!(u64).range(5..=86_400)
+    )]
+    pub(crate) watch: Option<u64>,
+    /// Stop watching after so many readings
+    #[arg(long, value_name = "N", requires = "watch")]
+    pub(crate) readings: Option<std::num::NonZeroU32>,
 }
 
 #[derive(Debug, Args)]
@@ -382,6 +402,9 @@ pub(crate) struct Report {
     /// As HTML on stdout
     #[arg(long, conflicts_with = "json")]
     pub(crate) html: bool,
+    /// Leave out what says whose phone it is: names, ids, folders, files
+    #[arg(long)]
+    pub(crate) redact: bool,
 }
 
 #[derive(Debug, Args)]

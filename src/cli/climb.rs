@@ -71,7 +71,8 @@ pub(super) async fn offer(run: &Run, visit: &mut Visit, recorded: &Recorded, out
     if gone || !asks || !is_worth_climbing(outcome) {
         return false;
     }
-    let open = outcome.ladder.rungs.iter().filter(|rung| matches!(rung.state, State::Do | State::Ask)).count();
+    let open =
+        outcome.ladder.rungs.iter().filter(|rung| matches!(rung.state, State::Do | State::Ask)).count();
     run.screen.say(&format!(
         "\nThe ladder has {}, least risk first. Each is shown, done by you or by\nidevice-fix, and the phone is read again \
          to see whether it helped.",
@@ -318,9 +319,7 @@ impl<'r> Climb<'r> {
         // The permission is spent here: its steps are shown above, for this phone as it is now.
         drop(cleared);
         let (question, enter): (&str, &str) = match deed {
-            Some(_) if rung.risk == Risk::None => {
-                ("[Enter = do it now, s = skip, w = why, q = leave] ", "d")
-            }
+            Some(_) if rung.risk == Risk::None => ("[Enter = do it now, s = skip, w = why, q = leave] ", "d"),
             Some(_) => ("[d = do it now, s = skip, w = why, q = leave] ", "?"),
             None => ("[Enter = I have done it, s = skip, w = why, q = leave] ", "y"),
         };
@@ -473,7 +472,11 @@ impl<'r> Climb<'r> {
             }
         }
         if before.verdict.photos != now.verdict.photos {
-            self.say(&format!("    the photos: {} \u{2192} {}", before.verdict.photos.shout(), now.verdict.photos.shout()));
+            self.say(&format!(
+                "    the photos: {} \u{2192} {}",
+                before.verdict.photos.shout(),
+                now.verdict.photos.shout()
+            ));
         }
     }
 }
@@ -495,7 +498,9 @@ fn climbed(rung: &Rung, by: By, began_at: Timestamp, effect: &Effect, sentence: 
 /// How the upload goes, in a sentence.
 pub(super) fn told(movement: &Movement, outcome: &Outcome) -> String {
     let reason = movement.reason.and_then(|id| outcome.diagnosis.finding(id));
-    plain_sentence(&movement.sentence(outcome.facts.observed_at, reason.map(|finding| finding.title.as_str())))
+    plain_sentence(
+        &movement.sentence(outcome.facts.observed_at, reason.map(|finding| finding.title.as_str())),
+    )
 }
 
 /// A sentence that quotes a finding may be longer than a name is.

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use super::arguments::{Gate, GateStep};
+use super::arguments::{Diagnose, Gate, GateStep};
 use super::phones::Phones;
 use super::run::Run;
 use super::terminal;
 use super::visits::{Recorded, begin, consent, ended};
+use super::watch::{self, Watching};
 use crate::facts::text::plain;
 use crate::remedy::Consent;
 use crate::remedy::gate::{Answer, Question};
@@ -14,7 +15,11 @@ use crate::report::{self, Report};
 use crate::visit::{Outcome, Stop, Trouble, unreached};
 
 /// Facts, findings, ladder and verdict.
-pub(super) async fn diagnose(run: &Run) -> Result<(), Stop> {
+pub(super) async fn diagnose(run: &Run, arguments: &Diagnose) -> Result<(), Stop> {
+    if let Some(seconds) = arguments.watch {
+        let every = std::time::Duration::from_secs(seconds);
+        return watch::watch(run, Watching { every, readings: arguments.readings }).await;
+    }
     let phones = Phones::open(run).map_err(|stop| run.explain("diagnosis", stop))?;
     let outcome = read(run, &phones).await.map_err(|stop| run.explain("diagnosis", stop))?;
     let report = Report::of(&outcome);

@@ -110,10 +110,9 @@ async fn learn_password(run: &Run, visit: &mut Visit) -> Result<(), Stop> {
 }
 
 /// Said beside the plan of a backup that will not be encrypted.
-const NOT_ENCRYPTED: &str =
-    "  Note     the backup is not encrypted: it leaves out saved passwords, Health data,
-           Wi-Fi networks, call history and history of websites. If these matter,
-           set a password first: idevice-fix backup password set
+const NOT_ENCRYPTED: &str = "  Note     the backup is not encrypted: it leaves out saved passwords, Health
+           data, Wi-Fi networks, call history and history of websites. If these
+           matter, set a password first: idevice-fix backup password set
 ";
 
 /// Shows the plan and gets a yes for it.

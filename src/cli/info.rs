@@ -1,7 +1,8 @@
 //! `info`: facts in plain words, or a lockdown domain as the phone gives it.
 
 use base64::Engine as _;
-use plist::Value as Plist;
+use jiff::tz::TimeZone;
+use plist::{Dictionary, Value as Plist};
 use serde_json::{Map, Value, json};
 
 use super::arguments::Info;
@@ -11,8 +12,13 @@ use super::terminal;
 use super::visits::begin;
 use crate::facts::text::plain;
 use crate::remedy::Consent;
-use crate::report::Report;
-use crate::visit::{Kept, Stop, Trouble, Visit, reach, words};
+use crate::report::{Report, fact_words, lockdown_words};
+use crate::visit::{Kept, Stop, Trouble, Visit, reach};
+
+/// Wider lines read badly, and many terminals have no more.
+const COLUMNS: usize = 80;
+/// Columns of the names of facts.
+const NAMES: usize = 38;
 
 /// Shows facts, or with a domain what lockdown says.
 pub(super) async fn info(run: &Run, arguments: &Info) -> Result<(), Stop> {
@@ -24,12 +30,16 @@ async fn shown(run: &Run, arguments: &Info) -> Result<(), Stop> {
     let begun = begin(run, &phones, Consent::default(), run.watch_query()).await;
     let mut visit = begun.map_err(|unreached| unreached.stop)?;
     match &arguments.domain {
-        Some(domain) => raw(run, &visit, domain, arguments.key.as_deref()).await,
+        Some(domain) => one_domain(run, &visit, domain, arguments).await,
+        None if arguments.raw => every_domain(run, &visit).await,
         None => plain_words(run, &mut visit).await,
     }
 }
 
-async fn raw(run: &Run, visit: &Visit, domain: &str, key: Option<&str>) -> Result<(), Stop> {
+/// What lockdown says in one domain: in plain words with the key beside it, or raw. A key alone is always raw, for
+/// scripts read it.
+async fn one_domain(run: &Run, visit: &Visit, domain: &str, arguments: &Info) -> Result<(), Stop> {
+    let key = arguments.key.as_deref();
     let named = Some(domain).filter(|domain| !domain.is_empty());
     let value = visit.session().value(named, key).await.map_err(|error| match error.refusal() {
         Some(refusal) => Stop::new(
@@ -39,14 +49,62 @@ async fn raw(run: &Run, visit: &Visit, domain: &str, key: Option<&str>) -> Resul
         ),
         None => reach::lockdown_stop(&error),
     })?;
-    if run.global.json {
-        terminal::print_json(&json!({
+    match &value {
+        _ if run.global.json => terminal::print_json(&json!({
             "schema": "idevice-fix/lockdown/1", "domain": domain, "key": key, "value": as_json(&value),
-        }));
-    } else {
-        terminal::print(&as_text(&value, 0));
+        })),
+        Plist::Dictionary(entries) if key.is_none() && !arguments.raw => {
+            let zone = terminal::stdout_style().zone;
+            terminal::print(&domain_in_words(domain, entries, &zone));
+        }
+        value => terminal::print(&as_text(value, 0)),
     }
     Ok(())
+}
+
+/// Every domain that is known, as the phone says it; one that it refuses or does not have is left out.
+async fn every_domain(run: &Run, visit: &Visit) -> Result<(), Stop> {
+    let mut told = Map::new();
+    for (domain, _) in lockdown_words::DOMAINS {
+        let named = Some(*domain).filter(|domain| !domain.is_empty());
+        let value = match visit.session().value(named, None).await {
+            Ok(value) => value,
+            Err(error) if error.refusal().is_some() => continue,
+            Err(error) => return Err(reach::lockdown_stop(&error)),
+        };
+        if value.as_dictionary().is_none_or(Dictionary::is_empty) {
+            continue;
+        }
+        if run.global.json {
+            told.insert((*domain).to_owned(), as_json(&value));
+        } else {
+            let head = if domain.is_empty() { String::new() } else { format!("\n{domain}:\n") };
+            terminal::print(&format!("{head}{}", as_text(&value, usize::from(!domain.is_empty()))));
+        }
+    }
+    if run.global.json {
+        terminal::print_json(&json!({"schema": "idevice-fix/lockdown/1", "domains": told}));
+    }
+    Ok(())
+}
+
+/// A domain in plain words, the phone's own key at the end of each line.
+fn domain_in_words(domain: &str, entries: &Dictionary, zone: &TimeZone) -> String {
+    let mut text = lockdown_words::about(domain).map_or_else(String::new, |about| format!("{about}\n"));
+    for (key, value) in entries {
+        let words = lockdown_words::key_in_words(key);
+        let said = lockdown_words::value_in_words(domain, key, value, zone);
+        let line = format!("{words:<34}{said}");
+        let key = plain(key);
+        if line.chars().count() + key.chars().count() + 7 <= COLUMNS {
+            let room = COLUMNS - 4 - key.chars().count();
+            text.push_str(&format!("  {line:<room$}[{key}]\n"));
+        } else {
+            text.push_str(&terminal::hanging(&line, 2, 36, COLUMNS));
+            text.push_str(&format!("\n{:>COLUMNS$}\n", format!("[{key}]")));
+        }
+    }
+    text
 }
 
 /// A property list as JSON: bytes are `{"$hex": …}`, times RFC 3339.
@@ -125,56 +183,40 @@ async fn plain_words(run: &Run, visit: &mut Visit) -> Result<(), Stop> {
     if !report.diagnosis.gaps.is_empty() {
         terminal::print("\nNot known\n");
         for gap in &report.diagnosis.gaps {
-            terminal::print(&format!("  {}: {}\n", label(&gap.fact), plain(&gap.reason)));
+            let text = format!("{}: {}", fact_words::whole_name(&gap.fact), plain(&gap.reason));
+            terminal::print(&terminal::wrapped(&text, 2, COLUMNS));
         }
     }
     Ok(())
 }
 
-/// A group of facts: a heading and a line each. What is unknown is told at the end, with its reason.
+/// A group of facts: a heading and a line each; a group within it stands indented. What is unknown is told at the end,
+/// with its reason.
 fn group(name: &str, facts: &Value) -> String {
+    let lines = facts_in_words(name, facts, 2);
+    if lines.is_empty() { String::new() } else { format!("\n{}\n{lines}", fact_words::name(name)) }
+}
+
+fn facts_in_words(group: &str, facts: &Value, indent: usize) -> String {
     let Value::Object(facts) = facts else { return String::new() };
-    let lines: String = facts
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| format!("  {:<32}{}\n", label(key), in_words(key, value)))
-        .collect();
-    if lines.is_empty() { String::new() } else { format!("\n{}\n{lines}", label(name)) }
-}
-
-/// `level_percent` becomes `Level percent`; dots stay.
-fn label(key: &str) -> String {
-    let words = plain(key).replace('_', " ").replace("icloud", "iCloud");
-    let mut chars = words.chars();
-    match chars.next() {
-        Some('i') if words.starts_with("iCloud") => words,
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
+    let zone = terminal::stdout_style().zone;
+    let mut lines = String::new();
+    for (key, value) in facts.iter().filter(|(_, value)| !value.is_null()) {
+        let fact = format!("{group}.{key}");
+        let words = fact_words::name(&fact);
+        if value.is_object() {
+            let inner = facts_in_words(&fact, value, indent + 2);
+            if !inner.is_empty() {
+                lines.push_str(&format!("{:indent$}{words}\n{inner}", ""));
+            }
+            continue;
+        }
+        let width = NAMES - indent;
+        let line = format!("{words:<width$}  {}", fact_words::in_words(&fact, value, &zone));
+        lines.push_str(&terminal::hanging(&line, indent, NAMES + 2, COLUMNS));
+        lines.push('\n');
     }
-}
-
-fn in_words(key: &str, value: &Value) -> String {
-    match value {
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::Number(number) => match number.as_u64() {
-            Some(bytes) if key.ends_with("_bytes") => words::bytes(bytes),
-            Some(count) => words::count(count),
-            None => number.as_f64().map_or_else(|| number.to_string(), |real| format!("{real:.1}")),
-        },
-        Value::String(text) => match text.parse::<jiff::Timestamp>() {
-            Ok(at) => words::moment(at, &jiff::tz::TimeZone::system()),
-            Err(_) => plain(text),
-        },
-        Value::Array(items) => items.iter().map(|item| in_words("", item)).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| format!("{} {}", label(key).to_lowercase(), in_words(key, value)))
-            .collect::<Vec<_>>()
-            .join(", "),
-        Value::Null => String::new(),
-    }
+    lines
 }
 
 #[cfg(test)]
@@ -195,10 +237,28 @@ mod tests {
 
     #[test]
     fn facts_read_well() {
-        assert_eq!(label("level_percent"), "Level percent");
-        assert_eq!(label("icloud_photos"), "iCloud photos");
-        assert_eq!(in_words("free_bytes", &json!(30_701_121_536_u64)), "30.7 GB");
-        assert_eq!(in_words("charging", &json!(true)), "yes");
         assert_eq!(group("battery", &json!({"level_percent": null})), "");
+        let text =
+            group("icloud_photos", &json!({"enabled": true, "engine": {"low_battery": false, "x": null}}));
+        let lines: Vec<&str> = text.trim().lines().collect();
+        assert_eq!(lines[0], "iCloud Photos");
+        assert!(lines[1].starts_with("  Switched on  ") && lines[1].ends_with("  yes"), "{text}");
+        assert!(lines[3].starts_with("    Battery too low for it ") && lines[3].ends_with(" no"), "{text}");
+    }
+
+    #[test]
+    fn a_domain_in_plain_words_keeps_the_phones_own_keys_and_its_80_columns() {
+        let mut entries = plist::Dictionary::new();
+        entries.insert("BatteryCurrentCapacity".into(), 53.into());
+        entries.insert("Evil\u{202e}Key".into(), Plist::String("x".repeat(300)));
+        entries.insert("SupportedLocales".into(), Plist::Array(vec!["en_US".into(); 40]));
+        let text = domain_in_words("com.apple.mobile.battery", &entries, &TimeZone::UTC);
+        assert!(text.starts_with("Battery\n  Charge  "), "{text}");
+        assert!(text.contains("53 %") && text.contains("[BatteryCurrentCapacity]"), "{text}");
+        assert!(!text.contains('\u{202e}'));
+        assert!(
+            text.lines().filter(|line| !line.contains("xxx")).all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
     }
 }

@@ -37,6 +37,7 @@ mod shell;
 mod sim;
 mod terminal;
 mod visits;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -84,7 +85,7 @@ async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
         Command::Climb => climb::climb(run).await,
         Command::Devices => devices::devices(run).await,
         Command::Info(arguments) => info::info(run, &arguments).await,
-        Command::Diagnose => diagnose::diagnose(run).await,
+        Command::Diagnose(arguments) => diagnose::diagnose(run, &arguments).await,
         Command::Photos(command) => photos::photos(run, &command).await,
         Command::Backup(arguments) => backup::backup(run, &arguments).await,
         Command::Gate(arguments) => diagnose::gate(run, &arguments).await,

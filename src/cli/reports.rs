@@ -21,6 +21,7 @@ fn shown(run: &Run, arguments: &arguments::Report) -> Result<(), Stop> {
     let report: Report = serde_json::from_slice(&json).map_err(|error| {
         Stop::new(Trouble::Failed, format!("The report of {} is damaged: {error}.", row.job), "")
     })?;
+    let report = if arguments.redact { report::redacted(&report) } else { report };
     if run.global.json {
         let value = serde_json::to_value(&report).expect("a report is plain data");
         terminal::print_json(&value);

@@ -80,7 +80,8 @@ impl Screen {
     }
 
     fn tell(&self, line: &str) {
-        self.bars.suspend(|| terminal::say(line));
+        let set = if self.moves { fitted(line, terminal::stderr_style().width) } else { line.to_owned() };
+        self.bars.suspend(|| terminal::say(&set));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,6 +173,19 @@ impl Screen {
     fn bold(&self, text: &str) -> String {
         if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Text whose lines are no wider than the terminal: broken at blanks, and what goes over hangs where its line began.
+fn fitted(text: &str, width: usize) -> String {
+    let lines = text.split('\n').map(|line| {
+        // A line with colours in it is longer than it looks; ours are short.
+        if line.chars().count() <= width || line.contains('\x1b') {
+            return line.to_owned();
+        }
+        let indent = line.chars().take_while(|c| *c == ' ').count();
+        terminal::hanging(line.trim_start(), indent, indent, width)
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn ring_bell() {
@@ -338,6 +352,13 @@ mod tests {
         assert!(plain_line(Phase::Photos, &running(Some(u64::MAX), None)).contains("left"));
         assert_eq!(plain_line(Phase::Verify, &running(None, Some(7))), "Verifying: 0 of 7 files");
         assert!(plain_line(Phase::Backup, &running(None, None)).starts_with("Backing up: 0 B"));
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words_and_short_ones_stay() {
+        assert_eq!(fitted("  one two three\nfour", 9), "  one two\n  three\nfour");
+        assert_eq!(fitted("\nshort\n", 9), "\nshort\n");
+        assert_eq!(fitted("a-word-that-is-too-long", 9), "a-word-that-is-too-long");
     }
 
     #[test]

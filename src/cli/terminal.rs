@@ -58,8 +58,14 @@ pub(super) fn stderr_style() -> Style {
     Style { colour: stderr_colour(), width: usize::from(columns), zone: jiff::tz::TimeZone::system() }
 }
 
-/// Lines of at most `width` columns, the later ones indented further.
+/// Lines of at most `width` columns, the later ones indented further; ends with a line break.
 pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    format!("{}\n", hanging(text, indent, indent + 4, width))
+}
+
+/// Lines of at most `width` columns, the first behind `indent` blanks, the later ones behind `hang`. A word that is
+/// longer than a line keeps its length.
+pub(super) fn hanging(text: &str, indent: usize, hang: usize, width: usize) -> String {
     let mut lines = String::new();
     let mut line = " ".repeat(indent);
     let mut begun = false;
@@ -67,7 +73,7 @@ pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
         if begun && line.chars().count() + 1 + word.chars().count() > width {
             lines.push_str(line.trim_end());
             lines.push('\n');
-            line = " ".repeat(indent + 4);
+            line = " ".repeat(hang);
             begun = false;
         }
         if begun {
@@ -77,7 +83,6 @@ pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
         begun = true;
     }
     lines.push_str(line.trim_end());
-    lines.push('\n');
     lines
 }
 

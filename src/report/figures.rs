@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::{Finding, Reason, Report, fact_words, Verdict, Whereabouts};
+use super::{Finding, Reason, Report, Verdict, Whereabouts, fact_words};
 use crate::facts::text::plain;
 use crate::photos::layout::{LaidOut, Link};
 use crate::visit::climb::Change;

@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 
 use super::figures::{self, Light};
 use super::picture::{self, Part};
-use super::{Finding, Report, Rung};
+use super::{Finding, Report, Rung, fact_words};
 use crate::facts::text::html as escaped;
+use crate::visit::climb::By;
 use crate::visit::words;
 
 const STYLE: &str = include_str!("style.css");
@@ -24,6 +25,7 @@ pub fn html(report: &Report, zone: &TimeZone) -> String {
     whereabouts(&mut page, report);
     charts(&mut page, report, zone);
     done(&mut page, report, zone);
+    climbed(&mut page, report, zone);
     risky(&mut page, report);
     ladder(&mut page, report);
     findings(&mut page, report);
@@ -66,7 +68,8 @@ fn hero(page: &mut String, report: &Report) {
         escaped(&figures::headline(report))
     );
     if let Some(finding) = figures::answer(report) {
-        put!(page, "<p class=\"why\"><strong>Why?</strong> {}</p>", escaped(&finding.title));
+        let word = if light == Light::Safe { "What else is wrong:" } else { "Why?" };
+        put!(page, "<p class=\"why\"><strong>{word}</strong> {}</p>", escaped(&finding.title));
     }
     page.push_str("</div></section>");
 }
@@ -220,6 +223,40 @@ fn done(page: &mut String, report: &Report, zone: &TimeZone) {
     page.push_str("</section>");
 }
 
+/// The rungs that were climbed: who did what, when, and what changed.
+fn climbed(page: &mut String, report: &Report, zone: &TimeZone) {
+    if report.climbed.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<section><h2>Rungs that were climbed</h2><table><thead><tr><th scope=\"col\">Rung</th>\
+         <th scope=\"col\">Done by</th><th scope=\"col\">What came of it</th></tr></thead><tbody>",
+    );
+    for rung in &report.climbed {
+        put!(
+            page,
+            "<tr><th scope=\"row\">{}</th><td>{}<br><span class=\"soft small\">{}</span></td><td>{}",
+            escaped(&rung.title),
+            match rung.by {
+                By::Agent => "idevice-fix",
+                By::Owner => "the owner",
+                By::Nobody => "nobody",
+            },
+            words::moment(rung.ended_at, zone),
+            escaped(&rung.sentence)
+        );
+        if !rung.changes.is_empty() {
+            page.push_str("<ul class=\"small soft\">");
+            for change in &rung.changes {
+                put!(page, "<li>{}</li>", escaped(&figures::change(change, zone)));
+            }
+            page.push_str("</ul>");
+        }
+        page.push_str("</td></tr>");
+    }
+    page.push_str("</tbody></table></section>");
+}
+
 fn risky(page: &mut String, report: &Report) {
     page.push_str("<section><h2>Before anything that can lose data</h2>");
     for (of, title, light) in figures::risky(&report.diagnosis.verdict) {
@@ -292,6 +329,20 @@ fn one_rung(page: &mut String, report: &Report, rung: &Rung) {
             put!(page, "<li>{}</li>", escaped(step));
         }
         page.push_str("</ol>");
+        if !rung.helped.is_empty() {
+            put!(
+                page,
+                "<p class=\"small soft\"><strong>It helped when:</strong> {}</p>",
+                escaped(&rung.helped)
+            );
+        }
+        if !rung.why.is_empty() {
+            page.push_str("<details class=\"small soft\"><summary>Why, and what it costs</summary><ul>");
+            for why in &rung.why {
+                put!(page, "<li>{}</li>", escaped(why));
+            }
+            page.push_str("</ul></details>");
+        }
     }
     page.push_str("</div></li>");
 }
@@ -342,7 +393,8 @@ fn gaps(page: &mut String, report: &Report) {
     for gap in &report.diagnosis.gaps {
         put!(
             page,
-            "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}<br><code>{}</code></th><td>{}</td></tr>",
+            escaped(&fact_words::whole_name(&gap.fact)),
             escaped(&gap.fact),
             escaped(&gap.reason)
         );
@@ -371,6 +423,11 @@ fn foot(page: &mut String, report: &Report) {
         put!(page, " · {}", escaped(&device.udid));
     }
     page.push_str("</p>");
+    if report.redacted {
+        page.push_str(
+            "<p>Made to be handed on: the phone's name and id, folders and names of files are left out.</p>",
+        );
+    }
     if !report.diagnosis.verdict.confirmed_on_real_device {
         page.push_str(
             "<p>What this program knows about iPhones was checked against public records and a simulated iPhone, not yet \
@@ -410,8 +467,10 @@ mod tests {
     fn every_tag_is_closed() {
         for report in [sample::troubled(), sample::hostile(), sample::nothing()] {
             let page = page(&report);
-            for tag in ["section", "div", "table", "tbody", "ol", "ul", "li", "main", "svg", "p", "h3", "tr"]
-            {
+            for tag in [
+                "section", "div", "table", "tbody", "details", "thead", "ol", "ul", "li", "main", "svg", "p",
+                "h3", "tr",
+            ] {
                 let opened =
                     page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
                 assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");

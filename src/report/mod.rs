@@ -8,7 +8,9 @@ pub mod fact_words;
 mod figures;
 mod html;
 mod lists;
+pub mod lockdown_words;
 mod picture;
+mod redact;
 #[cfg(test)]
 mod sample;
 mod text;
@@ -16,8 +18,10 @@ mod text;
 pub use figures::laid_out_sentence;
 pub use html::html;
 pub use lists::{ListsJson, lists_csv, lists_text};
+pub use redact::redacted;
 pub use text::{
-    Style, answer as answer_text, change as change_text, diagnosis as diagnosis_text, photos as photos_text, rung as rung_text, text,
+    Style, answer as answer_text, change as change_text, diagnosis as diagnosis_text, photos as photos_text,
+    rung as rung_text, text,
 };
 
 use jiff::Timestamp;
@@ -58,6 +62,9 @@ pub struct Report {
     pub climbed: Vec<Climbed>,
     /// How it ended.
     pub ending: Ending,
+    /// What says whose phone it is was left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }
 
 /// The diagnosis, in the shape that others script against.
@@ -235,6 +242,7 @@ impl Report {
                 exit_status: exit_status(outcome.stops.iter().map(|stop| stop.trouble)),
                 sentence: outcome.sentence(),
             },
+            redacted: false,
         }
     }
 }

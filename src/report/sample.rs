@@ -31,10 +31,19 @@ pub(super) fn hostile() -> Report {
     }
     for rung in &mut report.diagnosis.ladder {
         rung.title = bad.to_owned();
+        rung.helped = bad.to_owned();
+        rung.why.push(bad.to_owned());
         rung.steps.push(bad.to_owned());
         rung.blocked_by.push(bad.to_owned());
     }
+    for rung in &mut report.climbed {
+        rung.title = bad.to_owned();
+        rung.sentence = bad.to_owned();
+        rung.changes[0].fact = bad.to_owned();
+        rung.changes[0].after = Value::String(bad.to_owned());
+    }
     report.diagnosis.gaps[0].reason = bad.to_owned();
+    report.diagnosis.gaps[0].fact = bad.to_owned();
     let protection = report.protection.as_mut().expect("the sample is protected");
     protection.skipped[0].item = bad.to_owned();
     protection.folder = bad.to_owned();
@@ -62,6 +71,7 @@ pub(super) fn nothing() -> Report {
     "CANNOT TELL: no phone could be read.".clone_into(&mut verdict.sentence);
     report.whereabouts = None;
     report.protection = None;
+    report.climbed.clear();
     report
 }
 
@@ -106,6 +116,10 @@ fn troubled_json() -> Value {
                 "proven_files": 1271, "seconds": 128, "verified_at": "2026-11-22T02:31:20Z"},
             "backup": null,
             "skipped": [{"item": "DCIM/100APPLE/IMG_0007.HEIC", "reason": "the phone refused to open it (permission denied)"}]},
+        "climbed": [{"remedy": "restart-device", "title": "Restart the phone", "by": "agent",
+            "began_at": "2026-11-22T02:29:00Z", "ended_at": "2026-11-22T02:30:30Z", "result": "partly",
+            "sentence": "Something moved; what called for it is still there.",
+            "changes": [{"fact": "library.waiting", "before": 42, "after": 30}]}],
         "ending": {"exit_status": 6, "sentence": "Finished, but 1 file was skipped."}
     })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 
 use super::figures::{self, Light};
-use super::{Report, Rung};
+use super::{Report, Rung, fact_words};
 use crate::facts::text::plain;
 use crate::visit::climb::Change;
 use crate::visit::words;
@@ -307,7 +307,12 @@ fn gaps(page: &mut Page<'_>, report: &Report) {
     }
     page.heading("What could not be read");
     for gap in gaps.iter().take(LISTED_MAX) {
-        page.item(2, Ink::Dim, "- ", &format!("{}: {}", plain(&gap.fact), plain(&gap.reason)));
+        page.item(
+            2,
+            Ink::Dim,
+            "- ",
+            &format!("{}: {}", fact_words::whole_name(&gap.fact), plain(&gap.reason)),
+        );
     }
     page.and_more(2, gaps.len());
 }

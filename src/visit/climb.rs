@@ -282,6 +282,17 @@ impl Visit {
         switch_cloud_backup(self.session(), on).await
     }
 
+    /// Leaves the phone alone for a while.
+    ///
+    /// # Errors
+    /// We were asked to stop.
+    pub async fn pause(&self, length: Duration) -> Result<(), Stop> {
+        tokio::select! {
+            () = self.cancel().cancelled() => Err(Stop::interrupted()),
+            () = tokio::time::sleep(length) => Ok(()),
+        }
+    }
+
     /// Waits until the phone tells of news, or `at_most` has passed; a phone that tells nothing is only waited for.
     ///
     /// # Errors

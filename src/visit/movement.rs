@@ -202,7 +202,11 @@ fn gained(then: Option<u64>, now: Option<u64>) -> u64 {
 
 /// Bytes tell better than numbers, since a video takes as long as many pictures.
 #[expect(clippy::cast_precision_loss, reason = "a time for people")]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time for people; casts saturate")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time for people; casts saturate"
+)]
 fn seconds_left(last: &Reading, per_hour: Option<f64>, bytes_per_second: Option<f64>) -> Option<u64> {
     let by_bytes = last.bytes_to_upload.filter(|bytes| *bytes > 0).zip(bytes_per_second);
     let by_number = last.to_upload.filter(|left| *left > 0).zip(per_hour);
@@ -300,10 +304,8 @@ mod tests {
 
     #[test]
     fn a_reason_makes_it_waiting() {
-        let paused = |minute| Reading {
-            pause_reason: Some(FindingId::IcloudStorageFull),
-            ..reading(minute, 30)
-        };
+        let paused =
+            |minute| Reading { pause_reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
         let waiting = watched([paused(0), paused(40)]);
         assert_eq!(waiting.pace, Pace::Waiting);
         let said = waiting.sentence(waiting.since, Some("iCloud storage is full."));
