@@ -1,14 +1,14 @@
 //! The built program on simulated phones: what it says and how it ends when something is in the way.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use idevice_fix::progress::CancellationToken;
-use idevice_fix::sim::{Bus, Device};
+use idevice_fix::sim::{Bus, Device, Touched};
 use idevice_fix::usbmux::server::{Listener, serve};
 use serde_json::Value;
 
@@ -54,9 +54,13 @@ impl Scratch {
     }
 
     fn phone(&self, name: &str, scenario: &str, seed: u64, settings: &str) -> PathBuf {
+        self.phone_with(name, scenario, seed, settings, "12")
+    }
+
+    fn phone_with(&self, name: &str, scenario: &str, seed: u64, settings: &str, photos: &str) -> PathBuf {
         let dir = self.path(name);
         let seed = seed.to_string();
-        let media = ["--photos", "12", "--media-bytes", "3000000"];
+        let media = ["--photos", photos, "--media-bytes", "3000000"];
         let made = run(program()
             .args(["sim", "new", "--scenario", scenario, "--seed", &seed])
             .args(media)
@@ -81,6 +85,7 @@ impl Scratch {
 /// Phones behind a socket, as usbmuxd has them.
 struct Socket {
     path: PathBuf,
+    devices: Vec<Arc<Device>>,
     stop: CancellationToken,
     _runtime: tokio::runtime::Runtime,
 }
@@ -90,10 +95,11 @@ impl Socket {
         let runtime = tokio::runtime::Runtime::new().expect("threads");
         let stop = CancellationToken::new();
         let _inside = runtime.enter();
-        let devices = phones.iter().map(|dir| Device::open(dir, false).expect("a whole phone")).collect();
+        let devices: Vec<Arc<Device>> =
+            phones.iter().map(|dir| Device::open(dir, false).expect("a whole phone")).collect();
         let listener = Listener::unix(path, mode).expect("a socket");
-        runtime.spawn(serve(Arc::new(Bus::new(devices)), listener, stop.clone()));
-        Self { path: path.to_owned(), stop, _runtime: runtime }
+        runtime.spawn(serve(Arc::new(Bus::new(devices.clone())), listener, stop.clone()));
+        Self { path: path.to_owned(), devices, stop, _runtime: runtime }
     }
 
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
@@ -603,6 +609,343 @@ fn pictures_are_exported_or_it_is_said_in_one_sentence_how_to_get_that() {
     assert_eq!((status, std::fs::read(&mine).unwrap()), (6, b"mine".to_vec()), "{stderr}");
     assert!(stdout.contains("NOT EXPORTED"), "{stdout}");
     assert_eq!(export(&scratch.path("dest/jpegs"), &[]).0, 2, "not among the originals");
+}
+
+/// The program at a terminal of 80 columns, which `script` makes, and somebody who types there.
+struct Terminal {
+    child: Child,
+    shown: Arc<Mutex<String>>,
+    seen: usize,
+}
+
+impl Terminal {
+    fn open(command: &Command) -> Self {
+        let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap().replace('\'', "'\\''"));
+        let words: Vec<String> =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+        let mut script = Command::new("script");
+        script.args(["-qefc", &format!("stty cols 80 rows 50; exec {}", words.join(" ")), "/dev/null"]);
+        script.env_remove("DBUS_SESSION_BUS_ADDRESS").env("TERM", "xterm").env("NO_COLOR", "1");
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => script.env(name, value),
+                None => script.env_remove(name),
+            };
+        }
+        let mut child =
+            script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is installed");
+        let shown = Arc::new(Mutex::new(String::new()));
+        let (mut out, into) = (child.stdout.take().unwrap(), Arc::clone(&shown));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = out.read(&mut bytes) {
+                into.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+        });
+        Self { child, shown, seen: 0 }
+    }
+
+    /// Waits until this is shown, after what was waited for before, and gives what was shown until then.
+    #[track_caller]
+    fn sees(&mut self, words: &'static str) -> String {
+        self.sees_one_of(&[words]).0
+    }
+
+    /// The same for the first of several.
+    #[track_caller]
+    fn sees_one_of(&mut self, several: &[&'static str]) -> (String, &'static str) {
+        let began = Instant::now();
+        loop {
+            let shown = self.shown.lock().unwrap()[self.seen..].to_owned();
+            let found = several.iter().filter_map(|words| Some((shown.find(words)?, *words))).min();
+            if let Some((at, words)) = found {
+                self.seen += at + words.len();
+                return (shown[..at].to_owned(), words);
+            }
+            assert!(began.elapsed() < Duration::from_secs(90), "{several:?} is not shown: {shown}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Types it. What was typed before the question was asked is thrown away, so a moment is left for that.
+    fn types(&mut self, text: &str) {
+        std::thread::sleep(Duration::from_millis(200));
+        let mut keys = self.child.stdin.as_ref().unwrap();
+        keys.write_all(text.as_bytes()).unwrap();
+        keys.flush().unwrap();
+    }
+
+    fn status(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+/// A test that fails leaves nobody at a question.
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const RUNG: &str = "q = leave] ";
+
+#[test]
+fn the_ladder_is_climbed_at_a_terminal_left_and_taken_up_again() {
+    let scratch = Scratch::with("backup-off", KIND);
+    let mut terminal = Terminal::open(&scratch.on_phone(&["--device-keeps"]));
+    terminal.sees("other folder] ");
+    terminal.types("maybe\n");
+    terminal.sees("other folder] ");
+    terminal.types("p\n");
+    terminal.sees("Climb now? [Y/n] ");
+    terminal.types("\n");
+    let backup = terminal.sees(RUNG);
+    assert!(backup.contains("Make a local backup") && backup.contains("risks nothing"), "{backup}");
+    terminal.types("what?\n");
+    terminal.sees(RUNG);
+    terminal.types("s\n");
+    let cloud = terminal.sees(RUNG);
+    assert!(cloud.contains("Turn iCloud Backup on"), "{cloud}");
+    terminal.types("\n");
+    let effect = terminal.sees(RUNG);
+    for words in ["It helped", "Switched on: no \u{2192} yes", "gone: iCloud Backup is off"] {
+        assert!(effect.contains(words), "{words:?}: {effect}");
+    }
+    // The next one is the owner's: nothing changes by itself.
+    terminal.types("\n");
+    terminal.sees("Nothing has changed yet");
+    terminal.sees("m = wait and measure] ");
+    terminal.types("\n");
+    terminal.sees(RUNG);
+    terminal.types("q\n");
+    terminal.sees("idevice-fix climb");
+    assert_eq!(terminal.status(), 0);
+
+    let report = report_of(&scratch, &["--json"]);
+    let climbed: Vec<(&str, &str)> = report["climbed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rung| (rung["remedy"].as_str().unwrap(), rung["result"].as_str().unwrap()))
+        .collect();
+    assert_eq!(climbed[..2], [("back-up", "passed-over"), ("turn-on-icloud-backup", "yes")]);
+    assert_eq!(climbed[2].1, "not-yet");
+    let jobs: Value = json(&run(program().args(["jobs", "--json", "--dest"]).arg(scratch.path("dest"))).1);
+    let steps = jobs["jobs"][0]["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["name"] == "climb turn-on-icloud-backup"), "{steps:?}");
+
+    // Taken up again: it is said what was done before; Ctrl-C at a question is an end with everything kept.
+    let mut terminal = Terminal::open(&scratch.on_phone(&["--device-keeps", "climb"]));
+    terminal.sees(RUNG);
+    terminal.types("s\n");
+    let again = terminal.sees(RUNG);
+    assert!(again.contains("Earlier  on ") && again.contains("Nothing has changed yet"), "{again}");
+    terminal.types("\u{3}");
+    assert_eq!(terminal.status(), 130);
+}
+
+/// The newest report.
+fn report_of(scratch: &Scratch, arguments: &[&str]) -> Value {
+    let mut command = program();
+    command.arg("--dest").arg(scratch.path("dest")).arg("report").args(arguments);
+    json(&run(&mut command).1)
+}
+
+#[test]
+fn what_can_lose_photos_is_opened_by_the_gate_and_its_name_typed() {
+    let scratch = Scratch::with("uploads-stuck", KIND);
+    assert_eq!(scratch.run(&["photos", "pull", "-y"]).0, 0);
+    let mut terminal = Terminal::open(&scratch.on_phone(&["climb"]));
+    let toggle = "To agree, type toggle-icloud-photos: ";
+    let mut shown = terminal.sees_one_of(&[RUNG, toggle]);
+    while shown.1 == RUNG {
+        assert!(!shown.0.contains("CAN LOSE"), "{}", shown.0);
+        terminal.types("s\n");
+        shown = terminal.sees_one_of(&[RUNG, toggle]);
+    }
+    let shown = shown.0;
+    assert!(shown.contains("CAN LOSE PHOTOS") && shown.contains("The gate is open"), "{shown}");
+    assert!(!shown.contains(" 1. "), "no step is shown before: {shown}");
+    // A yes is not the word.
+    terminal.types("yes\n");
+    terminal.sees("To agree, type sign-out-and-in: ");
+    terminal.types("sign-out-and-in\n");
+    let steps = terminal.sees(RUNG);
+    assert!(steps.contains(" 1. "), "only now its steps are shown: {steps}");
+    terminal.types("q\n");
+    assert_eq!(terminal.status(), 0);
+}
+
+#[test]
+fn a_phone_that_leaves_at_a_question_is_three_and_what_was_done_is_kept() {
+    let scratch = Scratch::with("backup-off", KIND);
+    let socket = Socket::serve(&scratch.path("mux"), 0o600, &[scratch.path("phone")]);
+    let mut command = program();
+    command.env("USBMUXD_SOCKET_ADDRESS", &socket.path).arg("--dest").arg(scratch.path("dest")).arg("climb");
+    let mut terminal = Terminal::open(&command);
+    terminal.sees(RUNG);
+    terminal.types("s\n");
+    terminal.sees(RUNG);
+    terminal.types("s\n");
+    terminal.sees(RUNG);
+    drop(socket);
+    terminal.types("\n");
+    terminal.sees("did not come back");
+    assert_eq!(terminal.status(), 3);
+    assert_eq!(report_of(&scratch, &["--json"])["climbed"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn climbing_needs_a_person() {
+    let scratch = Scratch::with("healthy", KIND);
+    for (arguments, wanted) in [(&["climb"][..], 4), (&["climb", "-y"], 2), (&["climb", "--json"], 2)] {
+        let (status, _, stderr) = scratch.run(arguments);
+        assert_eq!(status, wanted, "{stderr}");
+        assert_says(&stderr, &["asks at each rung"]);
+    }
+}
+
+#[test]
+fn the_first_five_minutes_ask_for_every_tap_at_once_and_no_more() {
+    // The harsh one locks its screen in the middle of a backup, which only one of several batches has.
+    for (temper, photos, wanted) in [
+        ("kind", "12", &[Touched::Trust, Touched::Passcode][..]),
+        ("harsh", "300", &[Touched::Trust, Touched::Passcode, Touched::Unlock]),
+    ] {
+        let scratch = Scratch::new();
+        scratch.phone_with("phone", "demo", 1, &format!("temper = \"{temper}\"\n"), photos);
+        let socket = Socket::serve(&scratch.path("mux"), 0o600, &[scratch.path("phone")]);
+        let mut command = program();
+        command.env("USBMUXD_SOCKET_ADDRESS", &socket.path).arg("--dest").arg(scratch.path("dest"));
+        let began = Instant::now();
+        let mut child = command
+            .args(["fix", "-y", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let told: Vec<(Duration, Value)> =
+            lines.map(|line| (began.elapsed(), json(&line.unwrap()))).collect();
+        assert!(matches!(child.wait().unwrap().code(), Some(0 | 6)), "{temper}");
+
+        let touches = socket.devices[0].touches();
+        let what: Vec<Touched> = touches.iter().map(|(what, _)| *what).collect();
+        assert_eq!(what, wanted, "{temper}");
+        let at = |is: &dyn Fn(&Value) -> bool| {
+            told.iter().position(|(_, event)| is(event)).unwrap_or_else(|| panic!("{temper}: {told:#?}"))
+        };
+        let needed = |touch: &'static str| {
+            move |event: &Value| event["event"] == "person-needed" && event["touch"] == touch
+        };
+        let trusted = at(&|event| event["event"] == "person-done" && event["touch"] == "trust");
+        let first = at(&|event| event["event"] == "note");
+        let passcode = at(&needed("passcode"));
+        let leave = at(&|event| {
+            event["text"].as_str().is_some_and(|text| text.starts_with("Nothing more has to be tapped"))
+        });
+        assert!(trusted < first && first < passcode && passcode < leave, "{temper}: {told:#?}");
+        assert!(told[first].0 - told[trusted].0 < Duration::from_secs(5), "{temper}: {:?}", told[first]);
+        assert!(told[leave].1["text"].as_str().unwrap().contains("for about"), "{temper}");
+        // Whatever the person does was announced, and in the first three minutes.
+        if temper == "harsh" {
+            at(&needed("unlock"));
+        }
+        assert!(touches.iter().all(|(_, at)| at.duration_since(began) < Duration::from_secs(180)));
+        // What exists nowhere else is on the disk before the passcode is asked for.
+        let photos = at(&|event| event["event"] == "began" && event["phase"] == "photos");
+        assert!(photos < passcode, "{temper}: {told:#?}");
+    }
+}
+
+/// A name that tries to break out of wherever it is shown.
+const EVIL: &str = "=HYPERLINK(\"http://evil\")\u{1b}[2J\u{1b}]0;x\u{7}\u{202e}\u{9b}31m</title><img src=x onerror=alert(1)>\r\n'\"&";
+
+#[test]
+fn a_hostile_name_is_text_in_every_format() {
+    let scratch = Scratch::with("demo", "temper = \"kind\"\n[trust]\nstate = \"paired-on-request\"\n");
+    let path = scratch.path("phone/lockdown.plist");
+    let mut lockdown = plist::Value::from_file(&path).unwrap().into_dictionary().unwrap();
+    let device = lockdown.get_mut("").unwrap().as_dictionary_mut().unwrap();
+    for key in ["DeviceName", "TimeZone", "SIMStatus", EVIL] {
+        device.insert(key.to_owned(), EVIL.into());
+    }
+    // Binary: control characters have no place in XML.
+    plist::Value::Dictionary(lockdown).to_file_binary(&path).unwrap();
+    let (status, stdout, stderr) = scratch.run(&["fix", "-y"]);
+    assert!(status == 0 || status == 6, "{stderr}");
+    assert!(stdout.contains("HYPERLINK"), "the name itself is shown");
+    let mut shown = vec![("fix", stdout), ("fix, stderr", stderr)];
+    for arguments in [
+        &["diagnose"][..],
+        &["info"],
+        &["info", ""],
+        &["info", "", "DeviceName"],
+        &["info", "--raw"],
+        &["photos", "status"],
+        &["photos", "status", "--csv"],
+        &["devices"],
+        &["gate"],
+        &["report"],
+        &["report", "--redact"],
+        &["report", "--html"],
+        &["jobs"],
+        &["diagnose", "--watch=5", "--readings", "1"],
+    ] {
+        let (_, stdout, stderr) = scratch.run(arguments);
+        shown.push((arguments[0], stdout));
+        shown.push((arguments[0], stderr));
+    }
+    for path in walk(&scratch.path("dest")) {
+        assert_harmless("a name of a file", path.to_str().unwrap());
+        let text = path.extension().is_some_and(|end| end == "html") || path.ends_with("log");
+        if text {
+            shown.push(("a file", std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    for (what, text) in &shown {
+        assert_harmless(what, text);
+        if text.starts_with("<!doctype") {
+            assert!(!text.contains("<img"), "{what}: markup went through");
+        }
+        for line in text.lines() {
+            let cells = line.split(',').map(|cell| cell.trim_start_matches('"'));
+            let csv = text.starts_with("list,uuid");
+            assert!(!csv || cells.clone().all(|cell| !cell.starts_with(['=', '+', '@'])), "{what}: {line}");
+        }
+    }
+    // JSON keeps the text as it is, and as JSON: nothing that steers a terminal is in it raw.
+    let (_, stdout, _) = scratch.run(&["diagnose", "--json"]);
+    assert_eq!(json(&stdout)["device"]["name"], EVIL);
+    assert!(!stdout.contains('\u{1b}'));
+}
+
+#[track_caller]
+fn assert_harmless(what: &str, text: &str) {
+    let bad = text.chars().find(|c| {
+        (c.is_control() && !matches!(c, '\n' | '\r'))
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    });
+    assert_eq!(bad, None, "{what}: {text:?}");
+}
+
+#[test]
+fn watching_tells_each_reading_and_ends_when_it_is_told_to() {
+    let scratch = Scratch::with("icloud-full", KIND);
+    let (status, stdout, stderr) = scratch.run(&["diagnose", "--watch=5", "--readings", "2", "--json"]);
+    assert_eq!(status, 0, "{stderr}");
+    let lines: Vec<Value> = stdout.lines().map(json).collect();
+    assert_eq!(
+        lines.iter().map(|line| line["event"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["reading", "reading", "result"]
+    );
+    let movement = &lines[2]["movement"];
+    assert_eq!((&movement["pace"], &movement["reason"]), (&"waiting".into(), &"icloud-storage-full".into()));
+    assert!(lines[2]["sentence"].as_str().unwrap().starts_with("Waiting, not stuck"), "{movement}");
+    let (status, _, _) = scratch.run(&["diagnose", "--watch=1"]);
+    assert_eq!(status, 2, "a phone is not asked every second");
 }
 
 /// Every path below `dir`.

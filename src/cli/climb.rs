@@ -16,7 +16,7 @@ use crate::job::Jobs;
 use crate::ladder::{Rung, State};
 use crate::remedy::gate::Cleared;
 use crate::remedy::{Consent, RemedyId, Risk};
-use crate::report::{self, Report};
+use crate::report::{self, Detail, Report};
 use crate::visit::climb::{By, Climbed, Deed, Effect, Helped, is_worth_climbing, next_rung, statements};
 use crate::visit::movement::{Movement, Pace, Reading, STILL_AFTER, Watch};
 use crate::visit::{Kept, Outcome, Protected, Stop, Trouble, Visit, Wish, words};
@@ -174,19 +174,17 @@ impl<'r> Climb<'r> {
                 }
             }
         }
-        self.show(outcome, &rung, false);
-        let cleared = if rung.risk >= Risk::Data {
-            match self.cleared(outcome, &rung).await? {
-                Some(cleared) => Some(cleared),
-                None => {
-                    self.passed.insert(rung.remedy);
-                    return Ok(true);
-                }
-            }
+        if rung.risk >= Risk::Data {
+            self.show(outcome, &rung, Detail::Head);
+            let Some(cleared) = self.cleared(outcome, &rung).await? else {
+                self.passed.insert(rung.remedy);
+                return Ok(true);
+            };
+            self.show_cleared(outcome, &rung, cleared);
         } else {
-            None
-        };
-        let choice = self.choose(outcome, &rung, cleared).await?;
+            self.show(outcome, &rung, Detail::Steps);
+        }
+        let choice = self.choose(outcome, &rung).await?;
         if matches!(choice, Choice::Leave) {
             return Ok(false);
         }
@@ -309,15 +307,8 @@ impl<'r> Climb<'r> {
     }
 
     /// What the owner wants done about a rung.
-    async fn choose(
-        &mut self,
-        outcome: &Outcome,
-        rung: &Rung,
-        cleared: Option<Cleared>,
-    ) -> Result<Choice, Stop> {
+    async fn choose(&mut self, outcome: &Outcome, rung: &Rung) -> Result<Choice, Stop> {
         let deed = Deed::of(rung.remedy);
-        // The permission is spent here: its steps are shown above, for this phone as it is now.
-        drop(cleared);
         let (question, enter): (&str, &str) = match deed {
             Some(_) if rung.risk == Risk::None => ("[Enter = do it now, s = skip, w = why, q = leave] ", "d"),
             Some(_) => ("[d = do it now, s = skip, w = why, q = leave] ", "?"),
@@ -328,7 +319,7 @@ impl<'r> Climb<'r> {
             match (said.map(|said| if said.is_empty() { enter } else { said }), deed) {
                 (None | Some("q"), _) => return Ok(Choice::Leave),
                 (Some("s"), _) => return Ok(Choice::Pass),
-                (Some("w"), _) => self.show(outcome, rung, true),
+                (Some("w"), _) => self.show(outcome, rung, Detail::Why),
                 (Some("d"), Some(deed)) => return Ok(Choice::Do(deed)),
                 (Some("y"), _) => return Ok(Choice::Done),
                 _ => {}
@@ -357,7 +348,7 @@ impl<'r> Climb<'r> {
     /// A rung that a statement by name would open: shows what is stated, and wants the names typed.
     async fn accepted(&mut self, outcome: &mut Outcome, rung: &Rung) -> Result<Option<Rung>, Stop> {
         let wanted = statements(rung);
-        self.show(outcome, rung, false);
+        self.show(outcome, rung, Detail::Head);
         self.say("  It is shut only by what you can state by name:");
         for accept in &wanted {
             self.say(&terminal::wrapped(&format!("{accept}: {}", accept.statement()), 4, 80));
@@ -446,11 +437,22 @@ impl<'r> Climb<'r> {
         stops.into_iter().find(|stop| stop.trouble < Trouble::Skipped).map_or(Ok(()), Err)
     }
 
-    fn show(&self, outcome: &Outcome, rung: &Rung, why: bool) {
+    /// The steps of a rung that can lose data. The gate's permission is spent on showing them: it is good for this phone,
+    /// this rung and this moment.
+    #[expect(clippy::needless_pass_by_value, reason = "a permission is spent, not looked at")]
+    fn show_cleared(&self, outcome: &Outcome, rung: &Rung, cleared: Cleared) {
+        assert!(
+            cleared.remedy() == rung.remedy && cleared.udid() == self.visit.udid(),
+            "the gate was asked about this rung of this phone"
+        );
+        self.show(outcome, rung, Detail::Steps);
+    }
+
+    fn show(&self, outcome: &Outcome, rung: &Rung, detail: Detail) {
         let report = Report::of(outcome);
         let remedy = rung.remedy.as_str();
         if let Some(shown) = report.diagnosis.ladder.iter().find(|rung| rung.remedy == remedy) {
-            self.say(report::rung_text(&report, shown, why, &terminal::stderr_style()).trim_end());
+            self.say(report::rung_text(&report, shown, detail, &terminal::stderr_style()).trim_end());
         }
         if let Some(earlier) = self.earlier.get(remedy) {
             let at = words::moment(earlier.ended_at, &terminal::stderr_style().zone);

@@ -179,6 +179,12 @@ pub fn in_words(fact: &str, value: &Value, zone: &TimeZone) -> String {
             let items: Vec<String> = items.iter().map(|item| in_words(fact, item, zone)).collect();
             if items.is_empty() { "none".to_owned() } else { items.join(", ") }
         }
+        Value::Object(fields) if fact == "icloud_photos.switchings" => {
+            let on = if fields.get("enabled") == Some(&Value::Bool(true)) { "on" } else { "off" };
+            let at = fields.get("at").map_or_else(String::new, |at| in_words("", at, zone));
+            let reason = fields.get("reason").and_then(Value::as_str).map(plain);
+            format!("{on} {at}{}", reason.map_or_else(String::new, |reason| format!(" ({reason})")))
+        }
         Value::Object(fields) => {
             let known = fields.iter().filter(|(_, value)| !value.is_null());
             let parts = known.map(|(key, value)| {
@@ -257,6 +263,13 @@ mod tests {
         assert_eq!(of("settings.profiles", json!([])), "none");
         assert_eq!(of("settings.time_zone", json!("a\u{1b}b")), "a\u{FFFD}b");
         assert_eq!(of("icloud_photos.last_sync", json!("2026-11-20T21:17:09Z")), "20 Nov 2026, 21:17");
+        assert_eq!(
+            of(
+                "icloud_photos.switchings",
+                json!([{"enabled": false, "at": "2026-11-20T21:17:09Z", "reason": "x\u{1b}"}])
+            ),
+            "off 20 Nov 2026, 21:17 (x\u{FFFD})"
+        );
         assert_eq!(
             of("icloud_photos.backlog", json!({"outgoing_files": 3, "outgoing_bytes": 2_000})),
             "files 3, size 2.0 kB"

@@ -13,7 +13,8 @@ const APPLE_EPOCH: i64 = 978_307_200;
 /// Longer values are told by their length; `--raw` shows them.
 const SHOWN_ITEMS_MAX: usize = 8;
 
-/// The domains that `info` knows, each with what it is about. The first is the one without a name.
+/// The domains that `info` knows, each with what it is about. The first is the one without a name. One that ideviceinfo
+/// lists is missing on purpose: asked for `com.apple.mobile.debug`, phones end the session.
 pub const DOMAINS: &[(&str, &str)] = &[
     ("", "The device itself"),
     ("com.apple.mobile.battery", "Battery"),
@@ -37,7 +38,6 @@ pub const DOMAINS: &[(&str, &str)] = &[
     ("com.apple.mobile.nikita", "Activation"),
     ("com.apple.mobile.third_party_termination", "Termination by third parties"),
     ("com.apple.mobile.lockdown_cache", "Lockdown's own cache"),
-    ("com.apple.mobile.debug", "Debugging"),
     ("com.apple.mobile.iTunes.store", "The store"),
     ("com.apple.mobile.iTunes.SQLMusicLibraryPostProcessCommands", "The music library"),
     ("com.apple.fairplay", "Copy protection"),

@@ -20,8 +20,8 @@ pub use html::html;
 pub use lists::{ListsJson, lists_csv, lists_text};
 pub use redact::redacted;
 pub use text::{
-    Style, answer as answer_text, change as change_text, diagnosis as diagnosis_text, photos as photos_text,
-    rung as rung_text, text,
+    Detail, Style, answer as answer_text, change as change_text, diagnosis as diagnosis_text,
+    photos as photos_text, rung as rung_text, text,
 };
 
 use jiff::Timestamp;

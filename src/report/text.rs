@@ -108,9 +108,20 @@ pub fn change(change: &Change, zone: &TimeZone) -> String {
     figures::change(change, zone)
 }
 
-/// One rung with its steps, for who is about to climb it. With `why`, also the reasons and what it costs.
+/// How much of a rung is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// What it is, what it risks, and what for.
+    Head,
+    /// Its steps too.
+    Steps,
+    /// And the reasons and what it costs.
+    Why,
+}
+
+/// One rung, for who is about to climb it.
 #[must_use]
-pub fn rung(report: &Report, rung: &Rung, why: bool, style: &Style) -> String {
+pub fn rung(report: &Report, rung: &Rung, detail: Detail, style: &Style) -> String {
     let mut page = Page::new(style);
     page.gap();
     let head = format!("Rung {} of {}  ", rung.rung, report.diagnosis.ladder.len());
@@ -129,10 +140,13 @@ pub fn rung(report: &Report, rung: &Rung, why: bool, style: &Style) -> String {
             page.item(2, Ink::None, "For    ", &plain(&finding.title));
         }
     }
+    if detail == Detail::Head {
+        return page.out;
+    }
     for (at, step) in rung.steps.iter().enumerate() {
         page.item(2, Ink::None, &format!("{:>2}. ", at + 1), &plain(step));
     }
-    if why {
+    if detail == Detail::Why {
         for why in &rung.why {
             page.item(2, Ink::Dim, "Why    ", &plain(why));
         }

@@ -72,6 +72,8 @@ pub struct Device {
     /// What `device.toml` said of the lock when it was last applied.
     lock_told: Mutex<Lock>,
     pub(super) unlock_wanted: AtomicBool,
+    /// When its person did something, since it was opened.
+    pub(super) touches: Mutex<Vec<(Touched, Instant)>>,
     notifications: broadcast::Sender<Arc<str>>,
     plugged_in: Mutex<Instant>,
     pub(super) trusts: Trusts,
@@ -81,6 +83,17 @@ pub struct Device {
     /// Held while a restore is under way: there is one at a time.
     pub(super) restoring: tokio::sync::Mutex<()>,
     leave: Mutex<Option<Leave>>,
+}
+
+/// Something that the person who holds the phone did, because the phone asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touched {
+    /// Tapped Trust and entered the passcode.
+    Trust,
+    /// Entered the passcode for a backup or its password.
+    Passcode,
+    /// Unlocked the screen.
+    Unlock,
 }
 
 impl std::fmt::Debug for Device {
@@ -123,6 +136,7 @@ impl Device {
             lock: watch::Sender::new(lock),
             lock_told: Mutex::new(lock),
             unlock_wanted: AtomicBool::new(false),
+            touches: Mutex::default(),
             notifications: broadcast::Sender::new(NOTIFICATIONS_KEPT),
             plugged_in: Mutex::new(Instant::now()),
             trusts: Trusts::default(),

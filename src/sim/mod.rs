@@ -55,7 +55,7 @@ pub mod version;
 mod watched;
 
 pub use bus::{AWAY, Bus};
-pub use device::{Departure, Device};
+pub use device::{Departure, Device, Touched};
 pub use run::run;
 pub use service::Service;
 

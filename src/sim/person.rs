@@ -1,22 +1,39 @@
 //! The person who holds the phone: unlocks it, taps Trust, enters the passcode — some time after being asked, or never.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::config::{Config, Lock};
-use super::device::Device;
+use super::device::{Device, Touched};
 
 /// A change of `device.toml` reaches a waiting person within this.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Touches that are remembered.
+const TOUCHES_MAX: usize = 10_000;
 
 /// Posted when the phone asks for the passcode, and when it no longer does.
 const PASSCODE_PRESENTED: &str = "com.apple.LocalAuthentication.ui.presented";
 const PASSCODE_DISMISSED: &str = "com.apple.LocalAuthentication.ui.dismissed";
 
 impl Device {
+    /// What its person did since the phone was opened, and when.
+    #[must_use]
+    pub fn touches(&self) -> Vec<(Touched, std::time::Instant)> {
+        self.touches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn did(&self, what: Touched) {
+        let mut touches = self.touches.lock().unwrap_or_else(PoisonError::into_inner);
+        // A person does not do more in a day; a client that asks for ever must not fill the memory.
+        if touches.len() < TOUCHES_MAX {
+            touches.push((what, std::time::Instant::now()));
+        }
+    }
+
     /// Shows the passcode screen and waits until the person has entered it; that unlocks the phone too. Never
     /// returns if the person never does: the caller has its own patience, and the screen goes away with the wait.
     pub async fn asks_passcode(&self) {
@@ -29,6 +46,7 @@ impl Device {
         self.post_notification(PASSCODE_PRESENTED);
         let shown = Shown(self);
         self.waits_for(|config| config.person.enters_passcode_after_ms).await;
+        self.did(Touched::Passcode);
         self.set_lock(Lock::Unlocked);
         drop(shown);
     }
@@ -36,6 +54,7 @@ impl Device {
     /// Shows the Trust dialog and waits until the person has tapped Trust. Never returns if the person never does.
     pub async fn asks_trust(&self) {
         self.waits_for(|config| config.person.trusts_after_ms).await;
+        self.did(Touched::Trust);
     }
 
     /// Waits until the phone is unlocked, which the person does `unlocks_after_ms` after it was first wanted.
@@ -63,6 +82,7 @@ impl Device {
                 }
                 if after > 0 && asked.elapsed() >= Duration::from_millis(after) {
                     device.unlock_wanted.store(false, Ordering::Release);
+                    device.did(Touched::Unlock);
                     device.set_lock(Lock::Unlocked);
                     return;
                 }
