@@ -113,7 +113,12 @@ async fn a_healthy_phone_tells_all_there_is() {
 
     bench.full(&session, &mut facts).await;
     assert_counts(&bench, &facts);
-    let expected = ["storage.purgeable_bytes", "icloud_photos.optimise_storage", "icloud_backup.failure"];
+    let expected = [
+        "storage.purgeable_bytes",
+        "icloud_photos.optimise_storage",
+        "icloud_backup.failure",
+        "settings.apple_account",
+    ];
     let gaps: Vec<_> = facts.gaps.iter().map(|gap| gap.fact.as_ref()).collect();
     assert_eq!(gaps, expected);
     assert!(facts.battery.health_percent.is_some() && facts.battery.temperature_c.is_some());

@@ -434,6 +434,15 @@ pub(crate) enum Sim {
     New(SimNew),
     /// Serve simulated phones as usbmuxd does
     Run(SimRun),
+    /// Judge labelled cases: phones, each with what must be found on it
+    Judge(SimJudge),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimJudge {
+    /// Folders of cases, or single cases
+    #[arg(required = true)]
+    pub(crate) dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

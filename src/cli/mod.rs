@@ -20,6 +20,7 @@ mod fix;
 mod info;
 mod jobs;
 mod keyring;
+mod language;
 mod logging;
 mod owner;
 mod phones;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
     };
     let global = &arguments.global;
     logging::start(global.verbose, global.quiet, terminal::stderr_colour());
+    language::choose();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

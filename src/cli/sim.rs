@@ -1,12 +1,14 @@
-//! `sim new` and `sim run`: the simulated iPhone for tests and for looking around.
+//! `sim new`, `sim run` and `sim judge`: the simulated iPhone for tests and for looking around.
 
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::arguments::{Sim, SimNew, SimRun};
+use super::arguments::{Sim, SimJudge, SimNew, SimRun};
 use super::phones::folder_stop;
 use super::run::Run;
 use super::terminal;
+use crate::facts::text::plain;
+use crate::sim::cases::{self, Judged};
 use crate::sim::new::{self, NewOptions, Scenario, Temper};
 use crate::sim::usb::usbip;
 use crate::sim::{self, Bus, Device};
@@ -25,6 +27,7 @@ pub(super) async fn sim(run: &Run, command: &Sim) -> Result<(), Stop> {
         }
         Sim::New(arguments) => create(run, arguments),
         Sim::Run(arguments) => serve(run, arguments).await,
+        Sim::Judge(arguments) => judge(run, arguments).await.map_err(|stop| run.explain("cases", stop)),
     }
 }
 
@@ -164,6 +167,62 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
     tokio::join!(sim::run(bus.clone(), listeners, run.cancel.clone()), on_usb);
     // Being stopped is how this command ends.
     Ok(())
+}
+
+/// Judges every case; exit status 1 when one is wrong.
+async fn judge(run: &Run, arguments: &SimJudge) -> Result<(), Stop> {
+    let at_once = std::thread::available_parallelism().map_or(1, |threads| 2 * threads.get());
+    let mut judged: Vec<Judged> = Vec::new();
+    for dir in &arguments.dirs {
+        let tell = |one: &Judged| {
+            if !run.global.json {
+                terminal::print(&case_line(one));
+            }
+        };
+        let more = cases::judge(dir, at_once, &run.cancel, tell).await;
+        judged.extend(
+            more.map_err(|error| Stop::new(Trouble::Usage, format!("{}.", plain(&error.to_string())), ""))?,
+        );
+        if run.cancel.is_cancelled() {
+            return Err(Stop::interrupted());
+        }
+    }
+    if judged.is_empty() {
+        let next = "A case is a folder with an expect.toml; the README says what is in it.";
+        return Err(Stop::new(Trouble::Usage, "There is no case.", next));
+    }
+    let wrong = judged.iter().filter(|one| !one.is_right()).count();
+    let falsely_safe = judged.iter().filter(|one| !one.falsely_safe.is_empty()).count();
+    if run.global.json {
+        terminal::print_json(&json!({
+            "schema": "idevice-fix/cases/1", "cases": judged, "right": judged.len() - wrong, "wrong": wrong,
+            "falsely_safe": falsely_safe,
+        }));
+    } else {
+        terminal::print(&format!(
+            "{}: {} right, {wrong} wrong; said to be safe without being so: {falsely_safe}\n",
+            words::counted(judged.len() as u64, "case", "cases"),
+            judged.len() - wrong,
+        ));
+    }
+    if wrong > 0 { Err(Stop::new(Trouble::Failed, "", "")) } else { Ok(()) }
+}
+
+/// A case in a line, and a line for each thing that is wrong with its judgement.
+fn case_line(one: &Judged) -> String {
+    let word = if one.is_right() { "right" } else { "WRONG" };
+    let mut out = format!(
+        "{word}  {:<40} {}\n",
+        plain(&one.name),
+        plain(one.first.as_deref().unwrap_or("nothing found"))
+    );
+    for what in &one.falsely_safe {
+        out.push_str(&format!("       {} is not said to be safe by the label\n", plain(what)));
+    }
+    for complaint in &one.wrong {
+        out.push_str(&format!("       {}\n", plain(complaint)));
+    }
+    out
 }
 
 fn busy(place: &dyn std::fmt::Display, error: &std::io::Error) -> Stop {

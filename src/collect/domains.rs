@@ -244,6 +244,58 @@ mod tests {
         assert!(facts.settings.find_my.is_none() && facts.gap_of("settings.find_my").is_some());
     }
 
+    /// Every key that is read, with every sort of value: a value that makes sense, or a gap; never a panic.
+    #[test]
+    fn every_key_with_every_sort_of_value_is_survived() {
+        type Read = fn(&Dictionary, &mut Facts);
+        let domains: [(Read, &[&str]); 6] = [
+            (root, &["TimeZone", "ActivationState"]),
+            (battery, &["BatteryCurrentCapacity", "BatteryIsCharging", "ExternalConnected", "FullyCharged"]),
+            (
+                backup,
+                &[
+                    "CloudBackupEnabled",
+                    "LastCloudBackupDate",
+                    "LastiTunesBackupDate",
+                    "WillEncrypt",
+                    "RequiresEncryption",
+                ],
+            ),
+            (
+                disk_usage,
+                &["TotalDiskCapacity", "TotalDataCapacity", "AmountDataAvailable", "TotalDataAvailable"],
+            ),
+            (find_my, &["IsAssociated"]),
+            (setup, &["SetupDone"]),
+        ];
+        let date = |text| Value::Date(plist::Date::from_xml_format(text).unwrap());
+        let values = [
+            Value::Array(Vec::new()),
+            Value::Dictionary(Dictionary::new()),
+            Value::Data(vec![0xFF; 3]),
+            date("0001-01-01T00:00:00Z"),
+            date("9999-12-31T23:59:59Z"),
+            Value::Real(f64::INFINITY),
+            Value::from(i64::MIN),
+            Value::from(1_u64 << 63),
+            Value::from(u64::MAX),
+        ];
+        for (read, keys) in domains {
+            for value in &values {
+                let all: Vec<(&str, Value)> = keys.iter().map(|key| (*key, value.clone())).collect();
+                let mut facts = Facts::default();
+                read(&dictionary(&all), &mut facts);
+                assert!(!facts.gaps.is_empty(), "{keys:?} = {value:?} is taken for something");
+                let known = Facts { gaps: Vec::new(), ..facts };
+                assert_eq!(known, Facts::default(), "{keys:?} = {value:?}");
+            }
+        }
+        for value in values {
+            let device = device("u", &dictionary(&[("DeviceName", value.clone()), ("ProductType", value)]));
+            assert_eq!((device.name, device.model), (None, None));
+        }
+    }
+
     #[test]
     fn a_phone_is_named_by_its_model() {
         let device = device("u", &dictionary(&[("ProductType", "iPhone13,2".into())]));

@@ -50,6 +50,8 @@ pub(super) struct Files {
     pause: Found,
     download_counts: Found,
     server_configuration: Found,
+    resets: Found,
+    metrics: Found,
     switchings: Vec<Found>,
 }
 
@@ -65,6 +67,8 @@ impl Files {
             pause: refused(),
             download_counts: refused(),
             server_configuration: refused(),
+            resets: refused(),
+            metrics: refused(),
             switchings: vec![refused()],
         }
     }
@@ -80,8 +84,12 @@ impl Files {
             one(cpl::PAUSE_PATH),
             one(cpl::DOWNLOAD_COUNTS_PATH),
         );
-        let (server_configuration, switchings) =
-            tokio::join!(one(cpl::SERVER_CONFIGURATION_PATH), join_all(cpl::SWITCHINGS_PATHS.map(one)));
+        let (server_configuration, resets, metrics, switchings) = tokio::join!(
+            one(cpl::SERVER_CONFIGURATION_PATH),
+            one(cpl::RESETS_PATH),
+            one(cpl::METRICS_PATH),
+            join_all(cpl::SWITCHINGS_PATHS.map(one))
+        );
         Self {
             status,
             enabled_marker,
@@ -90,6 +98,8 @@ impl Files {
             pause,
             download_counts,
             server_configuration,
+            resets,
+            metrics,
             switchings,
         }
     }
@@ -100,6 +110,7 @@ impl Files {
         self.tell_markers(facts);
         self.tell_pause(facts);
         self.tell_counts(facts);
+        self.tell_workings(facts);
         self.tell_switchings(facts);
         self.tell_enabled(facts);
     }
@@ -122,7 +133,7 @@ impl Files {
 
     fn tell_markers(&self, facts: &mut Facts) {
         let mut marker = |found: &Found, fact: &'static str, place: &'static str| match found {
-            Found::Content(bytes, _) => Some(Fact::new(cpl::marker(bytes), Source::new(place, ""))),
+            Found::Content(bytes, at) => Some(Fact::new(cpl::marker(bytes), dated(place, "", *at))),
             Found::Absent => None,
             Found::Refused(reason) => {
                 facts.gap(fact, reason.clone());
@@ -153,13 +164,13 @@ impl Files {
     fn tell_pause(&self, facts: &mut Facts) {
         const FACT: &str = "icloud_photos.paused_by_owner";
         let paused =
-            |until| Some(Fact::new(until, Source::new("afc:/PhotoData/CPL/pauseICloudPhotos", "reason")));
+            |until, at| Some(Fact::new(until, dated("afc:/PhotoData/CPL/pauseICloudPhotos", "reason", at)));
         match &self.pause {
-            Found::Content(bytes, _) => match cpl::pause(bytes) {
-                Ok(pause) if pause.by_owner => facts.icloud_photos.paused_by_owner = paused(pause.until),
+            Found::Content(bytes, at) => match cpl::pause(bytes) {
+                Ok(pause) if pause.by_owner => facts.icloud_photos.paused_by_owner = paused(pause.until, *at),
                 Ok(_) => facts.gap(FACT, "the phone notes a pause that the owner did not ask for"),
                 // The file itself is the order to pause, whatever it holds.
-                Err(_) => facts.icloud_photos.paused_by_owner = paused(None),
+                Err(_) => facts.icloud_photos.paused_by_owner = paused(None, *at),
             },
             Found::Absent => {}
             Found::Refused(reason) => facts.gap(FACT, reason.clone()),
@@ -170,10 +181,10 @@ impl Files {
         const COUNTS: &str = "afc:/PhotoData/CPL/DownloadCounts.plist";
         const CONFIGURATION: &str = "afc:/PhotoData/CPL/cloudphotos-1.0.plist";
         match &self.download_counts {
-            Found::Content(bytes, _) => match cpl::download_counts(bytes) {
+            Found::Content(bytes, at) => match cpl::download_counts(bytes) {
                 Ok(count) => {
                     facts.icloud_photos.to_download =
-                        Some(Fact::new(count, Source::new(COUNTS, "CountKeyImages")));
+                        Some(Fact::new(count, dated(COUNTS, "CountKeyImages", *at)));
                 }
                 Err(error) => facts.gap("icloud_photos.to_download", error.to_string()),
             },
@@ -198,14 +209,45 @@ impl Files {
         }
     }
 
+    /// What the engine notes of its own work. A file that is not there says nothing.
+    fn tell_workings(&self, facts: &mut Facts) {
+        const RESETS: &str = "afc:/PhotoData/CPL/resetevents.plist";
+        const METRICS: &str = "afc:/PhotoData/CPL/metrics.plist";
+        match &self.resets {
+            Found::Content(bytes, at) => match cpl::reset_pending(bytes) {
+                Ok(pending) => {
+                    facts.icloud_photos.reset_pending =
+                        Some(Fact::new(pending, dated(RESETS, "pending", *at)));
+                }
+                Err(error) => facts.gap("icloud_photos.reset_pending", error.to_string()),
+            },
+            Found::Absent => {}
+            Found::Refused(reason) => facts.gap("icloud_photos.reset_pending", reason.clone()),
+        }
+        match &self.metrics {
+            Found::Content(bytes, at) => match cpl::metrics(bytes) {
+                Ok(counts) => {
+                    facts.icloud_photos.metrics = Some(Fact::new(counts, dated(METRICS, "", *at)));
+                }
+                Err(error) => facts.gap("icloud_photos.metrics", error.to_string()),
+            },
+            Found::Absent => {}
+            Found::Refused(reason) => facts.gap("icloud_photos.metrics", reason.clone()),
+        }
+    }
+
     /// The histories of all services as one. One that cannot be read makes the whole unknown: it could hold the
     /// newest entry.
     fn tell_switchings(&self, facts: &mut Facts) {
         let mut switchings = Vec::new();
         let mut seen = false;
+        let mut written_at = None;
         for found in &self.switchings {
             let read = match found {
-                Found::Content(bytes, _) => cpl::switchings(bytes).map_err(|error| error.to_string()),
+                Found::Content(bytes, at) => {
+                    written_at = written_at.max(*at);
+                    cpl::switchings(bytes).map_err(|error| error.to_string())
+                }
                 Found::Absent => continue,
                 Found::Refused(reason) => Err(reason.clone()),
             };
@@ -216,7 +258,7 @@ impl Files {
             seen = true;
         }
         if seen {
-            let source = Source::new("afc:/PhotoData/private", "cloudServiceEnableLog.plist");
+            let source = dated("afc:/PhotoData/private", "cloudServiceEnableLog.plist", written_at);
             facts.icloud_photos.switchings = Some(Fact::new(cpl::in_order(switchings), source));
         }
     }
@@ -266,6 +308,11 @@ impl Files {
     }
 }
 
+/// A file on the phone, and when it was written.
+fn dated(place: &'static str, key: &'static str, written_at: Option<Timestamp>) -> Source {
+    Source { written_at, ..Source::new(place, key) }
+}
+
 fn unreadable_status(facts: &mut Facts, reason: &str) {
     for fact in ["icloud_photos.engine", "icloud_photos.last_sync", "icloud_photos.server_assets"] {
         facts.gap(fact, reason);
@@ -289,6 +336,8 @@ mod tests {
             pause: Found::Absent,
             download_counts: Found::Absent,
             server_configuration: Found::Absent,
+            resets: Found::Absent,
+            metrics: Found::Absent,
             switchings: vec![Found::Absent],
         }
     }

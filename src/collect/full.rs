@@ -89,19 +89,38 @@ struct Files {
     media: Result<MediaListing, String>,
 }
 
+/// The library comes over one connection and the list of files over another, side by side: the first waits for the
+/// cable's bytes, the second for its round trips.
 async fn files(session: &Session, desk: Desk<'_>) -> Result<Files, lockdown::Error> {
     let mut line = Line::new(session);
-    let space =
-        line.twice(|afc| async move { afc.device_info().await.map_err(|error| words(&error)) }.boxed());
-    let space = space.await?;
-    let photo_stream = line.twice(|afc| async move { photo_stream(&afc).await }.boxed()).await?;
-    let read = |afc| async move { database::read_library(&afc, desk).await.map_err(reason) }.boxed();
-    let library = line.twice(read).await?;
-    let backlog = line.twice(|afc| async move { backlog(&afc, desk).await }.boxed()).await?;
+    let mut beside = Line::new(session);
+    let contents = async {
+        let space =
+            line.twice(|afc| async move { afc.device_info().await.map_err(|error| words(&error)) }.boxed());
+        let space = space.await?;
+        let photo_stream = line.twice(|afc| async move { photo_stream(&afc).await }.boxed()).await?;
+        let read = |afc| async move { database::read_library(&afc, desk).await.map_err(reason) }.boxed();
+        let library = line.twice(read).await?;
+        let backlog = line.twice(|afc| async move { backlog(&afc, desk).await }.boxed()).await?;
+        Ok::<_, lockdown::Error>((space, photo_stream, library, backlog))
+    };
+    let (contents, media) = tokio::join!(contents, listing(&mut beside, desk));
+    let (space, photo_stream, library, backlog) = contents?;
+    let media = match media {
+        // A phone that gives no second connection is asked over the first.
+        Err(error) if !is_lost(&error) => listing(&mut line, desk).await?,
+        other => other?,
+    };
+    Ok(Files { space, photo_stream, library, backlog, media })
+}
+
+async fn listing(
+    line: &mut Line<'_>,
+    desk: Desk<'_>,
+) -> Result<Result<MediaListing, String>, lockdown::Error> {
     let walk =
         |afc| async move { photos::walk(&afc, desk.cancel).await.map_err(|error| words(&error)) }.boxed();
-    let media = line.twice(walk).await?;
-    Ok(Files { space, photo_stream, library, backlog, media })
+    line.twice(walk).await
 }
 
 fn reason(failed: Failed) -> String {

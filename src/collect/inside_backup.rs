@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
 use super::full::tell_library;
@@ -19,6 +20,8 @@ use crate::library;
 
 const LIMITS: Limits = Limits { bytes: 4 << 20, depth: 32, nodes: 100_000 };
 const PHOTOS: &str = "Library/Preferences/com.apple.mobileslideshow.plist";
+const ACCOUNTS: &str = "Library/Accounts/Accounts3.sqlite";
+const ACCOUNTS_LOG: &str = "Library/Accounts/Accounts3.sqlite-wal";
 const BACKUP: &str = "Library/Preferences/com.apple.MobileBackup.plist";
 /// Where the state of iCloud Backup lies: iOS 27, and before.
 const BACKUP_DOMAINS: [&str; 2] = ["HomeDomain", "RootDomain"];
@@ -35,13 +38,16 @@ pub fn refine(facts: &mut Facts, mut read: impl FnMut(&str, &str) -> io::Result<
         }
     }
     tell_backup_state(facts, state);
+    tell_account(facts, [ACCOUNTS, ACCOUNTS_LOG].map(|path| read("HomeDomain", path)));
 }
 
-/// Reads the library from inside a verified backup, when the phone itself does not give it. `scratch` is a private
-/// folder; `open` gives the content of a file below the media root. True when it could be read. Blocks.
+/// Reads the library from inside a verified backup that was made then, when the phone itself does not give it.
+/// `scratch` is a private folder; `open` gives the content of a file below the media root. True when it could be read.
+/// Blocks.
 pub fn library_from_backup<R: Read>(
     facts: &mut Facts,
     scratch: &Path,
+    made_at: Timestamp,
     open: impl FnMut(&str) -> io::Result<Option<R>>,
 ) -> bool {
     let folder = match tempfile::Builder::new().prefix("library-").tempdir_in(scratch) {
@@ -55,8 +61,10 @@ pub fn library_from_backup<R: Read>(
     let told = read.is_ok();
     if told {
         facts.gaps.retain(|gap| gap.fact != "library" && !gap.fact.starts_with("library."));
+        tell_library(facts, read.map_err(|error| words(&error)));
+        let source = Source::new("backup:CameraRollDomain/Media/PhotoData/Photos.sqlite", "");
+        facts.library.from_backup = Some(Fact::new(made_at, source));
     }
-    tell_library(facts, read.map_err(|error| words(&error)));
     if let Some(listing) = &facts.media {
         resolve(&mut facts.library, listing);
     }
@@ -102,6 +110,32 @@ fn tell_backup_state(facts: &mut Facts, found: Result<Option<Dictionary>, String
             facts.icloud_backup.failure = failure(&values).map(|failure| Fact::new(failure, source));
         }
         Ok(None) => facts.gap(FACT, "the backup does not hold this state"),
+        Err(reason) => facts.gap(FACT, reason),
+    }
+}
+
+/// Is an Apple Account signed in? The database and its log are copied beside each other to be read.
+fn tell_account(facts: &mut Facts, [database, log]: [io::Result<Option<Vec<u8>>>; 2]) {
+    const FACT: &str = "settings.apple_account";
+    let signed_in = || {
+        let database = database.map_err(|error| words(&error))?;
+        let database = database.ok_or_else(|| "the backup does not hold the accounts".to_owned())?;
+        let folder = tempfile::Builder::new().prefix("accounts-").tempdir().map_err(|error| words(&error))?;
+        let put = |name: &str, bytes: &[u8]| {
+            std::fs::write(folder.path().join(name), bytes).map_err(|error| words(&error))
+        };
+        put(library::ACCOUNTS_NAME, &database)?;
+        if let Some(log) = log.map_err(|error| words(&error))? {
+            put(&format!("{}-wal", library::ACCOUNTS_NAME), &log)?;
+        }
+        library::apple_account(folder.path()).map_err(|error| words(&error))
+    };
+    facts.gaps.retain(|gap| gap.fact != FACT);
+    match signed_in() {
+        Ok(signed_in) => {
+            let source = Source::new("backup:HomeDomain/Library/Accounts/Accounts3.sqlite", "ZACCOUNT");
+            facts.settings.apple_account = Some(Fact::new(signed_in, source));
+        }
         Err(reason) => facts.gap(FACT, reason),
     }
 }
@@ -167,13 +201,14 @@ mod tests {
         );
         assert_eq!(value(&facts.icloud_backup.failure).as_deref(), Some("MBErrorDomain 303"));
         assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(false));
-        assert!(facts.gaps.is_empty());
+        let gaps: Vec<&str> = facts.gaps.iter().map(|gap| gap.fact.as_ref()).collect();
+        assert_eq!(gaps, ["settings.apple_account"], "this backup holds no accounts");
     }
 
     #[test]
     fn a_backup_that_went_well_has_no_failure() {
         let facts = refined(Some(&plist(&[])), Some(&state(&[("isCloud", true.into())])));
-        assert!(facts.icloud_backup.failure.is_none() && facts.gaps.is_empty());
+        assert!(facts.icloud_backup.failure.is_none() && facts.gap_of("icloud_backup.failure").is_none());
         assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(true));
     }
 
@@ -182,5 +217,56 @@ mod tests {
         let facts = refined(None, Some(b"noise"));
         assert!(facts.gap_of("icloud_photos.optimise_storage").is_some());
         assert!(facts.gap_of("icloud_backup.failure").is_some());
+    }
+
+    /// Keys of the plists with every other sort of value: a gap or a harmless word, never a panic.
+    #[test]
+    fn wrong_types_everywhere_are_survived() {
+        let date = Value::Date(plist::Date::from_xml_format("0001-01-01T00:00:00Z").unwrap());
+        let values = [
+            Value::Array(vec![Value::from(1)]),
+            Value::Dictionary(Dictionary::new()),
+            Value::Boolean(true),
+            Value::Data(vec![0xFF; 9]),
+            date,
+            Value::Real(f64::NAN),
+            Value::from(-1),
+            Value::from(u64::MAX),
+            Value::from("\u{1b}[31m"),
+        ];
+        for value in &values {
+            let facts = refined(
+                Some(&plist(&[("downloadAndKeepOriginals", value.clone())])),
+                Some(&plist(&[("BackupStateInfo", value.clone())])),
+            );
+            if value.as_boolean().is_none() {
+                assert!(facts.icloud_photos.optimise_storage.is_none(), "{value:?}");
+            }
+            for key in ["errors", "isCloud"] {
+                let facts = refined(None, Some(&state(&[(key, value.clone())])));
+                let failure = facts.icloud_backup.failure.map(|failure| failure.value);
+                assert!(!failure.unwrap_or_default().chars().any(char::is_control), "{value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_library_out_of_a_backup_says_when_the_backup_was_made() {
+        let scratch = tempfile::tempdir().unwrap();
+        let made_at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let mut facts = Facts::default();
+        facts.gap("library", "status 10");
+        let nothing = |_: &str| Ok(None::<&[u8]>);
+        assert!(!library_from_backup(&mut facts, scratch.path(), made_at, nothing));
+        assert_eq!(facts.gap_of("library").unwrap().reason, "status 10", "the phone's own reason stands");
+        let file = scratch.path().join("made.sqlite");
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.execute_batch("CREATE TABLE ZASSET (Z_PK INTEGER PRIMARY KEY, ZUUID VARCHAR);").unwrap();
+        drop(database);
+        let bytes = std::fs::read(&file).unwrap();
+        let open = |path: &str| Ok((path == "PhotoData/Photos.sqlite").then_some(bytes.as_slice()));
+        assert!(library_from_backup(&mut facts, scratch.path(), made_at, open));
+        assert_eq!(crate::facts::value(&facts.library.from_backup), Some(made_at));
+        assert!(facts.library.assets.is_some() && facts.gap_of("library").is_none());
     }
 }

@@ -55,6 +55,7 @@ pub async fn quick(session: &Session) -> Result<Facts, Error> {
     facts.gap("storage.purgeable_bytes", "no value that a phone gives over USB states it");
     facts.gap("icloud_photos.optimise_storage", "only a local backup holds this setting");
     facts.gap("icloud_backup.failure", "only a local backup holds this state");
+    facts.gap("settings.apple_account", "only a local backup holds the accounts");
     Ok(facts)
 }
 

@@ -1,7 +1,5 @@
 //! Which files belong to which originals: the library names the file of an asset, the walk shows what lies beside it.
 
-use std::collections::HashMap;
-
 use crate::facts::{Library, MediaListing, Place, ResourceKind};
 
 /// Clips of Live Photos.
@@ -15,7 +13,6 @@ const RAWS: [&str; 16] = [
 /// Gives clips and RAW files that lie beside their still, with the same stem, their paths.
 pub(super) fn resolve(library: &mut Library, listing: &MediaListing) {
     let Some(assets) = &mut library.assets else { return };
-    let beside = by_stem(listing);
     for asset in assets {
         let Some(stem) = stem_of(&asset.path) else { continue };
         for resource in &mut asset.resources {
@@ -27,9 +24,9 @@ pub(super) fn resolve(library: &mut Library, listing: &MediaListing) {
             if !is_here(resource.place) {
                 continue;
             }
-            let files = beside.get(stem).map(Vec::as_slice).unwrap_or_default();
-            let found = files.iter().find(|path| **path != asset.path && ends_with(path, endings));
-            resource.path = found.map(|path| (*path).to_owned());
+            let mut files = beside(listing, stem);
+            let found = files.find(|path| *path != asset.path && ends_with(path, endings));
+            resource.path = found.map(str::to_owned);
         }
     }
 }
@@ -38,14 +35,15 @@ fn is_here(place: Place) -> bool {
     matches!(place, Place::HereAndInIcloud | Place::OnlyHere)
 }
 
-fn by_stem(listing: &MediaListing) -> HashMap<&str, Vec<&str>> {
-    let mut beside: HashMap<&str, Vec<&str>> = HashMap::new();
-    for file in &listing.files {
-        if let Some(stem) = stem_of(&file.path) {
-            beside.entry(stem).or_default().push(&file.path);
-        }
-    }
-    beside
+/// More files of one stem than any camera writes.
+const BESIDE_MAX: usize = 64;
+
+/// The files with this stem. The listing is sorted by path, so that no index of it has to be made.
+fn beside<'a>(listing: &'a MediaListing, stem: &'a str) -> impl Iterator<Item = &'a str> {
+    let begins = format!("{stem}.");
+    let first = listing.files.partition_point(|file| file.path < begins);
+    let near = listing.files[first..].iter().map(|file| file.path.as_str()).take(BESIDE_MAX);
+    near.take_while(move |path| path.starts_with(&begins)).filter(move |path| stem_of(path) == Some(stem))
 }
 
 /// The path without its ending; `None` for one that has none.

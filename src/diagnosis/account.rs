@@ -2,7 +2,7 @@
 
 use crate::facts::{Device, Engine, Facts, Maybe};
 
-use super::rule::{Found, Rule, yes};
+use super::rule::{Found, Rule, no, yes};
 use super::thresholds::STOLEN_DEVICE_PROTECTION_SINCE;
 use super::{Evidence, FindingId};
 
@@ -29,6 +29,12 @@ fn ios_too_old(facts: &Facts) -> Option<Found> {
 }
 
 fn signed_out(facts: &Facts) -> Option<Found> {
+    let account = &facts.settings.apple_account;
+    if no(account) {
+        let title =
+            "No Apple Account is signed in on this phone, as its backup has it: nothing can go to iCloud.";
+        return Some(Found::problem(title).on(account));
+    }
     problem(
         &engine(facts)?.not_authenticated,
         "iCloud Photos is signed out: the Apple Account wants its password.",

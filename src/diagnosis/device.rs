@@ -1,7 +1,7 @@
 //! Rules about the device's storage, its clock, and who manages it.
 
 use crate::facts::text::{bytes, counted, plain};
-use crate::facts::{Facts, value};
+use crate::facts::{Facts, Maybe, value};
 
 use super::FindingId;
 use super::rule::{Found, Rule, yes};
@@ -22,14 +22,30 @@ fn storage_full(facts: &Facts) -> Option<Found> {
         Some(left) if left < STORAGE_FULL_BYTES => {
             format!("The phone\u{2019}s storage is full: {} are free.", bytes(left))
         }
-        _ if flagged.is_some() => "The phone says that its storage is full.".to_owned(),
+        left if flagged.is_some() => {
+            format!("The phone says that its storage is full{}.", although_free(left, STORAGE_FULL_BYTES))
+        }
         _ => return None,
     };
-    let found = Found::problem(title).on(free).on(&facts.storage.total_bytes);
-    Some(match flagged {
-        Some(engine) => found.on(&engine.very_low_disk_space),
-        None => found,
-    })
+    let flag = flagged.map_or(&None, |engine| &engine.very_low_disk_space);
+    Some(on_storage(Found::problem(title), facts, flag))
+}
+
+/// What a flag of the engine says and the measured space does not: said with it, so that the two do not stand side by
+/// side without a word.
+fn although_free(left: Option<u64>, limit: u64) -> String {
+    match left {
+        Some(left) if left >= limit => format!(", although {} are free", bytes(left)),
+        _ => String::new(),
+    }
+}
+
+/// What the finding rests on comes first: the measured space where it is little, else the engine's flag.
+fn on_storage(found: Found, facts: &Facts, flag: &Maybe<bool>) -> Found {
+    let measured = value(&facts.storage.free_bytes).is_some_and(|left| left < STORAGE_LOW_BYTES);
+    let found = if measured { found } else { found.on(flag) };
+    let found = found.on(&facts.storage.free_bytes).on(&facts.storage.total_bytes);
+    if measured { found.on(flag) } else { found }
 }
 
 fn storage_low(facts: &Facts) -> Option<Found> {
@@ -43,14 +59,16 @@ fn storage_low(facts: &Facts) -> Option<Found> {
         Some(left) if left < STORAGE_LOW_BYTES => {
             format!("The phone\u{2019}s storage is nearly full: {} are free.", bytes(left))
         }
-        _ if flagged.is_some() => "The phone says that its storage is nearly full.".to_owned(),
+        left if flagged.is_some() => {
+            format!(
+                "The phone says that its storage is nearly full{}.",
+                although_free(left, STORAGE_LOW_BYTES)
+            )
+        }
         _ => return None,
     };
-    let found = Found::problem(title).on(free).on(&facts.storage.total_bytes);
-    Some(match flagged {
-        Some(engine) => found.on(&engine.low_disk_space),
-        None => found,
-    })
+    let flag = flagged.map_or(&None, |engine| &engine.low_disk_space);
+    Some(on_storage(Found::problem(title), facts, flag))
 }
 
 fn clock_wrong(facts: &Facts) -> Option<Found> {

@@ -128,7 +128,11 @@ fn wiped(facts: &Facts) -> Option<Found> {
             counted(number, "original", "originals")
         ),
     };
-    let title = format!("The photo library in iCloud has been wiped.{lost}");
+    let but = match value(&facts.icloud_photos.server_assets) {
+        Some(number) if number > 0 => format!(" It is still said to hold {}.", photos(number)),
+        _ => String::new(),
+    };
+    let title = format!("The photo library in iCloud has been wiped.{but}{lost}");
     let found = Found::blocking(title).on(&engine.library_wiped).on(&engine.container_wiped);
     Some(if only_there > 0 { found.on_count("originals_only_in_icloud", only_there) } else { found })
 }
@@ -145,7 +149,13 @@ fn deletion_scheduled(facts: &Facts) -> Option<Found> {
             if hours < 48 { counted(hours, "hour", "hours") } else { counted(hours / 24, "day", "days") };
         format!("The photo library in iCloud will be deleted on {day}, in {left}.")
     };
-    Some(Found::blocking(title).on(date))
+    let enabled = &facts.icloud_photos.enabled;
+    let title = if yes(enabled) {
+        format!("{title} By its other signs iCloud Photos is on: believe the date until it is gone.")
+    } else {
+        title
+    };
+    Some(Found::blocking(title).on(date).on(enabled))
 }
 
 fn shared_library_exit(facts: &Facts) -> Option<Found> {

@@ -23,7 +23,7 @@ mod uploads;
 
 use serde::{Serialize, Serializer};
 
-use crate::facts::{Fact, Facts, Source};
+use crate::facts::{Fact, Facts, Source, text};
 
 use rule::Rule;
 
@@ -70,10 +70,14 @@ impl Evidence {
 impl Serialize for Evidence {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut out = serializer.serialize_struct("Evidence", 3)?;
+        let mut out = serializer.serialize_struct("Evidence", 4)?;
         out.serialize_field("source", &self.source.place)?;
         out.serialize_field("key", &self.source.key)?;
         out.serialize_field("value", &self.value)?;
+        match self.source.written_at {
+            Some(at) => out.serialize_field("written_at", &at)?,
+            None => out.skip_field("written_at")?,
+        }
         out.end()
     }
 }
@@ -145,16 +149,45 @@ const HARD_REASONS: &[FindingId] = &[
 pub fn diagnose(facts: &Facts) -> Diagnosis {
     let mut findings: Vec<Finding> =
         rules().filter_map(|rule| Some((rule.judge)(facts)?.finding(rule.id))).collect();
-    let pause_reason = pause::reason(facts, |id| findings.iter().any(|finding| finding.id == id));
+    let found: Vec<FindingId> = findings.iter().map(|finding| finding.id).collect();
+    let pause_reason = pause::reason(facts, |id| found.contains(&id));
     let waits = pause::anything_waits(facts) != Some(false);
+    let idle = |id: FindingId| id == FindingId::IcloudStorageFull && !waits && !keeps_from_backing_up(&found);
     for finding in &mut findings {
-        finding.severity = in_effect(finding, pause_reason, waits);
+        finding.severity =
+            if idle(finding.id) { Severity::Notice } else { in_effect(finding, pause_reason, waits) };
+        note_age(finding, facts);
     }
     findings.sort_by_key(|finding| {
         let last = finding.id == FindingId::StolenDeviceProtection;
-        (last, finding.severity, order::rank(finding.id))
+        (last, finding.severity, idle(finding.id), order::rank(finding.id))
     });
     Diagnosis { findings, pause_reason }
+}
+
+/// A full iCloud shows itself in iCloud Backup too. Where everything is up and backups are made, it explains nothing
+/// that this owner misses.
+fn keeps_from_backing_up(found: &[FindingId]) -> bool {
+    const SIGNS: [FindingId; 3] =
+        [FindingId::IcloudBackupFailed, FindingId::IcloudBackupStale, FindingId::IcloudBackupNever];
+    SIGNS.iter().any(|sign| found.contains(sign))
+}
+
+/// The engine writes its status when something changes, so a flag in it may be of another day: then its age is said.
+fn note_age(finding: &mut Finding, facts: &Facts) {
+    let written_at = finding.evidence.first().and_then(|evidence| evidence.source.written_at);
+    let Some(age) = written_at.map(|at| facts.observed_at.duration_since(at)) else { return };
+    if age <= thresholds::STATUS_MAY_BE_OLD || !finding.title.ends_with('.') {
+        return;
+    }
+    let hours = age.as_hours().unsigned_abs();
+    let ago = if hours < 48 {
+        text::counted(hours, "hour", "hours")
+    } else {
+        text::counted(hours / 24, "day", "days")
+    };
+    finding.title.pop();
+    finding.title.push_str(&format!(" (as the phone noted {ago} ago)."));
 }
 
 /// How much a reason to pause matters depends on whether anything waits for iCloud Photos (or nobody knows): the one

@@ -6,7 +6,7 @@ use super::FindingId;
 use super::rule::{Found, Rule, yes};
 use super::thresholds::{
     BATTERY_LOW_PERCENT, BATTERY_WORN_PERCENT, CHARGING_MAY_REST_PERCENT, DEVICE_HOT_CELSIUS,
-    NOT_CHARGING_PROBLEM_PERCENT,
+    DEVICE_WARM_CELSIUS, NOT_CHARGING_PROBLEM_PERCENT,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -71,15 +71,21 @@ fn device_hot(facts: &Facts) -> Option<Found> {
     let title = match (measured, flagged) {
         (Some(celsius), _) => format!("The phone is hot: its battery is at {celsius:.1} °C."),
         (None, Some(_)) => {
-            "The phone says that it is too hot, and iCloud Photos waits for it to cool.".to_owned()
+            let but = value(temperature)
+                .filter(|celsius| *celsius < DEVICE_WARM_CELSIUS)
+                .map_or_else(String::new, |celsius| format!(", although its battery is at {celsius:.1} °C"));
+            format!("The phone says that it is too hot, and iCloud Photos waits for it to cool{but}.")
         }
         (None, None) => return None,
     };
-    let mut found = Found::problem(title).on(temperature);
+    let mut found = Found::problem(title);
+    if measured.is_some() {
+        found = found.on(temperature);
+    }
     if let Some(engine) = flagged {
         found = found.on(&engine.thermal_pressure).on(&engine.moderate_thermal_pressure);
     }
-    Some(found)
+    Some(if measured.is_some() { found } else { found.on(temperature) })
 }
 
 #[cfg(test)]

@@ -232,6 +232,112 @@ fn the_pause_reason_is_always_among_the_findings() {
 }
 
 #[test]
+fn a_full_icloud_explains_what_it_keeps_from_happening_and_nothing_else() {
+    let mut facts = read_phone();
+    icloud_on(&mut facts);
+    engine(&mut facts).is_exceeding_quota = fact(true);
+    facts.icloud_backup.enabled = fact(true);
+    facts.icloud_backup.last_backup = fact(days_ago(1));
+    facts.local_backup.last_backup = fact(days_ago(1));
+    library_of(&mut facts, asset(Upload::Uploaded, 30));
+    facts.library.counts.originals_only_in_icloud = Some(4);
+    let idle = diagnose(&facts);
+    assert_eq!(idle.findings[0].id, FindingId::OriginalsOnlyInIcloud);
+    assert_eq!(idle.finding(FindingId::IcloudStorageFull).unwrap().severity, Severity::Notice);
+    facts.icloud_backup.last_backup = fact(days_ago(40));
+    assert_eq!(ids(&facts)[0], FindingId::IcloudStorageFull, "no backup finds room");
+}
+
+fn title(facts: &Facts, id: FindingId) -> String {
+    diagnose(facts).finding(id).unwrap_or_else(|| panic!("no {id}")).title.clone()
+}
+
+#[test]
+fn what_contradicts_is_said() {
+    let mut facts = read_phone();
+    icloud_on(&mut facts);
+    engine(&mut facts).very_low_disk_space = fact(true);
+    facts.storage.free_bytes = fact(20_100_000_000);
+    assert!(title(&facts, FindingId::DeviceStorageFull).contains("although 20.1 GB are free"));
+    engine(&mut facts).very_low_disk_space = None;
+    engine(&mut facts).low_disk_space = fact(true);
+    assert!(title(&facts, FindingId::DeviceStorageLow).contains("although 20.1 GB are free"));
+    facts.storage.free_bytes = fact(900 << 20);
+    assert!(!title(&facts, FindingId::DeviceStorageLow).contains("although"));
+
+    engine(&mut facts).thermal_pressure = fact(true);
+    facts.battery.temperature_c = fact(24.0);
+    assert!(title(&facts, FindingId::DeviceHot).contains("although its battery is at 24.0"));
+
+    engine(&mut facts).exit_delete_time = fact(days_ago(-10));
+    assert!(title(&facts, FindingId::IcloudLibraryDeletionScheduled).contains("By its other signs"));
+    engine(&mut facts).library_wiped = fact(true);
+    facts.icloud_photos.server_assets = fact(7);
+    assert!(title(&facts, FindingId::IcloudLibraryWiped).contains("still said to hold 7 photos"));
+
+    facts.library.counts.uploaded = Some(9);
+    facts.icloud_photos.to_download = fact(3);
+    assert!(title(&facts, FindingId::DeviceBehind).contains("although iCloud counts fewer"));
+
+    facts.library.counts.originals_only_in_icloud = Some(2);
+    facts.icloud_photos.optimise_storage = fact(false);
+    assert!(title(&facts, FindingId::OptimisedStorage).contains("although originals are only in iCloud"));
+}
+
+#[test]
+fn an_old_flag_is_told_with_its_age_and_a_measurement_is_not() {
+    let mut facts = read_phone();
+    icloud_on(&mut facts);
+    let mut old = fact(true);
+    old.as_mut().unwrap().source.written_at = Some(days_ago(3));
+    engine(&mut facts).low_power_mode = old.clone();
+    let told = title(&facts, FindingId::LowPowerMode);
+    assert!(told.ends_with(" (as the phone noted 3 days ago)."), "{told}");
+    engine(&mut facts).low_disk_space = old;
+    facts.storage.free_bytes = fact(700 << 20);
+    assert!(!title(&facts, FindingId::DeviceStorageLow).contains("noted"));
+    let json = serde_json::to_value(diagnose(&facts).finding(FindingId::LowPowerMode).unwrap()).unwrap();
+    assert!(json["evidence"][0]["written_at"].is_string(), "{json}");
+}
+
+#[test]
+fn two_readings_that_show_the_same_are_stuck_unless_something_explains_it() {
+    let mut facts = read_phone();
+    icloud_on(&mut facts);
+    library_of(&mut facts, asset(Upload::Waiting, 0));
+    assert!(!ids(&facts).contains(&FindingId::UploadsStuck));
+    facts.icloud_photos.still_since = fact(facts.observed_at - thresholds::STILL_AFTER);
+    let stuck = title(&facts, FindingId::UploadsStuck);
+    assert!(stuck.contains("nothing has moved for 15 minutes"), "{stuck}");
+    facts.icloud_photos.reset_pending = fact(true);
+    assert!(title(&facts, FindingId::UploadsStuck).contains("reset"));
+    engine(&mut facts).in_airplane_mode = fact(true);
+    assert!(!ids(&facts).contains(&FindingId::UploadsStuck));
+}
+
+#[test]
+fn a_library_that_does_not_say_what_is_uploaded_tells_of_nothing_stuck() {
+    let mut facts = read_phone();
+    icloud_on(&mut facts);
+    library_of(&mut facts, asset(Upload::Waiting, 30));
+    assert!(ids(&facts).contains(&FindingId::UploadsStuck));
+    facts.library.unknown_states = vec!["ZCLOUDMASTER.ZCLOUDLOCALSTATE=9 (1)".to_owned()];
+    assert!(!ids(&facts).contains(&FindingId::UploadsStuck));
+    facts.library.unknown_states = Vec::new();
+    facts.library.counts.waiting = None;
+    assert!(!ids(&facts).contains(&FindingId::UploadsStuck));
+}
+
+#[test]
+fn a_backup_without_an_account_says_signed_out() {
+    let mut facts = read_phone();
+    facts.settings.apple_account = fact(true);
+    assert!(!ids(&facts).contains(&FindingId::IcloudSignedOut));
+    facts.settings.apple_account = fact(false);
+    assert!(title(&facts, FindingId::IcloudSignedOut).contains("No Apple Account"));
+}
+
+#[test]
 fn hostile_values_never_panic_and_stay_on_one_line() {
     use jiff::Timestamp;
     let mut facts = read_phone();

@@ -26,6 +26,14 @@ pub const LOCAL_BACKUP_STALE: SignedDuration = SignedDuration::from_hours(30 * 2
 /// An item that was added this long before the last sync, and had no reason to wait, should be up. Real libraries show
 /// items that waited a minute or two; a day leaves room for a night without Wi-Fi.
 pub const UPLOAD_STUCK_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// Two readings that are this far apart and show the same numbers mean that nothing moves (Apple's own advice after each
+/// step is a quarter of an hour).
+pub const STILL_AFTER: SignedDuration = SignedDuration::from_mins(15);
+/// The engine writes its status when something changes. On a phone in use that is many times a day; what is older than
+/// this is told with its age.
+pub const STATUS_MAY_BE_OLD: SignedDuration = SignedDuration::from_hours(24);
+/// The battery of a phone that works hard and is not hot. Below this, a flag that says hot is of another moment.
+pub const DEVICE_WARM_CELSIUS: f64 = 35.0;
 /// One panic can happen to anyone; this many in a week are a pattern.
 pub const PANICS_IN_A_WEEK: u32 = 3;
 /// How long iOS keeps what was deleted, where the server's configuration does not say.

@@ -7,8 +7,8 @@ use crate::facts::{Asset, Facts, Owner, Upload, value};
 
 use super::icloud_photos::photos;
 use super::pause::{self, to_upload};
-use super::rule::{Found, Rule, yes};
-use super::thresholds::UPLOAD_STUCK_AFTER;
+use super::rule::{Found, Rule, no, yes};
+use super::thresholds::{STILL_AFTER, UPLOAD_STUCK_AFTER};
 use super::{FindingId, fires};
 
 pub(super) const RULES: &[Rule] = &[
@@ -36,6 +36,11 @@ fn live(facts: &Facts) -> impl Iterator<Item = &Asset> {
 /// How many were added long before the last sync, on a phone whose engine has no reason to wait. What has a reason is
 /// waiting, however old: the reason is its own finding.
 fn number_stuck(facts: &Facts) -> u64 {
+    // A library that does not say what is uploaded, or says it in states that nobody knows, tells of nothing stuck.
+    let unknown = |line: &String| line.contains("CLOUDLOCALSTATE");
+    if to_upload(facts).is_none() || facts.library.unknown_states.iter().any(unknown) {
+        return 0;
+    }
     let has_reason = pause::reason(facts, |id| fires(id, facts)).is_some()
         || fires(FindingId::FirstSyncUnfinished, facts)
         || fires(FindingId::IcloudLibraryWiped, facts)
@@ -44,11 +49,21 @@ fn number_stuck(facts: &Facts) -> u64 {
     else {
         return 0;
     };
+    // Two readings that show the same numbers say more than any date.
+    if stands_still(facts) {
+        return to_upload(facts).unwrap_or(0);
+    }
     let on_its_way = |asset: &&Asset| matches!(asset.upload, Upload::Waiting | Upload::NeverQueued);
     let long_ago = |asset: &&Asset| {
         asset.added.is_some_and(|added| last_sync.duration_since(added) > UPLOAD_STUCK_AFTER)
     };
     live(facts).filter(on_its_way).filter(long_ago).count() as u64
+}
+
+/// Readings that are a quarter of an hour apart or more showed no movement.
+fn stands_still(facts: &Facts) -> bool {
+    let since = value(&facts.icloud_photos.still_since);
+    since.is_some_and(|since| facts.observed_at.duration_since(since) >= STILL_AFTER)
 }
 
 /// How many wait in the ordinary way: added lately, and nothing keeps them. They need nothing but time.
@@ -88,12 +103,22 @@ fn stuck(facts: &Facts) -> Option<Found> {
     if number == 0 {
         return None;
     }
-    let title = format!(
-        "{} stuck on the way to iCloud: added more than a day before the last sync, and nothing explains why they wait.",
-        are(number)
-    );
-    let found = Found::blocking(title).on_count("waiting", number);
-    Some(found.on(&facts.icloud_photos.last_sync).on(&facts.icloud_photos.enabled))
+    let photos = &facts.icloud_photos;
+    let how = match value(&photos.still_since).filter(|_| stands_still(facts)) {
+        Some(since) => {
+            let minutes = facts.observed_at.duration_since(since).as_mins().unsigned_abs();
+            format!("nothing has moved for {}", counted(minutes, "minute", "minutes"))
+        }
+        None => "added more than a day before the last sync".to_owned(),
+    };
+    let why = if yes(&photos.reset_pending) {
+        "the phone notes a reset of iCloud Photos that is still before it, which a restart does not clear"
+    } else {
+        "nothing explains why they wait"
+    };
+    let title = format!("{} stuck on the way to iCloud: {how}, and {why}.", are(number));
+    let found = Found::blocking(title).on_count("waiting", number).on(&photos.reset_pending);
+    Some(found.on(&photos.still_since).on(&photos.last_sync).on(&photos.enabled))
 }
 
 fn failed(facts: &Facts) -> Option<Found> {
@@ -144,7 +169,12 @@ fn device_behind(facts: &Facts) -> Option<Found> {
         return None;
     }
     let have = if number == 1 { "has" } else { "have" };
-    let title = format!("{} in iCloud {have} not come to this phone yet.", photos(number));
+    let but = if server_behind(facts).is_some() {
+        ", although iCloud counts fewer than this phone has sent up"
+    } else {
+        ""
+    };
+    let title = format!("{} in iCloud {have} not come to this phone yet{but}.", photos(number));
     Some(Found::problem(title).on(&photos_.to_download).on(&photos_.server_assets))
 }
 
@@ -154,8 +184,13 @@ fn optimised(facts: &Facts) -> Option<Found> {
     if !yes(setting) && number == 0 {
         return None;
     }
-    let title = "\u{201c}Optimise iPhone Storage\u{201d} leaves only small versions of some photos on this phone; no \
-                 copy over the cable can have their originals.";
+    let title = if no(setting) {
+        "\u{201c}Download and Keep Originals\u{201d} is set, although originals are only in iCloud: they have not come down \
+         yet, and no copy over the cable can have them."
+    } else {
+        "\u{201c}Optimise iPhone Storage\u{201d} leaves only small versions of some photos on this phone; no copy over the \
+         cable can have their originals."
+    };
     let found = Found::notice(title).on(setting);
     Some(if number > 0 { found.on_count("originals_only_in_icloud", number) } else { found })
 }

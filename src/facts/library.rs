@@ -181,6 +181,9 @@ pub struct Library {
     /// State values that we do not know, as `column=value` with their count. Not empty: the gate cannot tell.
     #[serde(skip)]
     pub unknown_states: Vec<String>,
+    /// The phone itself did not give the library: it is that of our verified backup, made then.
+    #[serde(rename = "from_backup_made_at")]
+    pub from_backup: Maybe<Timestamp>,
     /// Uploaded assets including trashed ones, for the comparison with the server's count.
     #[serde(skip)]
     pub uploaded_with_trashed: Option<u64>,

@@ -18,6 +18,7 @@ pub use library::{
 };
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -214,6 +215,8 @@ pub struct Settings {
     pub profiles: Maybe<Vec<String>>,
     /// Supervised by an organisation.
     pub supervised: Maybe<bool>,
+    /// An Apple Account is signed in; known only from inside a local backup, as of that backup.
+    pub apple_account: Maybe<bool>,
     /// Panic reports of the last 7 days.
     pub recent_panics: Maybe<u32>,
 }
@@ -314,6 +317,8 @@ pub struct IcloudPhotos {
     pub last_sync: Maybe<Timestamp>,
     /// Own assets that the server counts.
     pub server_assets: Maybe<u64>,
+    /// Nothing has gone up or come down since then, as readings of this phone show; none where there were none before.
+    pub still_since: Maybe<Timestamp>,
     /// The owner pressed Pause; until when, if the phone noted it.
     pub paused_by_owner: Maybe<Option<Timestamp>>,
     /// Every switching on and off, oldest first.
@@ -328,6 +333,10 @@ pub struct IcloudPhotos {
     pub photo_stream_traces: Maybe<bool>,
     /// The marker files.
     pub markers: Markers,
+    /// The engine has a reset of its own before it, which keeps uploads waiting (`resetevents.plist`).
+    pub reset_pending: Maybe<bool>,
+    /// How often the engine ran, and what kept it, by its own counters (`metrics.plist`); shown, never judged.
+    pub metrics: Maybe<BTreeMap<String, u64>>,
     /// What waits to go up, from the engine's own store; a gap `icloud_photos.backlog` when it could not be read.
     pub backlog: Maybe<Backlog>,
     /// When the server's configuration last came in (`lastUpdate`).

@@ -188,7 +188,7 @@ impl Reading<'_> {
         else {
             return String::new();
         };
-        let path = format!("{directory}/{name}");
+        let path = [directory, name].join("/");
         if is_clean_relative(&path) && !name.contains('/') {
             return path;
         }
@@ -215,6 +215,8 @@ impl Reading<'_> {
                 }
             })
             .collect();
+        // A library has a hundred thousand of these lists, most of them of one.
+        resources.shrink_to_fit();
         if resources.len() > RESOURCES_PER_ASSET_MAX {
             unknown.note("originals of one asset", Number::Wrong("more than 8"));
             resources.truncate(RESOURCES_PER_ASSET_MAX);

@@ -4,6 +4,8 @@
 //! meanings are those seen in real files and in public forensic work (iLEAPP, osxphotos). A key that is absent is *not
 //! set*; one of the wrong type is a gap; one that we do not know is listed apart.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use plist::{Dictionary, Value};
@@ -25,6 +27,10 @@ pub const INITIAL_SYNC_MARKER_PATH: &str = "PhotoData/CPL/initialsync_marker";
 pub const PAUSE_PATH: &str = "PhotoData/CPL/pauseICloudPhotos";
 /// What is still to be taken in.
 pub const DOWNLOAD_COUNTS_PATH: &str = "PhotoData/CPL/DownloadCounts.plist";
+/// Resets of the engine that were asked for.
+pub const RESETS_PATH: &str = "PhotoData/CPL/resetevents.plist";
+/// The engine's own counters.
+pub const METRICS_PATH: &str = "PhotoData/CPL/metrics.plist";
 /// What the server configured; the number in the name may change.
 pub const SERVER_CONFIGURATION_PATH: &str = "PhotoData/CPL/cloudphotos-1.0.plist";
 /// The histories of switching on and off; a phone has one or more of them.
@@ -294,6 +300,35 @@ pub fn pause(bytes: &[u8]) -> Result<Pause, Unreadable> {
         by_owner: root.int("reason").is_none_or(|reason| reason == 3),
         until: root.date("unpauseTime"),
     })
+}
+
+/// Whether a reset is pending: one of the entries, wherever they stand in the file, says so.
+///
+/// # Errors
+/// [`Unreadable::PropertyList`] when it is neither a dictionary nor an array.
+pub fn reset_pending(bytes: &[u8]) -> Result<bool, Unreadable> {
+    let says =
+        |value: &Value| value.as_dictionary().and_then(|entry| entry.boolean("pending")).unwrap_or(false);
+    match parse(RESETS_PATH, bytes)? {
+        Value::Array(entries) => Ok(entries.iter().any(says)),
+        Value::Dictionary(root) => {
+            let listed = |value: &Value| value.as_array().is_some_and(|entries| entries.iter().any(says));
+            Ok(root.boolean("pending").unwrap_or(false)
+                || root.values().any(|value| says(value) || listed(value)))
+        }
+        _ => Err(wrong(RESETS_PATH, "a dictionary or an array is wanted")),
+    }
+}
+
+/// The engine's counters by their own names; what is no count is left out.
+///
+/// # Errors
+/// [`Unreadable::PropertyList`] when it is no dictionary.
+pub fn metrics(bytes: &[u8]) -> Result<BTreeMap<String, u64>, Unreadable> {
+    let root = dictionary(METRICS_PATH, bytes)?;
+    let counts = root.keys().filter(|key| key.ends_with("Count"));
+    let counts = counts.filter_map(|key| Some((plain(key), root.uint(key)?)));
+    Ok(counts.take(UNKNOWN_KEYS_MAX).collect())
 }
 
 fn parse(file: &str, bytes: &[u8]) -> Result<Value, Unreadable> {

@@ -10,6 +10,7 @@
 //! what the osxphotos and iLEAPP projects found, checked on real libraries of the models of iOS 13 to 26. Columns are
 //! chosen by what exists, never by a version number.
 
+mod accounts;
 mod albums;
 mod asset;
 mod cells;
@@ -22,6 +23,7 @@ mod schema;
 mod unknown;
 mod untrusted;
 
+pub use accounts::{ACCOUNTS_NAME, apple_account};
 pub use engine_store::{STORE_FOLDER, STORE_NAME, read_backlog};
 
 use std::fs::{File, OpenOptions};

@@ -82,7 +82,8 @@ pub const REMEDIES: &[Remedy] = &[
         R::SetBackupPassword,
         &[F::LocalBackupNotEncrypted],
         &["local_backup.will_encrypt", "local_backup.encrypted"],
-    ),
+    )
+    .automatic(),
     remedy(
         R::KeepIcloudLibrary,
         &[F::IcloudLibraryDeletionScheduled],
@@ -140,7 +141,7 @@ pub const REMEDIES: &[Remedy] = &[
     remedy(R::TurnOffLowDataMode, &[F::LowDataMode], &["icloud_photos.engine.constrained_network"]),
     remedy(R::SetClock, &[F::ClockWrong], &["settings.clock_offset_seconds"]),
     remedy(R::SignIn, &[F::IcloudSignedOut], &["icloud_photos.engine.not_authenticated"]),
-    remedy(R::TurnOnIcloudBackup, &[F::IcloudBackupOff], &["icloud_backup.enabled"]),
+    remedy(R::TurnOnIcloudBackup, &[F::IcloudBackupOff], &["icloud_backup.enabled"]).automatic(),
     remedy(
         R::TurnOnIcloudPhotos,
         &[F::IcloudPhotosSwitchedOff, F::IcloudPhotosOff],
@@ -241,7 +242,8 @@ pub const REMEDIES: &[Remedy] = &[
             F::RestartingByItself,
         ],
         &["reach", "library.waiting", "icloud_photos.last_sync", "icloud_photos.engine.has_battery_budget"],
-    ),
+    )
+    .automatic(),
     remedy(
         R::UpdateIos,
         &[F::IosTooOld, F::UploadsStuck, F::SharedLibraryExitStuck, F::RestartingByItself],
@@ -331,6 +333,22 @@ mod tests {
             REMEDIES.iter().flat_map(|remedy| remedy.treats).copied().chain(ONLY_EXPLAINED).collect();
         let missing: Vec<&F> = F::ALL.iter().filter(|id| !treated.contains(id)).collect();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// What the wire allows is done on request; what a person has to do on the phone, or in iCloud, is not claimed.
+    #[test]
+    fn what_the_wire_allows_is_automatic_and_nothing_else() {
+        let automatic: Vec<R> =
+            REMEDIES.iter().filter(|remedy| remedy.automatic).map(|remedy| remedy.id).collect();
+        let wanted = [
+            R::PairAgain,
+            R::CopyPhotos,
+            R::BackUp,
+            R::SetBackupPassword,
+            R::TurnOnIcloudBackup,
+            R::RestartDevice,
+        ];
+        assert_eq!(automatic, wanted);
     }
 
     #[test]

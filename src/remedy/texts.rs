@@ -2,10 +2,10 @@
 //! one sees that it helped. And the explanations, out of `explained.en.toml`: what people were told elsewhere, and what
 //! is true.
 //!
-//! Another language is another pair of files; this module knows none of the words.
+//! Another language is another pair of files ([`speak`]); this module knows none of the words, and no file either.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +159,58 @@ static EXPLANATIONS: LazyLock<Vec<Explanation>> = LazyLock::new(|| {
     parsed.explanation
 });
 
+/// Words in another language, where there are some.
+static OTHER: OnceLock<Other> = OnceLock::new();
+
+/// Another language, as far as it goes.
+#[derive(Debug, Default)]
+struct Other {
+    entries: BTreeMap<String, Entry>,
+    explanations: Vec<Explanation>,
+}
+
+/// Words that are none.
+#[derive(Debug, thiserror::Error)]
+pub enum BadWords {
+    /// The file is no such file.
+    #[error("{0}")]
+    NotParsed(#[from] toml::de::Error),
+    /// It has words for something that is no remedy.
+    #[error("no remedy is called {0}")]
+    NoRemedy(String),
+    /// It has no step for this one.
+    #[error("{0} has no steps")]
+    NoSteps(String),
+}
+
+impl Other {
+    fn parse(texts: Option<&str>, explained: Option<&str>) -> Result<Self, BadWords> {
+        let entries: BTreeMap<String, Entry> = texts.map(toml::from_str).transpose()?.unwrap_or_default();
+        for (name, entry) in &entries {
+            if RemedyId::parse(name).is_none() {
+                return Err(BadWords::NoRemedy(name.clone()));
+            }
+            if entry.steps.is_empty() {
+                return Err(BadWords::NoSteps(name.clone()));
+            }
+        }
+        let explained: Option<Explanations> = explained.map(toml::from_str).transpose()?;
+        Ok(Self { entries, explanations: explained.map_or_else(Vec::new, |all| all.explanation) })
+    }
+}
+
+/// Takes the content of a `texts` and an `explained` file in another language, for the rest of the run; what they leave
+/// out stays English. The first call counts.
+///
+/// # Errors
+/// One of them is no such file; then English stays.
+pub fn speak(texts: Option<&str>, explained: Option<&str>) -> Result<(), BadWords> {
+    let other = Other::parse(texts, explained)?;
+    // Somebody has chosen already.
+    let _ = OTHER.set(other);
+    Ok(())
+}
+
 /// The words of a remedy for this phone; for an unknown one, the words for a new iPhone.
 #[must_use]
 pub fn words(remedy: RemedyId, device: Option<&Device>) -> Words {
@@ -168,7 +220,12 @@ pub fn words(remedy: RemedyId, device: Option<&Device>) -> Words {
 }
 
 fn words_for(remedy: RemedyId, menus: Menus, kind: Kind) -> Words {
-    let entry = ENTRIES.get(remedy.as_str()).expect("a test holds the texts to every remedy");
+    let own = || ENTRIES.get(remedy.as_str()).expect("a test holds the texts to every remedy");
+    let entry = OTHER.get().and_then(|other| other.entries.get(remedy.as_str())).unwrap_or_else(own);
+    words_of(entry, menus, kind)
+}
+
+fn words_of(entry: &Entry, menus: Menus, kind: Kind) -> Words {
     let steps = entry.by_kind.get(&kind).or_else(|| entry.by_menus.get(&menus)).unwrap_or(&entry.steps);
     let named = |text: &String| text.replace("{device}", kind.name());
     Words {
@@ -182,7 +239,10 @@ fn words_for(remedy: RemedyId, menus: Menus, kind: Kind) -> Words {
 /// What people are told elsewhere, and what is true.
 #[must_use]
 pub fn explanations() -> &'static [Explanation] {
-    &EXPLANATIONS
+    match OTHER.get() {
+        Some(other) if !other.explanations.is_empty() => &other.explanations,
+        _ => &EXPLANATIONS,
+    }
 }
 
 #[cfg(test)]
@@ -223,6 +283,22 @@ mod tests {
         ids.sort_unstable();
         assert!(ids.len() >= 12);
         assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn another_language_needs_no_code_and_nonsense_is_refused() {
+        let german = "[set-clock]\ntitle = 'Die Uhr stellen'\nsteps = ['{device}: Einstellungen.']\nhelped = 'Sie geht.'";
+        let other = Other::parse(Some(german), None).unwrap();
+        let words = words_of(&other.entries["set-clock"], Menus::Of18, Kind::Ipad);
+        assert_eq!(
+            (words.title.as_str(), words.steps[0].as_str()),
+            ("Die Uhr stellen", "iPad: Einstellungen.")
+        );
+        assert!(matches!(Other::parse(Some("[x]\ntitle='a'\nhelped='b'"), None), Err(BadWords::NoRemedy(_))));
+        let empty = "[set-clock]\ntitle='a'\nhelped='b'";
+        assert!(matches!(Other::parse(Some(empty), None), Err(BadWords::NoSteps(_))));
+        assert!(matches!(Other::parse(None, Some("nonsense")), Err(BadWords::NotParsed(_))));
+        assert!(Other::parse(None, None).unwrap().entries.is_empty());
     }
 
     #[test]

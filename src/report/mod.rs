@@ -134,6 +134,9 @@ pub struct Evidence {
     pub key: String,
     /// What it says.
     pub value: Value,
+    /// When the phone wrote it, where it can be older than the visit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<Timestamp>,
 }
 
 /// One rung of the ladder.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 mod afc;
 mod bus;
+pub mod cases;
 pub mod config;
 mod connections;
 mod device;

@@ -248,11 +248,15 @@ impl Visit {
         if kept.backup.as_ref().is_none_or(|proof| !proof.proven_inside()) {
             return;
         }
+        let made_at = kept.backup.as_ref().map(BackupProof::made_at);
         let (folder, udid, password) = (self.folder(), self.udid().clone(), self.beginning.password.clone());
         let mut refined = facts.clone();
         let reading = tokio::task::spawn_blocking(move || {
             with_backup(&folder, &udid, password.as_deref(), |backup| {
                 crate::collect::refine(&mut refined, |domain, path| small_file(backup, domain, path));
+                if let (true, Some(made_at)) = (refined.library.assets.is_none(), made_at) {
+                    library_out_of(backup, made_at, &mut refined)?;
+                }
                 Ok(refined)
             })
         });
@@ -262,6 +266,19 @@ impl Visit {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// The library that the phone did not give, out of the backup.
+fn library_out_of(backup: &Backup, made_at: jiff::Timestamp, facts: &mut Facts) -> Result<(), Stop> {
+    let scratch = tempfile::tempdir().map_err(|error| folder_stop(&std::env::temp_dir(), &error))?;
+    let (domain, root) = CAMERA_ROLL;
+    let open = |path: &str| match backup.open_file(domain, &format!("{root}{path}")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    };
+    let read = crate::collect::library_from_backup(facts, scratch.path(), made_at, open);
+    tracing::info!(read, "the phone did not give its photo library; the backup was asked for it");
+    Ok(())
 }
 
 /// The longest file that is read out of a backup into memory.

@@ -88,6 +88,87 @@ fn every_key_of_the_wrong_type_is_survived() {
     }
 }
 
+/// One value of every sort that a property list has, none of them a sensible one.
+fn every_sort() -> Vec<Value> {
+    let nested = Dictionary::from_iter([("public.image".to_owned(), Value::from("many"))]);
+    vec![
+        Value::Array(vec![Value::from(1)]),
+        Value::Dictionary(nested),
+        Value::Boolean(true),
+        Value::Data(vec![0xFF; 9]),
+        date("0001-01-01T00:00:00Z"),
+        date("9999-12-31T23:59:59Z"),
+        Value::Real(f64::NAN),
+        Value::Real(1e300),
+        Value::from(-1),
+        Value::from(i64::MIN),
+        Value::from(1_u64 << 63),
+        Value::from(u64::MAX),
+        Value::from("\u{1b}[2J\u{202e}yes"),
+    ]
+}
+
+#[test]
+fn every_key_of_every_file_with_every_sort_of_value_is_survived() {
+    const FLAGS: [&str; 6] = [
+        "isExceedingQuota",
+        "lowDiskSpace",
+        "iCloudLibraryExists",
+        "containerHasBeenWiped",
+        "connectedToNetwork",
+        "hasBatteryBudgetKey",
+    ];
+    const OTHERS: [&str; 10] = [
+        "exitDeleteTime",
+        "initialSyncDate",
+        "lastSyncDate",
+        "lastPruneDate",
+        "cloudAssetCountPerTypeLastCheckDate",
+        "cloudAssetCountPerType",
+        "remainingCountInSharedLibraryExit",
+        "busyState",
+        "blockedReason",
+        "somethingWithASnapshot",
+    ];
+    for wrong in every_sort() {
+        for key in FLAGS.iter().chain(&OTHERS) {
+            let (engine, gaps) = cpl::sync_status(&binary(&[(key, wrong.clone())]), None).unwrap();
+            let says_nothing = engine == crate::facts::Engine::default();
+            if FLAGS.contains(key) && wrong.as_boolean().is_none() {
+                assert!(says_nothing && gaps.len() == 1, "{key} = {wrong:?}");
+            }
+            let shown = gaps.iter().map(|gap| gap.reason.clone()).chain(engine.unknown_keys);
+            assert!(shown.flat_map(|text| text.chars().collect::<Vec<_>>()).all(|c| !c.is_control()));
+        }
+        let _ = cpl::download_counts(&binary(&[("CountKeyImages", wrong.clone())]));
+        let _ = cpl::pause(&binary(&[("reason", wrong.clone()), ("unpauseTime", wrong.clone())]));
+        let inner = [("max.days.inRecentlyDeleted".to_owned(), wrong.clone())].into_iter().collect();
+        let bytes = binary(&[("configuration", Value::Dictionary(inner)), ("lastUpdate", wrong.clone())]);
+        let days = cpl::server_configuration(&bytes).unwrap().recently_deleted_days;
+        assert!(days.is_none_or(|days| (1..=366).contains(&days)), "{wrong:?}");
+        let entry = switching("CPL", wrong.clone(), wrong.clone());
+        assert!(cpl::switchings(&frame::to_binary(&Value::Array(vec![entry]))).is_err(), "{wrong:?}");
+        let _ = cpl::metrics(&binary(&[("TotalSessionsCount", wrong.clone())]));
+        let pending = cpl::reset_pending(&binary(&[("pending", wrong.clone()), ("events", wrong.clone())]));
+        assert_eq!(pending.unwrap(), wrong.as_boolean() == Some(true), "{wrong:?}");
+    }
+}
+
+#[test]
+fn resets_and_counters() {
+    let entry = |pending: bool| {
+        Value::Dictionary([("pending".to_owned(), Value::from(pending))].into_iter().collect())
+    };
+    let listed = |pending| binary(&[("events", Value::Array(vec![entry(false), entry(pending)]))]);
+    assert!(cpl::reset_pending(&listed(true)).unwrap());
+    assert!(!cpl::reset_pending(&listed(false)).unwrap());
+    assert!(cpl::reset_pending(&frame::to_binary(&Value::Array(vec![entry(true)]))).unwrap());
+    assert!(cpl::reset_pending(&binary(&[("a", entry(true))])).unwrap());
+    assert!(cpl::reset_pending(b"noise").is_err());
+    let counts = cpl::metrics(&binary(&[("TotalSessionsCount", 9.into()), ("Name", 3.into())])).unwrap();
+    assert_eq!(counts, [("TotalSessionsCount".to_owned(), 9)].into());
+}
+
 #[test]
 fn markers_hold_local_time() {
     let moment = cpl::marker(b"2022-12-31 15.30.47.888").unwrap();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::diagnosis::FindingId;
 use crate::facts::text::{counted, plain};
 use crate::facts::value;
-use crate::remedy::{Accept, ReasonId};
+use crate::remedy::{Accept, Moment, ReasonId};
 
 use super::{Blocked, Case, signed};
 
@@ -53,13 +53,10 @@ pub(in crate::remedy) fn backup_fresh(case: &Case<'_>) -> Vec<Blocked> {
     if case.consent.has(Accept::BackupAge) {
         return Vec::new();
     }
-    let age = case.moment.now.duration_since(proof.made_at());
-    let plausible = age >= -signed(CLOCK_SLACK);
-    let made_since_plugged_in = case.moment.plugged_in_since.is_some_and(|since| proof.made_at() >= since);
-    if plausible && (age <= signed(BACKUP_AGE_MAX) || made_since_plugged_in) {
+    if is_fresh(proof.made_at(), case.moment) {
         return Vec::new();
     }
-    let text = if plausible {
+    let text = if is_plausible(proof.made_at(), case.moment) {
         format!(
             "The local backup is {} old, and an erase wants one of today's visit.",
             age_in_words(proof.made_at(), case.moment.now)
@@ -68,6 +65,17 @@ pub(in crate::remedy) fn backup_fresh(case: &Case<'_>) -> Vec<Blocked> {
         "The local backup is dated in the future, so its age cannot be told.".to_owned()
     };
     vec![Blocked::known(ReasonId::BackupTooOld, text)]
+}
+
+fn is_plausible(made_at: Timestamp, moment: &Moment) -> bool {
+    moment.now.duration_since(made_at) >= -signed(CLOCK_SLACK)
+}
+
+/// At most two hours old, or made since this phone was plugged in.
+pub(super) fn is_fresh(made_at: Timestamp, moment: &Moment) -> bool {
+    let young = moment.now.duration_since(made_at) <= signed(BACKUP_AGE_MAX);
+    let made_since_plugged_in = moment.plugged_in_since.is_some_and(|since| made_at >= since);
+    is_plausible(made_at, moment) && (young || made_since_plugged_in)
 }
 
 pub(in crate::remedy) fn backup_encrypted(case: &Case<'_>) -> Vec<Blocked> {

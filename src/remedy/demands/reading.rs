@@ -51,6 +51,11 @@ pub(in crate::remedy) fn library_read(case: &Case<'_>) -> Vec<Blocked> {
         let fact = format!("library.{column}");
         let text = format!("The photo library does not say {column}{}.", because(&fact));
         blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
+    } else if let Some(made_at) = value(&case.facts.library.from_backup)
+        && !is_of_this_visit(made_at, case)
+    {
+        let text = "The photo library could be read only from the local backup, which is not of this visit.";
+        blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
     }
     match &case.facts.media {
         None => {
@@ -69,6 +74,11 @@ pub(in crate::remedy) fn library_read(case: &Case<'_>) -> Vec<Blocked> {
         }
     }
     blocked
+}
+
+/// A backup that is as new as an erase wants it: its library is the phone's as it is now.
+fn is_of_this_visit(made_at: jiff::Timestamp, case: &Case<'_>) -> bool {
+    super::erase::is_fresh(made_at, case.moment)
 }
 
 /// The first count that the demands need and that the library does not have.

@@ -117,15 +117,18 @@ impl Random {
     }
 }
 
-/// A hundred thousand worlds, from nearly harmless ones to chaos. Both answers have to be met often, else nothing is
-/// shown.
+/// So many worlds, unless `IDEVICE_FIX_WORLDS` wants another number: a hundred thousand take half a minute.
+const WORLDS: u32 = 10_000;
+
+/// Worlds from nearly harmless ones to chaos. Each answer has to be met often, else nothing is shown.
 #[test]
-fn the_gate_agrees_with_the_table_in_a_hundred_thousand_worlds() {
+fn the_gate_agrees_with_the_table_in_thousands_of_worlds() {
     const SEED: u64 = 0x1DE5_1CE0;
-    const WORLDS: u32 = 100_000;
+    let wanted = std::env::var("IDEVICE_FIX_WORLDS").ok().map(|number| number.parse::<u32>());
+    let worlds = wanted.transpose().expect("IDEVICE_FIX_WORLDS is a number").unwrap_or(WORLDS);
     let mut random = Random(SEED);
     let mut met: BTreeMap<(usize, &str), u32> = BTreeMap::new();
-    for number in 0..WORLDS {
+    for number in 0..worlds {
         let rarity = [60, 30, 12, 5, 2][number as usize % 5];
         let tape = random.tape(rarity);
         let answers = agree(&World::draw(&mut Tape::new(&tape)), number % 32 == 0);
@@ -135,10 +138,11 @@ fn the_gate_agrees_with_the_table_in_a_hundred_thousand_worlds() {
     }
     for (question, name) in Question::ALL.iter().enumerate() {
         for (answer, least) in
-            [("safe", WORLDS / 20), ("not-safe", WORLDS / 50), ("cannot-tell", WORLDS / 20)]
+            [("safe", worlds / 20), ("not-safe", worlds / 50), ("cannot-tell", worlds / 20)]
         {
             let times = met.get(&(question, answer)).copied().unwrap_or(0);
             assert!(times >= least, "{name:?} was {answer} only {times} times: {met:?}");
         }
     }
+    println!("{worlds} worlds: {met:?}");
 }
