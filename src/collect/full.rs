@@ -43,7 +43,7 @@ pub async fn full(
             battery::ask(session),
             management::ask(session),
             panics::count(session),
-            files(session, desk)
+            Box::pin(files(session, desk))
         )
     };
     let read = tokio::select! {

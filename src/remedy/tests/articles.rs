@@ -44,6 +44,146 @@ fn explained(id: &str) -> &'static str {
     found.map_or_else(|| panic!("{id} is not explained"), |explanation| explanation.truth.as_str())
 }
 
+/// What the program does about a row.
+enum Does {
+    /// It has this remedy for that finding, automatic or not, gated or not.
+    Remedy(R, F),
+    /// It does it itself on request.
+    Itself(R),
+    /// It is shut until a copy is proven.
+    Gated(R),
+    /// The owner is asked to look.
+    Asks(R),
+    /// The steps, or what is said with them, have these words.
+    Says(R, &'static str),
+    /// It explains what is true, in these words.
+    Explains(&'static str, &'static str),
+    /// It finds this, with its evidence.
+    Finds(F),
+    /// It never tells anybody to do this.
+    Never(&'static str),
+}
+
+use Does::{Asks as Looks, Explains, Finds, Gated, Itself, Never, Remedy, Says};
+
+/// Every row of what the articles advise, in their order, with what the program does about it.
+const ROWS: &[(&str, &[Does])] = &[
+    ("1", &[Remedy(R::RestartDevice, F::UploadsStuck), Itself(R::RestartDevice)]),
+    ("2", &[Gated(R::ToggleIcloudPhotos), Explains("toggle-first", "Apple says not to")]),
+    ("3", &[Gated(R::DeleteIcloudLibrary), Says(R::DeleteIcloudLibrary, "destroys every original")]),
+    ("4", &[Gated(R::EraseAndRestore), Says(R::EraseAndRestore, "idevice-fix never erases")]),
+    ("5", &[Itself(R::BackUp), Says(R::BackUp, "reads the whole backup again")]),
+    ("6", &[Says(R::WaitAndMeasureAgain, "15 minutes"), Explains("restart-often", "Measure twice")]),
+    ("4a", &[Explains("backup-then-erase", "very thing in trouble")]),
+    (
+        "4b",
+        &[
+            Remedy(R::DownloadOriginals, F::OriginalsOnlyInIcloud),
+            Remedy(R::AdoptPhotos, F::OriginalsOnlyInIcloud),
+            Says(R::AdoptPhotos, "privacy.apple.com"),
+        ],
+    ),
+    ("7", &[Explains("icloud-backup-before-erase", "Not when iCloud is the trouble")]),
+    ("8", &[Finds(F::OriginalsOnlyInIcloud), Finds(F::OptimisedStorage)]),
+    ("9", &[Never("optimise"), Never("optimize"), Explains("optimise-storage", "uploads nothing")]),
+    ("10", &[Finds(F::IcloudPhotosOff), Finds(F::IcloudPhotosSwitchedOff)]),
+    ("11", &[Remedy(R::FreeIcloudStorage, F::IcloudStorageFull), Never("$"), Never("per month")]),
+    ("12", &[Never(".thumbnails"), Finds(F::HiddenPhotos), Explains("hidden-folder", "No such folder")]),
+    ("13", &[Finds(F::RecentlyDeleted), Says(R::LookInRecentlyDeleted, "how many are left for each")]),
+    ("14", &[Never("jpeg"), Never("convert"), Explains("heic", "uploaded like all others")]),
+    (
+        "15",
+        &[
+            Gated(R::StartIcloudBackupAnew),
+            Remedy(R::StartIcloudBackupAnew, F::IcloudBackupFailed),
+            Remedy(R::StartIcloudBackupAnew, F::IcloudBackupStale),
+            Says(R::StartIcloudBackupAnew, "may still be the last copy"),
+        ],
+    ),
+    ("15a", &[Explains("recovered-photos", "back in the library")]),
+    ("15b", &[Says(R::OpenPhotosAgain, "harmless")]),
+    (
+        "16",
+        &[Finds(F::FirstSyncUnfinished), Finds(F::IcloudPhotosPaused), Says(R::WaitAndMeasureAgain, "days")],
+    ),
+    ("17", &[Remedy(R::LookInHidden, F::HiddenPhotos), Remedy(R::LookInRecentlyDeleted, F::RecentlyDeleted)]),
+    ("18", &[Never("reset sync data"), Explains("reset-sync-data", "No version")]),
+    ("19", &[Says(R::ContactSupport, "hand the report over")]),
+    ("20", &[Finds(F::IcloudBackupOff), Itself(R::TurnOnIcloudBackup)]),
+    ("21", &[Finds(F::Offline), Remedy(R::ConnectWifi, F::PoorNetwork)]),
+    ("22", &[Remedy(R::ConnectPower, F::NotCharging), Says(R::ConnectPower, "another cable or port")]),
+    ("23", &[Says(R::FreeIcloudStorage, "First remove iCloud Backups of devices that you no longer own")]),
+    ("24", &[Looks(R::CheckSystemStatus), Says(R::CheckSystemStatus, "apple.com/support/systemstatus")]),
+    (
+        "25",
+        &[
+            Gated(R::SignOutAndIn),
+            Says(R::SignOutAndIn, "Leave it overnight"),
+            Says(R::SignOutAndIn, "turns Find My off"),
+            Says(R::SignOutAndIn, "Stolen Device Protection"),
+        ],
+    ),
+    (
+        "26",
+        &[Itself(R::RestartDevice), Says(R::RestartDevice, "Volume Up"), Says(R::RestartDevice, "slider")],
+    ),
+    (
+        "27",
+        &[
+            Remedy(R::ResetAllSettings, F::BackupPasswordUnknown),
+            Says(R::ResetAllSettings, "removes the backup password"),
+            Says(R::ResetAllSettings, "whether a backup password is still set"),
+        ],
+    ),
+    ("28", &[Remedy(R::UpdateIos, F::IosTooOld), Says(R::UpdateIos, "Make the local backup first")]),
+    ("28a", &[Gated(R::DeleteIcloudAppData)]),
+    ("29", &[Says(R::TurnOnIcloudBackup, "on Wi-Fi and power, with the screen locked")]),
+    ("30", &[Finds(F::BatteryWorn), Finds(F::DeviceStorageLow)]),
+    ("31", &[Never("photo stream"), Finds(F::PhotoStreamEnded), Explains("photo-stream", "26 July 2023")]),
+    ("32", &[Explains("icloud-photos", "deleted everywhere")]),
+    ("33", &[Says(R::TurnOnIcloudBackup, "Back Up Now")]),
+    ("33a", &[Looks(R::ChooseWhatIcloudBacksUp), Says(R::ChooseWhatIcloudBacksUp, "cheapest cure")]),
+    (
+        "33b",
+        &[Never("third-party"), Explains("programs-that-sign-in", "Never type the Apple Account password")],
+    ),
+    ("34", &[Explains("photos-from-icloud-backup", "only as a whole, on an erased phone")]),
+    ("35", &[Says(R::ExtractFromBackup, "idevice-fix backup extract")]),
+    (
+        "36",
+        &[
+            Says(R::ResetAllSettings, "Transfer or Reset"),
+            Says(R::ResetAllSettings, "General \u{203a} Reset \u{203a}"),
+        ],
+    ),
+];
+
+fn is_true(does: &Does) -> bool {
+    match does {
+        Remedy(remedy, finding) => of(*remedy).treats.contains(finding),
+        Itself(remedy) => of(*remedy).automatic,
+        Gated(remedy) => remedy.is_gated(),
+        Looks(remedy) => of(*remedy).asks == Asks::Always,
+        Says(remedy, words) => format!("{}{}", advice(*remedy), talk(*remedy)).contains(words),
+        Explains(id, words) => explained(id).contains(words),
+        Finds(finding) => F::parse(finding.as_str()) == Some(*finding),
+        Never(words) => R::ALL.iter().all(|remedy| !advice(*remedy).to_lowercase().contains(words)),
+    }
+}
+
+#[test]
+fn every_row_of_the_articles_is_true_of_the_program() {
+    for (row, all) in ROWS {
+        for (at, does) in all.iter().enumerate() {
+            assert!(is_true(does), "row {row}: its point {} is not true", at + 1);
+        }
+    }
+    let rows: Vec<&str> = ROWS.iter().map(|(row, _)| *row).collect();
+    let numbers: Vec<u32> = rows.iter().filter_map(|row| row.parse().ok()).collect();
+    assert!((1..=36).all(|number| numbers.contains(&number)), "{rows:?}");
+    assert!(["4a", "4b", "15a", "15b", "28a", "33a", "33b"].iter().all(|row| rows.contains(row)));
+}
+
 #[test]
 fn what_is_wrong_today_is_never_advised() {
     // Rows 9, 12, 14, 18, 31, 33b and 11: Optimise, a folder that is not there, JPEG, a button that is not there, Photo

@@ -15,6 +15,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::progress::CancellationToken;
 use crate::report::Diagnosed;
@@ -24,6 +25,8 @@ use recipe::Recipe;
 
 /// A label or a recipe is a page.
 const TOML_BYTES_MAX: u64 = 1 << 20;
+/// The stack of a program's first thread on Linux.
+const STACK_BYTES: usize = 8 << 20;
 /// How deep cases are looked for.
 const DEPTH_MAX: u32 = 4;
 
@@ -162,13 +165,22 @@ pub async fn judge(
         let name = name.unwrap_or_default().display().to_string();
         let cancel = cancel.clone();
         let runtime = Handle::current();
-        // A visit may stay on its thread; each case has one of its own.
-        tokio::task::spawn_blocking(move || runtime.block_on(one(name, &case, &cancel)))
+        // A visit stays on its thread, which is as large as the one of a program that makes one visit.
+        let thread = std::thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
+        let (done, judged) = oneshot::channel();
+        let started = thread.spawn(move || {
+            // Nobody waits any more where the judging was stopped.
+            let _ = done.send(runtime.block_on(one(name, &case, &cancel)));
+        });
+        async move {
+            started.map_err(|error| Error::io(Path::new("a thread"), &error))?;
+            Ok::<_, Error>(judged.await.expect("a case that panics ends the judging"))
+        }
     });
     let mut judged = Vec::new();
     let mut running = stream::iter(cases).buffered(at_once.max(1));
     while let Some(done) = running.next().await {
-        let one = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let one = done?;
         tell(&one);
         judged.push(one);
         if cancel.is_cancelled() {
