@@ -5,21 +5,19 @@
 //! as the phone shows its screen for it.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
-use plist::{Dictionary, Value};
 use tokio::sync::mpsc;
 
 use super::Secret;
-use super::info::{self, Sources};
+use super::info;
 use super::manifest;
 use super::record::{Journal, Record};
 use super::vault::{self, Begun, Vault};
 use super::verify::{self, BackupProof, Damage, Depth};
-use crate::afc::{self, Afc};
+use crate::afc::Afc;
 use crate::durable;
 use crate::lockdown::{self, Refusal, Session};
 use crate::mobilebackup2::codes::{self, Meaning};
@@ -27,18 +25,18 @@ use crate::mobilebackup2::folder::Folder;
 use crate::mobilebackup2::host::{self, Host, Outcome, Patience, Report, Stored};
 use crate::mobilebackup2::ledger::{Digest, Entry, Ledger, Received};
 use crate::progress::{CancellationToken, Event, Observer, Touch};
-use crate::services::{installation_proxy, notification_proxy};
+use crate::services::notification_proxy;
+
+mod sync_lock;
+mod told;
+
+pub(super) use sync_lock::SyncLock;
 
 const SERVICE: &str = "com.apple.mobilebackup2";
 /// Space that is never offered to the phone: the computer needs some itself.
 pub const RESERVE_BYTES: u64 = 512 << 20;
 /// How long the phone shows its passcode screen.
 const PASSCODE_WAIT: Duration = Duration::from_secs(180);
-/// How long the sync lock is asked for.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(200);
-const LOCK_FILE: &str = "/com.apple.itunes.lock_sync";
-
 const CANCEL: &str = "com.apple.itunes-client.syncCancelRequest";
 const PASSCODE_SHOWN: &str = "com.apple.LocalAuthentication.ui.presented";
 const PASSCODE_GONE: &str = "com.apple.LocalAuthentication.ui.dismissed";
@@ -50,27 +48,6 @@ pub(super) const OBSERVED: [&str; 6] = [
     PASSCODE_SHOWN,
     PASSCODE_GONE,
 ];
-const WILL_START: &str = "com.apple.itunes-mobdev.syncWillStart";
-const LOCK_REQUEST: &str = "com.apple.itunes-mobdev.syncLockRequest";
-const DID_START: &str = "com.apple.itunes-mobdev.syncDidStart";
-const DID_FINISH: &str = "com.apple.itunes-mobdev.syncDidFinish";
-
-/// Files of `iTunes_Control/iTunes` that belong into `Info.plist`.
-const ITUNES_FILES: [&str; 11] = [
-    "ApertureAlbumPrefs",
-    "IC-Info.sidb",
-    "IC-Info.sidv",
-    "PhotosFolderAlbums",
-    "PhotosFolderName",
-    "PhotosFolderPrefs",
-    "VoiceMemos.plist",
-    "iPhotoAlbumPrefs",
-    "iTunesApplicationIDs",
-    "iTunesPrefs",
-    "iTunesPrefs.plist",
-];
-const ITUNES_FILE_BYTES_MAX: u64 = 4 << 20;
-
 /// How a backup is to be made.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -320,7 +297,7 @@ async fn receive(
     let host =
         Host::greet(stream, options.patience, &stopping).await.map_err(|error| broken(error, cancel))?;
     let lock = SyncLock::take(session).await?;
-    let prepared = prepare(session, lock.afc.as_ref(), vault, begun, options).await;
+    let prepared = prepare(session, lock.afc(), vault, begun, options).await;
     let outcome = match prepared {
         Ok((folder, journal)) => {
             let backup = host.backup(options.force_full, folder, Box::new(journal), observer, &stopping);
@@ -407,7 +384,7 @@ fn conclude(report: Report, cancelled_on_phone: bool, cancel: &CancellationToken
 /// Opens the folder and the journal, and writes what the host writes into a backup.
 async fn prepare(
     session: &Session,
-    afc: Option<&Arc<Afc>>,
+    afc: Option<&Afc>,
     vault: &Vault,
     begun: &Begun,
     options: &Options,
@@ -415,7 +392,7 @@ async fn prepare(
     let mut journal = Journal::open(&begun.root)?;
     let folder = Folder::open(begun.root.try_clone()?, vault.udid().clone(), options.reserve_bytes)?;
     let own = begun.root.open_dir_nofollow(vault.udid().as_str())?;
-    let mut sources = sources(session, afc.map(AsRef::as_ref)).await;
+    let mut sources = told::sources(session, afc).await;
     sources.guid = manifest::read_plist(&own, "Info.plist").ok().as_ref().and_then(info::guid_of);
     let bytes = info::info_plist(&sources, vault.udid(), SystemTime::now());
     durable::replace_bytes(&own, "Info.plist", 0o600, &bytes)?;
@@ -427,78 +404,4 @@ async fn prepare(
     let wrote = Received { path, device_path, bytes: bytes.len() as u64, sha256, code: 0 };
     journal.keep(&[Entry::Received(wrote)])?;
     Ok((folder, journal))
-}
-
-/// Asks the phone for what goes into `Info.plist`; what it does not tell is left out.
-async fn sources(session: &Session, afc: Option<&Afc>) -> Sources {
-    let dictionary = |value: Result<Value, lockdown::Error>| value.ok().and_then(Value::into_dictionary);
-    let attributes = ["CFBundleIdentifier", "ApplicationSINF", "iTunesMetadata"];
-    let minimum = session.value(Some("com.apple.mobile.iTunes"), Some("MinITunesVersion")).await;
-    let mut sources = Sources {
-        lockdown: dictionary(session.value(None, None).await).unwrap_or_default(),
-        itunes_settings: dictionary(session.value(Some("com.apple.iTunes"), None).await).unwrap_or_default(),
-        itunes_version: minimum.ok().and_then(Value::into_string),
-        apps: installation_proxy::browse(session, "User", &attributes).await.unwrap_or_default(),
-        ..Sources::default()
-    };
-    let Some(afc) = afc else { return sources };
-    let mut files = Dictionary::new();
-    for name in ITUNES_FILES {
-        let path = format!("/iTunes_Control/iTunes/{name}");
-        let content =
-            afc.read_file(&path, ITUNES_FILE_BYTES_MAX).await.ok().filter(|content| !content.is_empty());
-        files.extend(content.map(|content| (name.to_owned(), Value::Data(content))));
-    }
-    sources.itunes_files = files;
-    sources.books = afc.read_file("/Books/iBooksData2.plist", ITUNES_FILE_BYTES_MAX).await.ok();
-    sources
-}
-
-/// The phone's sync lock.
-pub(super) struct SyncLock {
-    afc: Option<Arc<Afc>>,
-    file: Option<afc::File>,
-}
-
-impl SyncLock {
-    /// Takes the lock as iTunes does. A phone without AFC is backed up without it.
-    pub(super) async fn take(session: &Session) -> Result<Self, Error> {
-        let _ = notification_proxy::post(session, &[WILL_START]).await;
-        let Ok(afc) = Afc::open(session).await else { return Ok(Self { afc: None, file: None }) };
-        let Ok(file) = afc.open_file(LOCK_FILE, afc::OpenMode::ReadWrite).await else {
-            return Ok(Self { afc: Some(Arc::new(afc)), file: None });
-        };
-        let _ = notification_proxy::post(session, &[LOCK_REQUEST]).await;
-        for _ in 0..LOCK_TRIES {
-            match file.lock(afc::Lock::Exclusive).await {
-                Ok(()) => {
-                    let _ = notification_proxy::post(session, &[DID_START]).await;
-                    return Ok(Self { afc: Some(Arc::new(afc)), file: Some(file) });
-                }
-                Err(error) if error.status() == Some(afc::Status::WouldBlock) => {
-                    tokio::time::sleep(LOCK_PAUSE).await;
-                }
-                Err(_) => return Ok(Self { afc: Some(Arc::new(afc)), file: None }),
-            }
-        }
-        let _ = notification_proxy::post(session, &[DID_FINISH]).await;
-        Err(Error::SyncLocked)
-    }
-
-    /// The connection on which it is held, on phones that have one.
-    pub(super) fn afc(&self) -> Option<&Afc> {
-        self.afc.as_deref()
-    }
-
-    /// Gives it back. The phone may be gone; its locks go with the connection.
-    pub(super) async fn release(self, session: &Session) {
-        let releasing = async {
-            if let Some(file) = self.file {
-                let _ = file.lock(afc::Lock::Unlock).await;
-                let _ = file.close().await;
-                let _ = notification_proxy::post(session, &[DID_FINISH]).await;
-            }
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(5), releasing).await;
-    }
 }
