@@ -46,7 +46,7 @@ impl Ends {
         let phone = self.phone.poll();
         let idle = host.is_none() && phone.is_none();
         match host {
-            Some(muxd::Output::Write(bytes)) => self.to_phone(&bytes),
+            Some(muxd::Output::Write(bytes)) => self.carry_to_phone(&bytes),
             Some(muxd::Output::Deliver { connection, bytes }) => {
                 self.host.handle(muxd::Input::Took(connection, bytes.len()));
                 self.heard.entry(connection).or_default().extend(bytes);
@@ -55,7 +55,7 @@ impl Ends {
             _ => {}
         }
         match phone {
-            Some(mux::Output::Transfer(bytes)) => self.to_host(&bytes),
+            Some(mux::Output::Transfer(bytes)) => self.carry_to_host(&bytes),
             Some(mux::Output::Open { connection, port: 7 }) => {
                 self.phone.handle(mux::Input::Opened(connection));
             }
@@ -84,7 +84,7 @@ impl Ends {
     }
 
     /// The phone's controller hands over USB packets as they are.
-    fn to_phone(&mut self, transfer: &[u8]) {
+    fn carry_to_phone(&mut self, transfer: &[u8]) {
         if transfer.is_empty() {
             return self.phone.handle(mux::Input::Transfer(&[]));
         }
@@ -94,7 +94,7 @@ impl Ends {
     }
 
     /// A read is over when it is full or a USB packet was short.
-    fn to_host(&mut self, transfer: &[u8]) {
+    fn carry_to_host(&mut self, transfer: &[u8]) {
         for read in transfer.chunks(READ_BYTES) {
             self.host.handle(muxd::Input::Read(read));
         }
