@@ -146,10 +146,18 @@ impl<'r> Climb<'r> {
                     return;
                 }
                 Err(stop) => {
-                    if stop.trouble.ends_the_visit() && stop.trouble != Trouble::PersonNeeded {
-                        outcome.stops.push(stop);
-                        return;
-                    }
+                    let stop = match stop.trouble {
+                        Trouble::Failed => self.visit.still_there(stop).await,
+                        trouble if trouble < Trouble::Failed => Err(stop),
+                        _ => Ok(stop),
+                    };
+                    let stop = match stop {
+                        Ok(stop) => stop,
+                        Err(over) => {
+                            outcome.stops.push(over);
+                            return;
+                        }
+                    };
                     self.say(&format!("{stop}"));
                     self.passed.insert(rung.remedy);
                 }

@@ -282,6 +282,21 @@ impl Visit {
         switch_cloud_backup(self.session(), on).await
     }
 
+    /// After a deed failed: if the phone left meanwhile, waits for its return. Gives the trouble back where the phone is
+    /// there (again), so that the next thing can be tried.
+    ///
+    /// # Errors
+    /// The phone is gone for good, or we were asked to stop.
+    pub async fn still_there(&mut self, stop: Stop) -> Result<Stop, Stop> {
+        let muxer = std::sync::Arc::clone(&self.beginning.muxer);
+        let broken = reach::after_a_break(muxer.as_ref(), &self.attached, self.observer(), self.cancel());
+        match broken.await {
+            reach::Broken::StillThere => Ok(stop),
+            reach::Broken::Back(back) => self.take_up(back).await.map(|()| stop),
+            reach::Broken::Over(over) => Err(over),
+        }
+    }
+
     /// Leaves the phone alone for a while.
     ///
     /// # Errors

@@ -146,7 +146,8 @@ impl Plan {
         );
         let _ = writeln!(text, "  Time     about {}", words::duration(self.time()));
         let taps = if self.passcode_needed {
-            "when the backup begins, the phone asks for its passcode; then no more"
+            "when the backup begins, the phone asks for its passcode; then no more,
+           unless its screen locks and it stops: then unlock it once"
         } else {
             "none"
         };
@@ -200,6 +201,7 @@ mod tests {
             "34.8 GB needed, 100 GB free",
             "about 25 min",
             "passcode",
+            "unlock it once",
         ] {
             assert!(text.contains(figure), "{figure}: {text}");
         }
