@@ -212,7 +212,7 @@ async fn judge(run: &Run, arguments: &SimJudge) -> Result<(), Stop> {
 fn case_line(one: &Judged) -> String {
     let word = if one.is_right() { "right" } else { "WRONG" };
     let mut out = format!(
-        "{word}  {:<40} {}\n",
+        "{word}  {:<36} {}\n",
         plain(&one.name),
         plain(one.first.as_deref().unwrap_or("nothing found"))
     );
