@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most requests in flight on one connection.
-const IN_FLIGHT_MAX: usize = 64;
+/// The most requests in flight on one connection: what a round trip of a few milliseconds and a phone that answers 50
+/// thousand a second can use.
+const IN_FLIGHT_MAX: usize = 128;
 
 /// How deep requests may be kept in flight with one phone. Outlives a connection: what one connection learned the hard
 /// way, the next one knows.

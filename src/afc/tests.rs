@@ -89,7 +89,7 @@ async fn the_window_begins_at_one_and_grows() {
     for answer in futures_util::future::join_all(asked).await {
         assert_eq!(answer.unwrap().size, 1);
     }
-    assert_eq!(afc.window(), 64);
+    assert_eq!(afc.window(), 128);
 }
 
 #[tokio::test]

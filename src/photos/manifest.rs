@@ -12,6 +12,8 @@ use cap_std::fs::File;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::digest_of_hex;
+use super::known::{Known, Said};
 use super::names::local_path;
 use super::store::PHOTOS;
 use crate::facts::ResourceKind;
@@ -185,27 +187,30 @@ pub(super) type Entries = HashMap<Arc<str>, Arc<Entry>>;
 #[derive(Debug)]
 pub(super) struct Manifest {
     file: File,
-    /// Bytes of whole lines.
-    length: u64,
-    entries: Entries,
-    refused: HashMap<String, String>,
-    unreadable_lines: u64,
+    said: Said,
 }
 
 impl Manifest {
-    /// Reads the manifest of `udid`; with `writable`, makes an empty one whole and cuts a torn tail off.
-    pub(super) fn open(file: File, udid: &Udid, writable: bool) -> Result<Self, Unusable> {
+    /// Reads the manifest of `udid`, if it is not `known`; with `writable`, makes an empty one whole and cuts a torn tail
+    /// off.
+    pub(super) fn open(file: File, udid: &Udid, writable: bool, known: &Known) -> Result<Self, Unusable> {
         if file.metadata()?.len() > BYTES_MAX {
             return Err(Unusable::Foreign("the manifest is larger than any can be".to_owned()));
         }
-        let lines = BufReader::with_capacity(1 << 16, file.try_clone()?);
-        let mut manifest =
-            Self { file, length: 0, entries: Entries::new(), refused: HashMap::new(), unreadable_lines: 0 };
-        manifest.read_lines(lines, udid)?;
+        let mut manifest = Self { file, said: Said::default() };
+        let sha256 = manifest.sha256_to(u64::MAX)?;
+        if let Some(said) = known.said(udid, &sha256) {
+            manifest.said = said;
+        } else {
+            manifest.file.seek(SeekFrom::Start(0))?;
+            let lines = BufReader::with_capacity(1 << 16, manifest.file.try_clone()?);
+            manifest.read_lines(lines, udid)?;
+            known.keep(udid, sha256, &manifest.said);
+        }
         if writable {
-            manifest.file.set_len(manifest.length)?;
+            manifest.file.set_len(manifest.said.length)?;
             manifest.file.seek(SeekFrom::End(0))?;
-            if manifest.length == 0 {
+            if manifest.said.length == 0 {
                 let first =
                     Line { schema: Some(SCHEMA.into()), udid: Some(udid.to_string()), ..Line::default() };
                 manifest.write(&[first])?;
@@ -217,7 +222,7 @@ impl Manifest {
     fn read_lines(&mut self, mut from: impl BufRead, udid: &Udid) -> Result<(), Unusable> {
         let (mut line, mut is_first) = (Vec::new(), true);
         while let Some(bytes) = next_line(&mut from, &mut line)? {
-            self.length += bytes;
+            self.said.length += bytes;
             if line == b"\n" {
                 continue;
             }
@@ -227,7 +232,7 @@ impl Manifest {
             }
             match serde_json::from_slice(&line).ok().and_then(understand) {
                 Some(note) => self.take(note),
-                None => self.unreadable_lines += 1,
+                None => self.said.unreadable_lines += 1,
             }
         }
         Ok(())
@@ -236,20 +241,20 @@ impl Manifest {
     fn take(&mut self, note: Note) {
         match note {
             Note::Copied(path, entry) => {
-                self.refused.remove(&path);
-                self.entries.insert(path.into(), Arc::new(entry));
+                self.said.refused.remove(&path);
+                self.said.entries.insert(path.into(), Arc::new(entry));
             }
             Note::Refused(path, why) => {
-                self.refused.insert(path, why);
+                self.said.refused.insert(path, why);
             }
             Note::Damaged(path, how) => {
-                if let Some(entry) = self.entries.get_mut(path.as_str()) {
+                if let Some(entry) = self.said.entries.get_mut(path.as_str()) {
                     Arc::make_mut(entry).damaged = Some(how);
                 }
             }
             Note::Kept(..) => {}
             Note::Trashed(path, trashed) => {
-                if let Some(entry) = self.entries.get_mut(path.as_str()) {
+                if let Some(entry) = self.said.entries.get_mut(path.as_str()) {
                     Arc::make_mut(entry).trashed = trashed;
                 }
             }
@@ -278,45 +283,52 @@ impl Manifest {
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // What was written of it would be taken for a torn tail, but only if it is the last.
-            let _ = self.file.set_len(self.length);
-            let _ = self.file.seek(SeekFrom::Start(self.length));
+            let _ = self.file.set_len(self.said.length);
+            let _ = self.file.seek(SeekFrom::Start(self.said.length));
             return Err(error);
         }
-        self.length += bytes.len() as u64;
+        self.said.length += bytes.len() as u64;
         Ok(())
     }
 
     /// Every file of the copy, by the phone's path.
     pub(super) fn entries(&self) -> &Entries {
-        &self.entries
+        &self.said.entries
     }
 
     /// What was refused last time it was tried, with the reason.
     pub(super) fn refused(&self) -> &HashMap<String, String> {
-        &self.refused
+        &self.said.refused
     }
 
     /// Lines that could not be read.
     pub(super) fn unreadable_lines(&self) -> u64 {
-        self.unreadable_lines
+        self.said.unreadable_lines
     }
 
     /// SHA-256 of the whole lines as they are on the disk.
     pub(super) fn sha256(&mut self) -> io::Result<[u8; 32]> {
+        let sha256 = self.sha256_to(self.said.length)?;
+        self.file.seek(SeekFrom::Start(self.said.length))?;
+        Ok(sha256)
+    }
+
+    /// SHA-256 of the first `left` bytes, or of all of the file if `left` is the largest number.
+    fn sha256_to(&mut self, mut left: u64) -> io::Result<[u8; 32]> {
+        let all = left == u64::MAX;
         let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         self.file.seek(SeekFrom::Start(0))?;
         let mut block = vec![0; 1 << 16];
-        let mut left = self.length;
         while left > 0 {
             let most = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let read = self.file.read(&mut block[..most])?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            match read {
+                0 if all => break,
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => hash.update(&block[..read]),
             }
-            hash.update(&block[..read]);
             left -= read as u64;
         }
-        self.file.seek(SeekFrom::Start(self.length))?;
         Ok(super::digest(hash))
     }
 }
@@ -380,8 +392,7 @@ fn understand(line: Line) -> Option<Note> {
     if line.stored_as.as_deref().is_some_and(|stored_as| !is_clean_relative(stored_as)) {
         return None;
     }
-    let mut sha256 = [0; 32];
-    hex::decode_to_slice(line.sha256?, &mut sha256).ok()?;
+    let sha256 = digest_of_hex(&line.sha256?)?;
     let entry = Entry {
         size: line.size?,
         sha256,
@@ -416,7 +427,7 @@ mod tests {
         fn open(&self) -> Result<Manifest, Unusable> {
             let dir = Dir::open_ambient_dir(self.0.path(), cap_std::ambient_authority()).unwrap();
             let file = dir.open_with("m", OpenOptions::new().read(true).write(true).create(true)).unwrap();
-            Manifest::open(file, &Udid::parse(UDID).unwrap(), true)
+            Manifest::open(file, &Udid::parse(UDID).unwrap(), true, &Known::default())
         }
 
         fn bytes(&self) -> Vec<u8> {

@@ -17,6 +17,10 @@ const EXTENSION_BYTES_MAX: usize = 20;
 
 /// The path below `photos/` for a clean path of the phone.
 pub(super) fn local_path(path: &str) -> String {
+    let is_usual = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'%';
+    if path.as_bytes().iter().all(is_usual) {
+        return path.to_owned();
+    }
     let mut local = String::with_capacity(path.len());
     for (at, c) in path.char_indices() {
         if is_mark(c) || (c == '%' && hex_pair(&path[at + 1..]).is_some()) {

@@ -10,6 +10,7 @@ use rustix::fs::FlockOperation;
 
 use super::commit::{self, BATCH_BYTES, BATCH_TIME, Durable, Ready};
 use super::folder::Folders;
+use super::known::Known;
 use super::manifest::{Entry, Manifest, Note, Source, Unusable};
 use super::partial::{Identity, Partials};
 use super::stage::{Staged, Staging};
@@ -110,11 +111,19 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`], [`Error::Foreign`], a full disk, or what the file system said.
     pub fn open(device: Dir, udid: Udid) -> Result<Self, Error> {
+        Self::open_knowing(device, udid, &Known::default())
+    }
+
+    /// As [`Store::open`], by somebody who has looked at it before.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_knowing(device: Dir, udid: Udid, known: &Known) -> Result<Self, Error> {
         let photos = private_folder(&device, PHOTOS)?;
         let lock = lock(&photos, FlockOperation::NonBlockingLockExclusive)?;
         let partials = Partials::open(private_folder(&device, PARTIAL)?);
         let partials = partials.map_err(Error::at("looking through left-over files"))?;
-        let manifest = manifest(&device, &udid, true)?;
+        let manifest = manifest(&device, &udid, true, known)?;
         let manifest = manifest.expect("a manifest is made when there is none");
         Ok(Self::with(device, udid, Some(partials), manifest, lock))
     }
@@ -124,12 +133,20 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`], [`Error::Foreign`], or what the file system said.
     pub fn look(device: Dir, udid: Udid) -> Result<Option<Self>, Error> {
+        Self::look_knowing(device, udid, &Known::default())
+    }
+
+    /// As [`Store::look`], by somebody who looks or opens it more than once.
+    ///
+    /// # Errors
+    /// As [`Store::look`].
+    pub fn look_knowing(device: Dir, udid: Udid, known: &Known) -> Result<Option<Self>, Error> {
         let photos = match device.open_dir_nofollow(PHOTOS) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::at("opening the copy"))?,
         };
         let lock = lock(&photos, FlockOperation::NonBlockingLockShared)?;
-        let manifest = manifest(&device, &udid, false)?;
+        let manifest = manifest(&device, &udid, false, known)?;
         Ok(manifest.map(|manifest| Self::with(device, udid, None, manifest, lock)))
     }
 
@@ -449,14 +466,14 @@ fn lock(photos: &Dir, operation: FlockOperation) -> Result<std::fs::File, Error>
     }
 }
 
-fn manifest(device: &Dir, udid: &Udid, writable: bool) -> Result<Option<Manifest>, Error> {
+fn manifest(device: &Dir, udid: &Udid, writable: bool, known: &Known) -> Result<Option<Manifest>, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(writable).create(writable).mode(0o600).follow(FollowSymlinks::No);
     let file = match device.open_with(MANIFEST, &options) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::at("opening the manifest"))?,
     };
-    match Manifest::open(file, udid, writable) {
+    match Manifest::open(file, udid, writable, known) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(Unusable::Io(error)) => Err(Error::io("reading the manifest", error)),
         Err(Unusable::Foreign(why)) => Err(Error::Foreign(why)),

@@ -73,7 +73,8 @@ impl Visit {
     fn photos_left(&self, facts: &Facts) -> Result<(u64, u64, u64), Stop> {
         let Some(listing) = &facts.media else { return Ok((0, 0, 0)) };
         let store = match existing(&self.folder())? {
-            Some(folder) => Store::look(folder, self.udid().clone()).map_err(|error| copy_stop(&error))?,
+            Some(folder) => Store::look_knowing(folder, self.udid().clone(), &self.known_copy)
+                .map_err(|error| copy_stop(&error))?,
             None => None,
         };
         if let Some(store) = store {

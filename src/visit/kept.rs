@@ -52,17 +52,20 @@ impl Visit {
     /// Another run holds the folder, or the disk gives no answer.
     pub async fn kept(&self) -> Result<Kept, Stop> {
         let password = self.beginning.password.as_deref();
-        let depth = Depth::Recheck;
-        kept_without_phone(
-            &self.folder(),
-            self.udid(),
-            depth,
-            Part::Both,
-            password,
-            self.observer(),
-            self.cancel(),
-        )
-        .await
+        let (folder, udid, depth) = (self.folder(), self.udid(), Depth::Recheck);
+        let (observer, cancel) = (self.observer(), self.cancel());
+        let mut kept = Kept::default();
+        let Some(dir) = existing(&folder)? else { return Ok(kept) };
+        let store = Store::look_knowing(dir, udid.clone(), &self.known_copy);
+        if let Some(store) = store.map_err(|error| copy_stop(&error))? {
+            prove_photos(&store, depth, &mut kept, observer, cancel).await?;
+        }
+        let backup =
+            kept_without_phone(&folder, udid, depth, Part::Backup, password, observer, cancel).await?;
+        kept.backup = backup.backup;
+        kept.damage.extend(backup.damage);
+        kept.notes.extend(backup.notes);
+        Ok(kept)
     }
 }
 

@@ -57,6 +57,7 @@ use jiff::Timestamp;
 use crate::backup::Secret;
 use crate::lockdown::Session;
 use crate::muxd::usb::OnBus;
+use crate::photos::Known;
 use crate::progress::{CancellationToken, Observer};
 use crate::remedy::{Consent, Moment};
 use crate::usbmux::{Attached, Muxer, Udid};
@@ -94,6 +95,8 @@ pub struct Visit {
     began_at: Timestamp,
     /// Since when the phone has been plugged in without a break, as far as this visit saw it.
     plugged_in_since: Option<Timestamp>,
+    /// The manifest of the copy, as it was read last.
+    known_copy: Known,
 }
 
 impl Visit {
@@ -113,7 +116,8 @@ impl Visit {
             &beginning.cancel,
         );
         let session = Arc::new(session.await?);
-        Ok(Self { beginning, attached, session, began_at, plugged_in_since: Some(began_at) })
+        let plugged_in_since = Some(began_at);
+        Ok(Self { beginning, attached, session, began_at, plugged_in_since, known_copy: Known::default() })
     }
 
     /// Which phone.

@@ -103,7 +103,7 @@ impl Visit {
     pub(super) fn store(&self) -> Result<Store, Stop> {
         let folder = self.folder();
         let dir = durable::open_or_create_private(&folder).map_err(|error| folder_stop(&folder, &error))?;
-        Store::open(dir, self.udid().clone()).map_err(|error| copy_stop(&error))
+        Store::open_knowing(dir, self.udid().clone(), &self.known_copy).map_err(|error| copy_stop(&error))
     }
 
     /// Copies, through breaks.

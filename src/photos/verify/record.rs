@@ -10,6 +10,7 @@ use cap_std::fs::OpenOptions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::super::digest_of_hex;
 use super::super::manifest::Entry;
 use super::super::store::{self, Store};
 use super::Found;
@@ -78,16 +79,20 @@ fn read_all(store: &Store, entries: &[(Arc<str>, Arc<Entry>)]) -> io::Result<Opt
         return Ok(None);
     }
     let Ok(first) = serde_json::from_slice::<First<'_>>(&line) else { return Ok(None) };
-    let mut sha256 = [0; 32];
     let ours = first.schema == SCHEMA && first.udid == store.udid().as_str();
-    if !ours || hex::decode_to_slice(first.manifest_sha256, &mut sha256).is_err() {
-        return Ok(None);
-    }
+    let Some(sha256) = digest_of_hex(first.manifest_sha256).filter(|_| ours) else { return Ok(None) };
     let mut record = Record { manifest_sha256: Some(sha256), files: vec![None; entries.len()] };
+    let mut next = 0;
     while next_line(&mut lines, &mut line)? {
         let Some((path, one)) = understand(&line) else { return Ok(None) };
-        if let Ok(place) = entries.binary_search_by(|(known, _)| (**known).cmp(&*path)) {
+        // Both are in order, and mostly nothing came between.
+        let place = match entries.get(next) {
+            Some((known, _)) if **known == *path => Ok(next),
+            _ => entries.binary_search_by(|(known, _)| (**known).cmp(&*path)),
+        };
+        if let Ok(place) = place {
             record.files[place] = Some(one);
+            next = place + 1;
         }
     }
     Ok(Some(record))
@@ -108,8 +113,7 @@ fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 
 fn understand(line: &[u8]) -> Option<(std::borrow::Cow<'_, str>, Recorded)> {
     let Line { path, size, mtime_ns, sha256: text, read_at } = serde_json::from_slice(line).ok()?;
-    let mut sha256 = [0; 32];
-    hex::decode_to_slice(text, &mut sha256).ok()?;
+    let sha256 = digest_of_hex(text)?;
     let read_at = Timestamp::from_second(read_at).ok()?;
     Some((path, Recorded { size, mtime_ns, sha256, read_at }))
 }
