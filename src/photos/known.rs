@@ -10,7 +10,15 @@ use crate::usbmux::Udid;
 
 /// See the module. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Known(Arc<Mutex<Option<(Udid, [u8; 32], Said)>>>);
+pub struct Known(Arc<Mutex<Option<Kept>>>);
+
+/// What one manifest says, and which that is.
+#[derive(Debug)]
+struct Kept {
+    udid: Udid,
+    sha256: [u8; 32],
+    said: Said,
+}
 
 /// What stands in a manifest.
 #[derive(Debug, Clone, Default)]
@@ -24,19 +32,20 @@ pub(super) struct Said {
 }
 
 impl Known {
-    fn kept(&self) -> MutexGuard<'_, Option<(Udid, [u8; 32], Said)>> {
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 
     /// What a manifest of `udid` with this digest says.
     pub(super) fn said(&self, udid: &Udid, sha256: &[u8; 32]) -> Option<Said> {
         let kept = self.kept();
-        let (of, known, said) = kept.as_ref()?;
-        ((of, known) == (udid, sha256)).then(|| said.clone())
+        kept.as_ref()
+            .filter(|kept| (&kept.udid, &kept.sha256) == (udid, sha256))
+            .map(|kept| kept.said.clone())
     }
 
     /// Keeps what one says.
     pub(super) fn keep(&self, udid: &Udid, sha256: [u8; 32], said: &Said) {
-        *self.kept() = Some((udid.clone(), sha256, said.clone()));
+        *self.kept() = Some(Kept { udid: udid.clone(), sha256, said: said.clone() });
     }
 }
