@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(of("com.apple.mobile.battery", "BatteryCurrentCapacity", 53), "53 %");
         assert_eq!(
             of("com.apple.mobile.backup", "LastCloudBackupDate", 812_806_913_u64),
-            "4 Oct 2026, 11:28"
+            "4 Oct 2026, 11:41"
         );
         assert_eq!(of("com.apple.mobile.backup", "RequiresEncryption", 0), "no");
         assert_eq!(of("", "DeviceName", "a\u{1b}[2Jb"), "a\u{FFFD}[2Jb");
