@@ -342,6 +342,30 @@ async fn every_kind_of_damage_is_named_and_nothing_damaged_is_proven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damage_that_was_found_is_not_forgotten() {
+    let desk = Desk::with(QUIET);
+    desk.back_up().await.unwrap();
+    let stored = stored_path(&desk.current(), "CameraRollDomain", "Media/DCIM/100APPLE/IMG_0003.JPG");
+    let date = std::fs::metadata(&stored).unwrap().modified().unwrap();
+    let change = || {
+        let mut bytes = std::fs::read(&stored).unwrap();
+        bytes[1000] ^= 1;
+        // In place, as a sick disk does it: neither the file nor its dates are others.
+        let file = std::fs::File::options().write(true).open(&stored).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+        file.set_modified(date).unwrap();
+    };
+    change();
+    assert!(desk.prove(Depth::Recheck).await.proof.is_some(), "it is not looked at");
+    assert_eq!(desk.prove(Depth::Full).await.damage.len(), 1);
+    assert!(desk.prove(Depth::Recheck).await.proof.is_none(), "what was found counts");
+    change();
+    let proven = desk.prove(Depth::Recheck).await;
+    assert!(proven.proof.is_some() && proven.bytes_read > 0, "it is whole again, and all of it was read");
+    assert_eq!(desk.prove(Depth::Recheck).await.bytes_read, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_change_on_their_way_are_as_received_but_a_short_photo_is_not_whole() {
     let fault = format!("{QUIET}[[fault]]\nat = \"backup-upload\"\nafter_bytes = 200000\nkind = \"short\"\n");
     let made = Desk::with(&fault).back_up().await.unwrap();

@@ -49,6 +49,10 @@ impl Dial for Desk {
     }
 }
 
+fn udid() -> Udid {
+    Udid::parse("00008101-000000000000001E").unwrap()
+}
+
 /// Larger than anything that is written before a flush.
 fn held_back(stream: tokio::io::DuplexStream) -> Stream {
     Box::new(tokio::io::BufWriter::with_capacity(1 << 20, stream))
@@ -101,9 +105,12 @@ impl Desk {
         tokio::time::sleep(Duration::from_millis(80)).await;
     }
 
+    fn dir(&self) -> Dir {
+        Dir::open_ambient_dir(self.host.path(), cap_std::ambient_authority()).unwrap()
+    }
+
     fn store(&self) -> Store {
-        let dir = Dir::open_ambient_dir(self.host.path(), cap_std::ambient_authority()).unwrap();
-        Store::open(dir, Udid::parse("00008101-000000000000001E").unwrap()).unwrap()
+        Store::open(self.dir(), udid()).unwrap()
     }
 
     async fn listing(&self) -> MediaListing {
@@ -143,6 +150,43 @@ impl Desk {
         let partial = std::fs::read_dir(self.host.path().join("photos.partial")).unwrap();
         assert_eq!(partial.count(), 0);
     }
+}
+
+/// Changes a byte and leaves the dates as they were, as a sick disk does.
+fn rot(path: &Path) {
+    let date = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(date).unwrap();
+}
+
+#[tokio::test]
+async fn damage_that_was_found_is_not_forgotten_and_what_is_fetched_anew_is_read_again() {
+    let desk = Desk::with("temper = \"kind\"\n");
+    let store = desk.store();
+    desk.pull(&store).await.unwrap();
+    desk.everything_is_copied(&store).await;
+    let photo = desk.host.path().join("photos/DCIM/100APPLE/IMG_0003.HEIC");
+    let again =
+        async |store: &Store, depth| prove(store, depth, &Silent, &CancellationToken::new()).await.unwrap();
+    assert_eq!(again(&store, Depth::Recheck).await.bytes_read, 0);
+    drop(store);
+    rot(&photo);
+    let looked = Store::look(desk.dir(), udid()).unwrap().unwrap();
+    assert_eq!(again(&looked, Depth::Recheck).await.damage, [], "it is not looked at");
+    assert_eq!(again(&looked, Depth::Full).await.damage.len(), 1);
+    assert_eq!(again(&looked, Depth::Recheck).await.damage.len(), 1, "what was found counts");
+    drop(looked);
+    let store = desk.store();
+    assert_eq!(again(&store, Depth::Recheck).await.damage.len(), 1);
+    assert_eq!(desk.pull(&store).await.unwrap().files, 1);
+    assert_eq!(again(&store, Depth::Recheck).await.bytes_read, std::fs::metadata(&photo).unwrap().len());
+    // The new one has the size, the date and the digest of the one that is lost, and is not the one that was read.
+    std::fs::remove_file(&photo).unwrap();
+    assert_eq!(desk.pull(&store).await.unwrap().files, 1);
+    assert_eq!(again(&store, Depth::Recheck).await.bytes_read, std::fs::metadata(&photo).unwrap().len());
+    assert_eq!(again(&store, Depth::Recheck).await.bytes_read, 0);
 }
 
 #[tokio::test]

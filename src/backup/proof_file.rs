@@ -14,11 +14,40 @@ use super::by_path::ByPath;
 use super::camera_roll::{CameraRoll, stored};
 use super::record::digest_text;
 use super::verify::{ProvenMedia, Refused};
+use crate::durable;
 use crate::mobilebackup2::ledger::Digest;
 
 /// Its name beside the device's folder.
 pub const PROOF: &str = "proof.jsonl";
 const SCHEMA: &str = "idevice-fix/backup-proof/1";
+/// Stands beside it while damage is known that was found after it was written: then it says nothing any more about any
+/// file until all of them were read again. The proof itself stays, since it tells what backup this is.
+const DAMAGED: &str = "proof.damaged";
+
+/// Writes down that something is damaged.
+///
+/// # Errors
+/// Any I/O error.
+pub(super) fn note_damage(root: &Dir) -> io::Result<()> {
+    durable::replace_bytes(root, DAMAGED, 0o600, format!("{}\n", Timestamp::now()).as_bytes())
+}
+
+/// Whether damage was found since everything was read last.
+pub(super) fn is_known_damaged(root: &Dir) -> bool {
+    root.symlink_metadata(DAMAGED).is_ok()
+}
+
+/// Everything was read again, and is whole.
+///
+/// # Errors
+/// Any I/O error but that nothing was written down.
+pub(super) fn forget_damage(root: &Dir) -> io::Result<()> {
+    match root.remove_file(DAMAGED) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => durable::sync_dir(root),
+    }
+}
 
 /// What was proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +101,9 @@ pub struct Stat {
     pub size: u64,
     /// Modification time, nanoseconds since 1970.
     pub mtime_ns: i64,
+    /// When the file came into being here, nanoseconds since 1970, where the file system tells. A copy of it has
+    /// another, whatever other dates it was given.
+    pub born_ns: Option<i64>,
 }
 
 impl Stat {
@@ -83,19 +115,25 @@ impl Stat {
         use std::os::unix::fs::MetadataExt;
         let metadata = file.metadata()?;
         let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Ok(Self { size: metadata.len(), mtime_ns })
+        let born = metadata.created().ok().and_then(|born| Timestamp::try_from(born).ok());
+        let born_ns = born.and_then(|born| i64::try_from(born.as_nanosecond()).ok());
+        Ok(Self { size: metadata.len(), mtime_ns, born_ns })
     }
 }
 
 /// [`Stat`] without a byte between its parts.
-type PackedStat = [[u8; 8]; 2];
+type PackedStat = [[u8; 8]; 3];
+
+/// Stands for no time of birth.
+const NOT_TOLD: i64 = i64::MIN;
 
 fn packed(stat: Stat) -> PackedStat {
-    [stat.size.to_le_bytes(), stat.mtime_ns.to_le_bytes()]
+    [stat.size.to_le_bytes(), stat.mtime_ns.to_le_bytes(), stat.born_ns.unwrap_or(NOT_TOLD).to_le_bytes()]
 }
 
-fn unpacked([size, mtime_ns]: PackedStat) -> Stat {
-    Stat { size: u64::from_le_bytes(size), mtime_ns: i64::from_le_bytes(mtime_ns) }
+fn unpacked([size, mtime_ns, born_ns]: PackedStat) -> Stat {
+    let born_ns = Some(i64::from_le_bytes(born_ns)).filter(|born| *born != NOT_TOLD);
+    Stat { size: u64::from_le_bytes(size), mtime_ns: i64::from_le_bytes(mtime_ns), born_ns }
 }
 
 /// The whole file.
@@ -115,10 +153,30 @@ pub struct ProofFile {
 #[serde(untagged, deny_unknown_fields)]
 enum Line {
     Header(Header),
-    File { file: String, size: u64, mtime_ns: i64 },
-    Media { media: String, file: String, size: u64, mtime_s: i64, sha256: Option<String>, whole: bool },
-    Refused { refused: String, domain: String, code: u8, harmless: bool },
-    End { end: usize },
+    File {
+        file: String,
+        size: u64,
+        mtime_ns: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        born_ns: Option<i64>,
+    },
+    Media {
+        media: String,
+        file: String,
+        size: u64,
+        mtime_s: i64,
+        sha256: Option<String>,
+        whole: bool,
+    },
+    Refused {
+        refused: String,
+        domain: String,
+        code: u8,
+        harmless: bool,
+    },
+    End {
+        end: usize,
+    },
 }
 
 /// A proof that is being written: file after file while they are proven, since all of them at once would take more memory
@@ -140,8 +198,8 @@ impl<'f> Writing<'f> {
     }
 
     /// A file was read.
-    pub(super) fn file(&mut self, file: String, Stat { size, mtime_ns }: Stat) {
-        self.put(&Line::File { file, size, mtime_ns });
+    pub(super) fn file(&mut self, file: String, Stat { size, mtime_ns, born_ns }: Stat) {
+        self.put(&Line::File { file, size, mtime_ns, born_ns });
     }
 
     /// What a file of the camera roll holds.
@@ -209,8 +267,8 @@ impl ProofFile {
             match line? {
                 _ if ended => return None,
                 Line::Header(_) => return None,
-                Line::File { file, size, mtime_ns } => {
-                    whole.files.insert(&file, packed(Stat { size, mtime_ns })).ok()?;
+                Line::File { file, size, mtime_ns, born_ns } => {
+                    whole.files.insert(&file, packed(Stat { size, mtime_ns, born_ns })).ok()?;
                 }
                 Line::Media { media, file, size, mtime_s, sha256, whole: is_whole }
                     if file == stored(&media) =>
@@ -245,7 +303,6 @@ impl ProofFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable;
 
     #[test]
     fn what_is_written_is_read_and_a_cut_one_is_none() {
@@ -255,7 +312,7 @@ mod tests {
         let refused =
             Refused { domain: "HomeDomain".into(), path: "x\"y".into(), code: 0x0B, harmless: false };
         let header = Header::new("u", [1; 32], Timestamp::UNIX_EPOCH, true, false, 2);
-        let stat = Stat { size: 3, mtime_ns: -1 };
+        let stat = Stat { size: 3, mtime_ns: -1, born_ns: Some(5) };
         durable::replace(&dir, PROOF, 0o600, |file| {
             let mut writing = Writing::begin(file, &header);
             writing.file("ab/abc".to_owned(), stat);

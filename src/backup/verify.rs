@@ -19,7 +19,7 @@ use super::Secret;
 use super::camera_roll::CameraRoll;
 use super::check::{self, Found, Stopped, Subject, Watch};
 use super::manifest::open_plain;
-use super::proof_file::{Header, PROOF, ProofFile, Stat, Writing};
+use super::proof_file::{self, Header, PROOF, ProofFile, Stat, Writing};
 use super::record::Record;
 use super::vault::{self, Vault};
 use crate::durable;
@@ -147,8 +147,9 @@ fn prove_blocking(
 ) -> Result<Proven, Error> {
     let Some(_alone) = alone(root, watch)? else { return Err(Error::Cancelled) };
     let own = root.open_dir_nofollow(udid.as_str())?;
-    let before =
-        ProofFile::load(root).filter(|before| depth == Depth::Recheck && before.header.udid == udid.as_str());
+    // Where damage is known, nothing counts that was read before it was found.
+    let recheck = depth == Depth::Recheck && !proof_file::is_known_damaged(root);
+    let before = ProofFile::load(root).filter(|before| recheck && before.header.udid == udid.as_str());
     let record_sha256 = match Record::sha256(root) {
         Ok(sha256) => sha256,
         Err(error) => return Ok(unrecorded(&error)),
@@ -231,7 +232,11 @@ fn conclude(
     let bytes_read = watch.bytes.load(Ordering::Relaxed);
     let Found { damage, mut notes, refused, media, .. } = found;
     if !damage.is_empty() {
+        note_damage(&subject.root, &mut notes);
         return Ok(Proven { proof: None, damage, notes, bytes_read });
+    }
+    if subject.before.is_none() {
+        proof_file::forget_damage(&subject.root)?;
     }
     if let Err(error) = saved {
         // On a full disk, a backup that was proven before is proven again all the same: what was written down stands.
@@ -248,6 +253,16 @@ fn conclude(
     }
     let proof = Some(proof_of(&header, media, refused, udid));
     Ok(Proven { proof, damage, notes, bytes_read })
+}
+
+/// Sees to it that no later run takes the backup for proven because of what an earlier one wrote down.
+fn note_damage(root: &Dir, notes: &mut Vec<String>) {
+    if let Err(error) = proof_file::note_damage(root) {
+        notes.push(format!(
+            "That it is damaged could not be written down ({error}): the next run may take it for proven where it only \
+             looks at sizes and dates."
+        ));
+    }
 }
 
 fn stopped(stopped: Stopped) -> Error {

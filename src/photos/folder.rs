@@ -14,6 +14,34 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions};
 /// Folders that are kept open. Photos come folder by folder, so few are enough.
 const OPEN_MAX: usize = 64;
 
+/// How a file stands on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) size: u64,
+    /// The local date, which is the phone's too; nanoseconds since 1970.
+    pub(super) mtime_ns: i64,
+    /// When the file came into being here, nanoseconds since 1970, where the file system tells. Nobody can set it: what
+    /// was fetched again or copied to another disk has another, whatever its date says.
+    pub(super) born_ns: Option<i64>,
+}
+
+impl Stamp {
+    /// Of an open file.
+    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let date = metadata.mtime().saturating_mul(1_000_000_000);
+        Self {
+            size: metadata.len(),
+            mtime_ns: date.saturating_add(metadata.mtime_nsec()),
+            born_ns: metadata.created().ok().and_then(since_1970),
+        }
+    }
+}
+
+fn since_1970(time: std::time::SystemTime) -> Option<i64> {
+    jiff::Timestamp::try_from(time).ok().and_then(|time| i64::try_from(time.as_nanosecond()).ok())
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Folders {
@@ -76,15 +104,17 @@ impl Folders {
         }
     }
 
-    /// Size and date (nanoseconds since 1970) of the plain file at `path`; `None` if there is none.
-    pub(super) fn stamp_of(&mut self, path: &str) -> io::Result<Option<(u64, i64)>> {
+    /// How the plain file at `path` stands there; `None` if there is none.
+    pub(super) fn stamp_of(&mut self, path: &str) -> io::Result<Option<Stamp>> {
         use cap_std::fs::MetadataExt as _;
         let found = self.holder(path, false).and_then(|(dir, name)| dir.symlink_metadata(name));
         match found {
             Ok(metadata) if !metadata.is_file() => Ok(None),
             Ok(metadata) => {
                 let date = metadata.mtime().saturating_mul(1_000_000_000);
-                Ok(Some((metadata.len(), date.saturating_add(metadata.mtime_nsec()))))
+                let mtime_ns = date.saturating_add(metadata.mtime_nsec());
+                let born = metadata.created().ok().map(cap_std::time::SystemTime::into_std);
+                Ok(Some(Stamp { size: metadata.len(), mtime_ns, born_ns: born.and_then(since_1970) }))
             }
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),

@@ -1,8 +1,9 @@
 //! Proves a copy of photos, and is the only place that makes a [`PhotosProof`].
 //!
 //! Proving is reading every file again and comparing it with what was received. What was proven is recorded beside the
-//! copy (`photos.proof`); with [`Depth::Recheck`] a file whose size and date are as recorded is not read again, and
-//! whatever differs is, and so is what was read too long ago. The proof says how many of its files it did not read and
+//! copy (`photos.proof`); with [`Depth::Recheck`] a file whose size and dates are as recorded is not read again, and
+//! whatever differs is, and so is what was read too long ago. A file that was fetched anew since differs in when it came
+//! into being here. Damage that somebody finds who may only look ends the record. The proof says how many of its files it did not read and
 //! since when they have not been.
 //!
 //! A copy may have a million files: what is known of them is shared with the manifest, not repeated.
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::folder::{Folders, is_absence};
+use super::folder::{Folders, Stamp, is_absence};
 use super::manifest::{Entry, Note, Source};
 use super::store::{self, Store};
 use crate::facts::{MediaFile, Resource, ResourceKind};
@@ -43,7 +44,7 @@ const READ_AGE_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub enum Depth {
     /// Every byte is read again.
     Full,
-    /// Only what is not as an earlier proof recorded it (presence, size, date), or was read more than 30 days ago, is
+    /// Only what is not as an earlier proof recorded it (presence, size, dates), or was read more than 30 days ago, is
     /// read again.
     Recheck,
 }
@@ -157,8 +158,7 @@ async fn looked(looking: &Arc<Looking>, observer: &dyn Observer, bytes_total: u6
 enum Found {
     /// It is as it was received.
     Right {
-        /// The local date, nanoseconds since 1970.
-        mtime_ns: i64,
+        stamp: Stamp,
         /// When its bytes were read.
         read_at: Timestamp,
         /// That was now.
@@ -206,30 +206,29 @@ impl Looking {
         entry: &Entry,
         recorded: Option<&Recorded>,
     ) -> io::Result<Found> {
-        use std::os::unix::fs::MetadataExt;
         if self.cancel.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let local = entry.local(path);
         if let Some(recorded) = recorded.filter(|recorded| self.counts(recorded, entry))
-            && folders.stamp_of(&local)? == Some((recorded.size, recorded.mtime_ns))
+            && folders.stamp_of(&local)? == Some(recorded.stamp)
         {
             self.bytes_seen.fetch_add(entry.size, Ordering::Relaxed);
-            let Recorded { mtime_ns, read_at, .. } = *recorded;
-            return Ok(Found::Right { mtime_ns, read_at, now: false });
+            let Recorded { stamp, read_at, .. } = *recorded;
+            return Ok(Found::Right { stamp, read_at, now: false });
         }
         let file = folders.open(&local)?;
         let metadata = file.metadata()?;
         if metadata.len() != entry.size {
             return Ok(Found::Wrong(format!("it has {} bytes instead of {}", metadata.len(), entry.size)));
         }
-        let mtime_ns = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
+        let stamp = Stamp::of(&metadata);
         let sha256 = hash(&file, &self.cancel, |read| {
             self.bytes_seen.fetch_add(read, Ordering::Relaxed);
             self.bytes_read.fetch_add(read, Ordering::Relaxed);
         })?;
         Ok(if sha256 == entry.sha256 {
-            Found::Right { mtime_ns, read_at: self.began_at, now: true }
+            Found::Right { stamp, read_at: self.began_at, now: true }
         } else {
             Found::Wrong("its content has changed".to_owned())
         })
@@ -239,7 +238,7 @@ impl Looking {
     /// nothing.
     fn counts(&self, recorded: &Recorded, entry: &Entry) -> bool {
         let age = self.began_at.duration_since(recorded.read_at);
-        (recorded.size, recorded.sha256) == (entry.size, entry.sha256)
+        (recorded.stamp.size, recorded.sha256) == (entry.size, entry.sha256)
             && entry.damaged.is_none()
             && (SignedDuration::ZERO..=READ_AGE_MAX).contains(&age)
     }
@@ -250,10 +249,15 @@ impl Looking {
         looks.sort_unstable_by_key(|(place, _)| *place);
         assert_eq!(looks.len(), self.entries.len(), "every file was looked at once");
         let found: Vec<Found> = looks.into_iter().map(|(_, found)| found).collect();
-        let (damage, notes) = judge(&self.entries, &found);
+        let (mut damage, notes) = judge(&self.entries, &found);
         if self.store.is_writable() {
             let noted = self.store.manifest().add(notes);
             noted.map_err(|error| store::Error::io("noting damage in the manifest", error))?;
+        } else if !damage.is_empty()
+            && let Err(error) = record::forget(&self.store)
+        {
+            let what = format!("that files are damaged could not be written down: {error}");
+            damage.push(Damage { path: record::NAME.to_owned(), what });
         }
         let manifest_sha256 = self.store.manifest_sha256()?;
         let proven_at = Timestamp::now();
@@ -290,11 +294,6 @@ fn judge(entries: &[(Arc<str>, Arc<Entry>)], found: &[Found]) -> (Vec<Damage>, V
         }
     }
     (damage, notes)
-}
-
-/// A file's date in one number.
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 /// SHA-256 of a whole file. [`io::ErrorKind::Interrupted`] when cancelled.

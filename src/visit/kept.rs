@@ -95,8 +95,7 @@ pub async fn kept_without_phone(
 ) -> Result<Kept, Stop> {
     let mut kept = Kept::default();
     if part != Part::Backup {
-        let Some(folder) = existing(path)? else { return Ok(kept) };
-        if let Some(store) = Store::look(folder, udid.clone()).map_err(|error| copy_stop(&error))? {
+        if let Some(store) = store_to_prove(path, udid)? {
             prove_photos(&store, depth, &mut kept, observer, cancel).await?;
         }
     }
@@ -108,6 +107,22 @@ pub async fn kept_without_phone(
         compare(path, udid, &mut kept, observer, cancel).await?;
     }
     Ok(kept)
+}
+
+/// The copy, open for writing where that may be: what is found damaged is noted then, and the next pull fetches it.
+fn store_to_prove(path: &Path, udid: &Udid) -> Result<Option<Store>, Stop> {
+    let look = || -> Result<Option<Store>, Stop> {
+        let Some(folder) = existing(path)? else { return Ok(None) };
+        Store::look(folder, udid.clone()).map_err(|error| copy_stop(&error))
+    };
+    let Some(store) = look()? else { return Ok(None) };
+    drop(store);
+    let Some(folder) = existing(path)? else { return Ok(None) };
+    match Store::open(folder, udid.clone()) {
+        Ok(store) => Ok(Some(store)),
+        // Somebody else looks, or nothing can be written here: looking tells the truth all the same.
+        Err(_) => look(),
+    }
 }
 
 /// Holds the camera roll of the backup against what was copied over AFC: other bytes are an alarm, absence is a note.

@@ -209,7 +209,8 @@ impl Visit {
         protected.protection.skipped = parts.copying.skipped();
         protected.protection.skipped.extend(parts.refused_by_backup.iter().cloned());
         taken?;
-        // What this visit received is in no record, so it is read again; the rest only if it is not as it was read.
+        // What this visit received came into being after the record, so it is read again; the rest only if it is not as
+        // it was read.
         prove_photos(store, Depth::Recheck, kept, self.observer(), self.cancel()).await?;
         let mut photos = parts.copying.kept.clone();
         if let Some(proof) = &kept.photos {

@@ -1,4 +1,4 @@
-//! A look at a part of a backup. It proves nothing and writes nothing down.
+//! A look at a part of a backup. It proves nothing and writes nothing down but that something is damaged.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use super::super::check::{self, Found, Sample, Subject, Watch};
 use super::super::proof_file::ProofFile;
 use super::super::record::Record;
 use super::super::vault::Vault;
-use super::{Damage, Error, made_at, stopped, unrecorded, watched};
+use super::{Damage, Error, made_at, note_damage, stopped, unrecorded, watched};
 use crate::progress::{CancellationToken, Observer};
 use crate::usbmux::Udid;
 
@@ -36,7 +36,7 @@ pub struct Sampled {
 }
 
 /// Looks at the last backup of a vault, reading its records and `share` of a million of its files, drawn anew each time;
-/// `None`: there is no backup. Nothing is proven by that, and nothing written down.
+/// `None`: there is no backup. Nothing is proven by that; damage is written down, so that nothing counts as proven.
 ///
 /// # Errors
 /// [`Error`]; damage is no error but a result.
@@ -73,6 +73,9 @@ fn sample_blocking(
             let subject = Subject { root, own, record, before: None, sample: Some(Sample::new(share)) };
             let opened = check::open(&subject, password, &mut found).map_err(stopped)?;
             check::read_all(&subject, opened, &mut found, watch, None).map_err(stopped)?;
+            if !found.damage.is_empty() {
+                note_damage(&subject.root, &mut found.notes);
+            }
             files
         }
     };

@@ -11,13 +11,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::digest_of_hex;
+use super::super::folder::Stamp;
 use super::super::manifest::Entry;
 use super::super::store::{self, Store};
 use super::Found;
 use crate::durable;
 
-const NAME: &str = "photos.proof";
-const SCHEMA: &str = "idevice-fix/photos-proof/2";
+/// Its name beside the copy.
+pub(super) const NAME: &str = "photos.proof";
+const SCHEMA: &str = "idevice-fix/photos-proof/3";
 
 /// The longest record that is read.
 const BYTES_MAX: u64 = 4 << 30;
@@ -28,9 +30,7 @@ const LINE_BYTES_MAX: u64 = 8 << 10;
 /// A file as it was when it was read and found right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Recorded {
-    pub(super) size: u64,
-    /// The local file's, nanoseconds since 1970.
-    pub(super) mtime_ns: i64,
+    pub(super) stamp: Stamp,
     pub(super) sha256: [u8; 32],
     /// When its bytes were read.
     pub(super) read_at: Timestamp,
@@ -59,6 +59,8 @@ struct Line<'a> {
     path: std::borrow::Cow<'a, str>,
     size: u64,
     mtime_ns: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    born_ns: Option<i64>,
     sha256: &'a str,
     /// Seconds since 1970.
     read_at: i64,
@@ -112,10 +114,20 @@ fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 fn understand(line: &[u8]) -> Option<(std::borrow::Cow<'_, str>, Recorded)> {
-    let Line { path, size, mtime_ns, sha256: text, read_at } = serde_json::from_slice(line).ok()?;
+    let Line { path, size, mtime_ns, born_ns, sha256: text, read_at } = serde_json::from_slice(line).ok()?;
     let sha256 = digest_of_hex(text)?;
     let read_at = Timestamp::from_second(read_at).ok()?;
-    Some((path, Recorded { size, mtime_ns, sha256, read_at }))
+    Some((path, Recorded { stamp: Stamp { size, mtime_ns, born_ns }, sha256, read_at }))
+}
+
+/// Ends the record: files are damaged, and whoever found that may write nothing else down.
+pub(super) fn forget(store: &Store) -> io::Result<()> {
+    let device = store.device();
+    match device.remove_file(NAME) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => durable::sync_dir(&device),
+    }
 }
 
 /// Replaces the record in one step by what was found right: `found` belongs to `entries`, place by place.
@@ -132,12 +144,13 @@ pub(super) fn write(
         let mut file = BufWriter::with_capacity(1 << 16, file);
         serde_json::to_writer(&mut file, &first)?;
         for ((path, entry), found) in entries.iter().zip(found) {
-            let Found::Right { mtime_ns, read_at, .. } = *found else { continue };
+            let Found::Right { stamp, read_at, .. } = *found else { continue };
             file.write_all(b"\n")?;
             let line = Line {
                 path: (&**path).into(),
                 size: entry.size,
-                mtime_ns,
+                mtime_ns: stamp.mtime_ns,
+                born_ns: stamp.born_ns,
                 sha256: &hex::encode(entry.sha256),
                 read_at: read_at.as_second(),
             };
