@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ const WAITING_BYTES_MAX: usize = 128 << 10;
 #[derive(Debug, Default)]
 struct State {
     /// From the phone.
-    heard: VecDeque<Bytes>,
+    heard: BytesMut,
     /// To the phone.
     said: VecDeque<u8>,
     /// Bytes that the client took since the mux was told.
@@ -63,7 +63,9 @@ pub(super) struct Done {
     pub(super) said: Vec<u8>,
     /// Taken.
     pub(super) took: usize,
-    /// It will say nothing more, and everything it said has been taken.
+    /// It will say nothing more.
+    pub(super) leaves: bool,
+    /// And everything it said has been taken.
     pub(super) over: bool,
 }
 
@@ -81,7 +83,11 @@ impl Desk {
     pub(super) fn deliver(&self, bytes: Vec<u8>) {
         let mut state = lock(&self.state);
         if !state.gone {
-            state.heard.push_back(Bytes::from(bytes));
+            if state.heard.is_empty() {
+                state.heard = BytesMut::from(Bytes::from(bytes));
+            } else {
+                state.heard.extend_from_slice(&bytes);
+            }
             wake(&mut state.reader);
         }
     }
@@ -95,8 +101,8 @@ impl Desk {
         if bytes > 0 {
             wake(&mut state.writer);
         }
-        let over = (state.done || state.gone) && state.said.is_empty();
-        Done { said, took: std::mem::take(&mut state.took), over }
+        let leaves = state.done || state.gone;
+        Done { said, took: std::mem::take(&mut state.took), leaves, over: leaves && state.said.is_empty() }
     }
 
     /// The phone has ended the connection.
@@ -141,7 +147,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         state.gone = true;
-        state.heard.clear();
+        state.heard = BytesMut::new();
         self.tell(&mut state);
     }
 }
@@ -153,23 +159,16 @@ fn gone() -> io::Error {
 impl AsyncRead for Client {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = lock(&self.state);
-        if state.cut {
-            return Poll::Ready(Err(gone()));
-        }
-        let mut taken = 0;
-        while let Some(front) = state.heard.front_mut().filter(|_| buf.remaining() > 0) {
-            let n = front.len().min(buf.remaining());
-            buf.put_slice(&front[..n]);
-            front.advance(n);
-            taken += n;
-            if front.is_empty() {
-                state.heard.pop_front();
-            }
-        }
+        let taken = state.heard.len().min(buf.remaining());
         if taken > 0 {
+            buf.put_slice(&state.heard[..taken]);
+            state.heard.advance(taken);
             state.took += taken;
             self.tell(&mut state);
             return Poll::Ready(Ok(()));
+        }
+        if state.cut {
+            return Poll::Ready(Err(gone()));
         }
         if state.ended || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));

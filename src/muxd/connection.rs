@@ -12,6 +12,8 @@ use crate::usbmux::packet::{Segment, WINDOW_BYTES, flags};
 pub(super) const WAITING_BYTES_MAX: usize = 128 << 10;
 /// So many bytes that the client has taken are acknowledged even while more of the phone's wait for it.
 const ACKNOWLEDGED_AT_ONCE_BYTES: u32 = 32 << 10;
+/// What a phone may have said that its client has not taken; more is against the protocol.
+const HEARD_BYTES_MAX: u32 = 2 * WINDOW_BYTES;
 /// Refusals carry a reason for the log; so much of it is kept.
 const REASON_BYTES_MAX: usize = 200;
 
@@ -98,6 +100,9 @@ impl Connection {
 
     /// A segment of the phone's.
     pub(super) fn hear(&mut self, segment: &Segment<'_>) {
+        if self.nonsense {
+            return;
+        }
         match self.state {
             State::Asked => self.hear_answer(segment),
             State::Open => self.hear_open(segment),
@@ -134,7 +139,16 @@ impl Connection {
         let untaken = self.expected.wrapping_sub(self.taken);
         let bytes = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
         let in_order = segment.flags == flags::ACK && segment.sequence == self.expected;
-        if !in_order || bytes > WINDOW_BYTES - untaken.min(WINDOW_BYTES) {
+        // A phone that goes beyond its window by a little is heard out, as usbmuxd does.
+        if !in_order || bytes > HEARD_BYTES_MAX - untaken.min(HEARD_BYTES_MAX) {
+            tracing::warn!(
+                flags = segment.flags,
+                sequence = segment.sequence,
+                expected = self.expected,
+                bytes,
+                untaken,
+                "the phone breaks the mux protocol"
+            );
             self.news.push_back(News::Ended);
             return self.give_up();
         }
@@ -199,6 +213,12 @@ impl Connection {
         if self.state == State::New {
             self.state = State::Over;
         }
+    }
+
+    /// As [`Connection::end`], and what it said is lost: the phone did not take it in time.
+    pub(super) fn abandon(&mut self) {
+        self.end();
+        self.give_up();
     }
 
     /// Whether nothing is left: neither to say nor to tell.
@@ -334,9 +354,11 @@ mod tests {
         }
         connection.take(piece.len());
         assert_eq!(connection.speak(100).unwrap().acknowledged, number(1));
-        connection.hear(&segment(flags::ACK, number(4), 1, &piece));
-        assert!(!connection.nonsense);
-        connection.hear(&segment(flags::ACK, number(5), 1, b"one too many"));
+        for n in 4..9 {
+            connection.hear(&segment(flags::ACK, number(n), 1, &piece));
+            assert!(!connection.nonsense);
+        }
+        connection.hear(&segment(flags::ACK, number(9), 1, b"one too many"));
         assert_eq!(connection.speak(100).unwrap().flags, flags::RST);
     }
 

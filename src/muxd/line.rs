@@ -1,11 +1,12 @@
 //! A phone's multiplexer at work: one task that moves transfers between the two bulk endpoints and the [`Mux`], and
 //! bytes between the Mux and its clients. Where the transfers come from is somebody else's affair.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Bell, Client, Desk, pipe};
@@ -16,6 +17,8 @@ use crate::usbmux::{Error, Stream};
 const VERSION_WAIT: Duration = Duration::from_secs(5);
 /// A phone grants or refuses a connection within this.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// A phone takes what a client said before it left within this.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Transfers that wait for the endpoint at most.
 pub const WRITES_MAX: usize = 4;
 
@@ -42,6 +45,9 @@ pub enum NoLine {
     /// It left.
     #[error("the device left the bus")]
     Gone,
+    /// Its endpoints have packets of no bytes.
+    #[error("the device describes endpoints that nothing fits through")]
+    Endpoints,
 }
 
 type Answer = oneshot::Sender<Result<Client, Error>>;
@@ -61,6 +67,9 @@ impl Line {
     /// # Errors
     /// [`NoLine`], after five seconds at the latest.
     pub async fn open(bulk: Bulk) -> Result<Self, NoLine> {
+        if bulk.packet_bytes == 0 {
+            return Err(NoLine::Endpoints);
+        }
         let (asks, asked) = mpsc::channel(1);
         let (gone, given_up) = (CancellationToken::new(), CancellationToken::new());
         let (ready, readiness) = oneshot::channel();
@@ -117,6 +126,25 @@ struct Task {
     asked: HashMap<ConnectionId, Asked>,
     /// Connections whose clients have more to say than there was room for.
     crowded: Vec<ConnectionId>,
+    /// Clients that have left, and when the phone must have taken what they said.
+    left: VecDeque<(Instant, ConnectionId)>,
+}
+
+/// However the task ends, nobody waits for it any more.
+impl Drop for Task {
+    fn drop(&mut self) {
+        for desk in self.desks.values() {
+            desk.cut();
+        }
+    }
+}
+
+/// Until the first of those that have left has waited long enough.
+async fn abandoning(left: &VecDeque<(Instant, ConnectionId)>) {
+    match left.front() {
+        Some((when, _)) => tokio::time::sleep_until(*when).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Task {
@@ -124,7 +152,8 @@ impl Task {
         let (bell, rung) = mpsc::unbounded_channel();
         let mux = Mux::new(bulk.packet_bytes);
         let (desks, asked) = (HashMap::new(), HashMap::new());
-        Self { bulk, mux, ready: Some(ready), bell, rung, desks, asked, crowded: Vec::new() }
+        let (crowded, left) = (Vec::new(), VecDeque::new());
+        Self { bulk, mux, ready: Some(ready), bell, rung, desks, asked, crowded, left }
     }
 
     async fn work(mut self, mut asks: mpsc::Receiver<(u16, Answer)>) {
@@ -144,13 +173,17 @@ impl Task {
                     (Ok(place), Some(Output::Write(bytes))) => place.send(bytes),
                     _ => break,
                 },
+                () = going.closed(), if pending.is_none() => break,
+                () = abandoning(&self.left) => self.abandon(),
                 Some(id) = self.rung.recv() => self.look_at(id),
                 Some((port, answer)) = asks.recv() => self.ask(port, answer),
             }
             self.look_at_crowded();
         }
-        for desk in self.desks.values() {
-            desk.cut();
+        // What the phone said before it left is the clients' all the same.
+        while let Ok(read) = self.bulk.reads.try_recv() {
+            self.mux.handle(Input::Read(&read));
+            self.tell_news();
         }
     }
 
@@ -186,9 +219,26 @@ impl Task {
         }
         if done.over {
             self.mux.handle(Input::Ended(id));
+            // One that only shut its half reads the end of the other, which the protocol does not have.
+            desk.end();
             self.desks.remove(&id);
+            self.crowded.retain(|crowded| *crowded != id);
         } else if done.said.len() == room && !self.crowded.contains(&id) {
             self.crowded.push(id);
+        }
+        if done.leaves && self.mux.is_open(id) && !self.left.iter().any(|(_, left)| *left == id) {
+            self.left.push_back((Instant::now() + LAST_WORDS, id));
+        }
+    }
+
+    /// A phone that does not take a client's last words in time has its connection reset.
+    fn abandon(&mut self) {
+        if let Some((_, id)) = self.left.pop_front() {
+            self.mux.handle(Input::Abandoned(id));
+            self.crowded.retain(|crowded| *crowded != id);
+            if let Some(desk) = self.desks.remove(&id) {
+                desk.end();
+            }
         }
     }
 

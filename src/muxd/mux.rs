@@ -38,6 +38,8 @@ pub enum Input<'a> {
     Took(ConnectionId, usize),
     /// The client is gone. What it said still goes to the phone; the connection is not mentioned again.
     Ended(ConnectionId),
+    /// As [`Input::Ended`], and the phone has had time enough: it is told at once, and what was said is lost.
+    Abandoned(ConnectionId),
 }
 
 /// What to do.
@@ -175,6 +177,7 @@ impl Mux {
             Input::Said(id, bytes) => self.with(id, |connection| connection.say(bytes)),
             Input::Took(id, bytes) => self.with(id, |connection| connection.take(bytes)),
             Input::Ended(id) => self.with(id, Connection::end),
+            Input::Abandoned(id) => self.with(id, Connection::abandon),
         }
     }
 
@@ -231,6 +234,12 @@ impl Mux {
         self.wires.get(&id).map_or(0, |wire| wire.connection.room_bytes())
     }
 
+    /// Whether there is still something to say on this connection, or to hear.
+    #[must_use]
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.wires.contains_key(&id)
+    }
+
     /// Connections that there are now, with those whose end has not reached the phone.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -257,6 +266,8 @@ impl Mux {
         if let Some(wire) = self.wires.get(&id).filter(|wire| wire.connection.is_over()) {
             self.at.remove(&wire.host_port);
             self.wires.remove(&id);
+            self.speakers.remove(&id);
+            self.tellers.remove(&id);
         }
     }
 

@@ -283,6 +283,7 @@ impl Muxer for Bus {
     async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
         let (sender, receiver) = mpsc::channel(EVENTS_KEPT);
         let mut state = self.0.state();
+        state.listeners.retain(|listener| !listener.is_closed());
         for plug in state.plugs.iter().flatten() {
             // The channel is empty and has room for every phone on the bus.
             let _ = sender.try_send(Event::Attached(plug.attached.clone()));

@@ -146,8 +146,8 @@ impl Plan {
         );
         let _ = writeln!(text, "  Time     about {}", words::duration(self.time()));
         let taps = if self.passcode_needed {
-            "when the backup begins, the phone asks for its passcode; then no more,
-           unless its screen locks and it stops: then unlock it once"
+            "when the backup begins, the phone asks for its passcode; then no
+           more, unless its screen locks and it stops: then unlock it once"
         } else {
             "none"
         };

@@ -78,7 +78,9 @@ impl Visit {
     pub async fn conclude(&mut self, earlier: Facts, protected: Protected) -> Outcome {
         let Protected { protection, kept, mut stops } = protected;
         let can_read = !stops.iter().any(|stop| stop.trouble.ends_the_visit());
-        let facts = if can_read && !(protection.left_all_as_it_was() && is_now(&earlier)) {
+        // Whatever went wrong on the way may have changed what was read before.
+        let still_so = stops.is_empty() && protection.left_all_as_it_was() && is_now(&earlier);
+        let facts = if can_read && !still_so {
             let again = self.again().await;
             again.unwrap_or_else(|stop| {
                 stops.push(stop);

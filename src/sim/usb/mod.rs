@@ -12,7 +12,7 @@ mod connection;
 mod control;
 mod descriptors;
 #[cfg(test)]
-mod ends;
+mod tests;
 mod mux;
 mod phone;
 pub mod usbip;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Answer, ConnectionId, Control, Endpoints, Input, Mux, Output, Setup};
 use crate::sim::config::Usb;
@@ -40,6 +41,8 @@ struct Port {
     held: Vec<u8>,
     /// The service may say another piece.
     goes_on: Arc<Semaphore>,
+    /// Tells the stream's task that the host has left.
+    _left: DropGuard,
 }
 
 /// See the module.
@@ -179,13 +182,19 @@ impl Phone {
         }
         let (to_service, from_host) = mpsc::unbounded_channel();
         let goes_on = Arc::new(Semaphore::new(1));
-        self.ports.insert(id, Port { to_service, held: Vec::new(), goes_on: Arc::clone(&goes_on) });
+        let left = CancellationToken::new();
+        let _left = left.clone().drop_guard();
+        self.ports.insert(id, Port { to_service, held: Vec::new(), goes_on: Arc::clone(&goes_on), _left });
         let (muxer, device, doings) = (Arc::clone(&self.muxer), self.attached.id, self.tells.clone());
         let task = tokio::spawn(async move {
             let last = match muxer.connect(device, port).await {
                 Ok(stream) => {
                     let _ = doings.send((id, Doing::Opened)).await;
-                    carry(stream, id, &doings, from_host, &goes_on).await;
+                    let carrying = carry(stream, id, &doings, from_host, &goes_on, &left);
+                    tokio::select! {
+                        () = carrying => {}
+                        () = async { left.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => {}
+                    }
                     Doing::Ended
                 }
                 Err(_) => Doing::Refused,
@@ -215,15 +224,21 @@ async fn carry(
     doings: &mpsc::Sender<(ConnectionId, Doing)>,
     mut from_host: mpsc::UnboundedReceiver<Vec<u8>>,
     goes_on: &Semaphore,
+    left: &CancellationToken,
 ) {
     let (mut from_service, mut to_service) = tokio::io::split(stream);
     let down = async {
         loop {
-            let Ok(turn) = goes_on.acquire().await else { return };
-            turn.forget();
+            // What it says is for nobody once the host has left, but it may have to say it before it listens.
+            if let Some(Ok(turn)) = left.run_until_cancelled(goes_on.acquire()).await {
+                turn.forget();
+            }
             let mut piece = Vec::with_capacity(PIECE_BYTES);
             let read = (&mut from_service).take(PIECE_BYTES as u64).read_buf(&mut piece).await;
-            if !matches!(read, Ok(1..)) || doings.send((id, Doing::Said(piece))).await.is_err() {
+            if !matches!(read, Ok(1..)) {
+                return;
+            }
+            if !left.is_cancelled() && doings.send((id, Doing::Said(piece))).await.is_err() {
                 return;
             }
         }
@@ -234,14 +249,7 @@ async fn carry(
                 to_service.write_all(&bytes).await?;
                 to_service.flush().await
             };
-            // The host has left when its side of the channel is closed: then there is no end to waiting otherwise.
-            let closed = from_host.is_closed();
-            let written = if closed {
-                tokio::time::timeout(LAST_WORDS, written).await.unwrap_or(Ok(()))
-            } else {
-                written.await
-            };
-            if written.is_err() || doings.send((id, Doing::Took(bytes.len()))).await.is_err() {
+            if written.await.is_err() || doings.send((id, Doing::Took(bytes.len()))).await.is_err() {
                 return false;
             }
         }

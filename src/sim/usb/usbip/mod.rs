@@ -122,6 +122,10 @@ impl Shelf {
     async fn attend(&self, host: TcpStream, attached: Attached, usb: &Usb) -> io::Result<()> {
         let id = attached.id;
         let mut events = self.bus.listen().await.map_err(io::Error::other)?;
+        let plugged = self.bus.devices().await.map_err(io::Error::other)?;
+        if !plugged.iter().any(|attached| attached.id == id) {
+            return Ok(());
+        }
         let unplugged = async move {
             while let Some(event) = events.recv().await {
                 if event == Event::Detached(id) {

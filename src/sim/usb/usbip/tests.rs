@@ -1,3 +1,5 @@
+//! A host of the simulated USB bus, with the words of USB/IP written and read by hand.
+
 use tokio::io::AsyncReadExt;
 
 use super::*;

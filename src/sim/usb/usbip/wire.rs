@@ -121,12 +121,28 @@ impl Command {
                     stream.read_exact(&mut data).await?;
                     to_phone = Some(data);
                 }
+                skip_packets(stream, word(&head, 32)).await?;
                 let setup = Setup::parse(head[40..48].try_into().expect("eight bytes"));
                 let ends_with_empty = word(&head, 20) & ZERO_PACKET != 0;
                 Ok(Self::Submit(Submit { number, endpoint, to_phone, bytes, ends_with_empty, setup }))
             }
             _ => Err(malformed("an unknown command")),
         }
+    }
+}
+
+/// Isochronous transfers have a description of each packet after them; those of others say 0, or that there are none.
+async fn skip_packets(stream: &mut (impl AsyncRead + Unpin), packets: u32) -> io::Result<()> {
+    const PACKETS_MAX: u32 = 1024;
+    const DESCRIPTION_BYTES: u64 = 16;
+    match packets {
+        0 | u32::MAX => Ok(()),
+        1..=PACKETS_MAX => {
+            let mut descriptions = Vec::new();
+            let bytes = u64::from(packets) * DESCRIPTION_BYTES;
+            stream.take(bytes).read_to_end(&mut descriptions).await.map(|_| ())
+        }
+        _ => Err(malformed("a transfer of more than a thousand packets")),
     }
 }
 
