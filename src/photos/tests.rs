@@ -158,7 +158,7 @@ async fn a_recheck_says_what_it_did_not_read_and_reads_what_was_read_too_long_ag
     let of_x = record.lines().last().unwrap();
     let read_at = of_x.rsplit_once("read_at\":").unwrap().1.trim_end_matches('}');
     let now: i64 = read_at.parse().unwrap();
-    let dated = |seconds: i64| of_x.replace(read_at, &seconds.to_string());
+    let dated = |seconds: i64| of_x.replace(&format!("read_at\":{read_at}"), &format!("read_at\":{seconds}"));
     for (bytes, seconds) in [(0, now - 29 * 86_400), (1, now - 31 * 86_400), (1, now + 3_600)] {
         std::fs::write(desk.path("photos.proof"), record.replace(of_x, &dated(seconds))).unwrap();
         assert_eq!(proof(&store, Depth::Recheck).await.bytes_read, bytes, "{seconds}");
