@@ -94,10 +94,10 @@ pub async fn kept_without_phone(
     cancel: &CancellationToken,
 ) -> Result<Kept, Stop> {
     let mut kept = Kept::default();
-    if part != Part::Backup {
-        if let Some(store) = store_to_prove(path, udid)? {
-            prove_photos(&store, depth, &mut kept, observer, cancel).await?;
-        }
+    if part != Part::Backup
+        && let Some(store) = store_to_prove(path, udid)?
+    {
+        prove_photos(&store, depth, &mut kept, observer, cancel).await?;
     }
     if part != Part::Photos {
         let Some(folder) = existing(path)? else { return Ok(kept) };
