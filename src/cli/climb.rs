@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::owner::{self, Reply};
 use super::phones::Phones;
@@ -25,6 +25,10 @@ use crate::visit::{Kept, Outcome, Protected, Stop, Trouble, Visit, Wish, words};
 const READ_EVERY: Duration = Duration::from_secs(60);
 /// How long it is waited for at most: then two readings are far enough apart to tell waiting from stuck.
 const WAIT_AT_MOST: Duration = Duration::from_secs(STILL_AFTER.as_secs().unsigned_abs() + 30);
+/// The gate's word counts for so long after the phone was read.
+const CLEARED_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// Several pieces of news come together.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How often an answer that is none is asked for again.
 const TRIES: u32 = 5;
 
@@ -159,6 +163,7 @@ impl<'r> Climb<'r> {
                         }
                     };
                     self.say(&format!("{stop}"));
+                    outcome.stops.push(stop);
                     self.passed.insert(rung.remedy);
                 }
             }
@@ -227,8 +232,14 @@ impl<'r> Climb<'r> {
             Choice::Done => By::Owner,
             Choice::Pass | Choice::Leave => By::Nobody,
         };
-        if let Choice::Do(deed) = choice {
-            self.perform(outcome, deed).await?;
+        if let Choice::Do(deed) = choice
+            && let Err(stop) = self.perform(outcome, deed).await
+        {
+            // What was read before it says nothing about what it left behind.
+            if !stop.trouble.leaves_no_phone() {
+                self.read_again(outcome).await?;
+            }
+            return Err(stop);
         }
         if by == By::Nobody {
             let passed = Effect { result: Helped::PassedOver, changes: vec![], gone: vec![], new: vec![] };
@@ -310,6 +321,7 @@ impl<'r> Climb<'r> {
                 news = self.visit.wait_for_news(READ_EVERY) => { news?; }
                 true = owner::types_something(READ_EVERY * 2) => return Ok(()),
             }
+            self.visit.pause(SETTLE).await?;
             self.read_again(outcome).await?;
         }
     }
@@ -385,15 +397,7 @@ impl<'r> Climb<'r> {
     /// For a rung that can lose data: a fresh reading, the gate's word, what has to be known, and its name typed.
     async fn cleared(&mut self, outcome: &mut Outcome, rung: &Rung) -> Result<Option<Cleared>, Stop> {
         self.say("  This can lose data, so the phone is read again before it is opened ...");
-        self.read_again(outcome).await?;
-        let cleared = match self.visit.clear(rung.remedy, outcome, &self.kept) {
-            Ok(cleared) => cleared,
-            Err(blocked) => {
-                self.say("  It is shut now:");
-                blocked.iter().for_each(|text| self.say(&format!("  - {}", plain(text))));
-                return Ok(None);
-            }
-        };
+        let Some(cleared) = self.cleared_now(outcome, rung).await? else { return Ok(None) };
         self.say("  The gate is open: what it could lose is kept and proven on this computer.");
         for told in &outcome.verdict.told {
             self.say(&terminal::wrapped(&format!("! {}", plain(&told.text)), 2, 80));
@@ -404,7 +408,32 @@ impl<'r> Climb<'r> {
         if self.run.cancel.is_cancelled() {
             return Err(Stop::interrupted());
         }
-        Ok(agreed.then_some(cleared))
+        if !agreed {
+            return Ok(None);
+        }
+        if Timestamp::now().duration_since(outcome.facts.observed_at) < CLEARED_FOR {
+            return Ok(Some(cleared));
+        }
+        self.say("  That took a while, so the phone is read once more ...");
+        self.cleared_now(outcome, rung).await
+    }
+
+    /// The gate's word for the phone as it is now, if the ladder still has the rung.
+    async fn cleared_now(&mut self, outcome: &mut Outcome, rung: &Rung) -> Result<Option<Cleared>, Stop> {
+        self.read_again(outcome).await?;
+        let cleared = match self.visit.clear(rung.remedy, outcome, &self.kept) {
+            Ok(cleared) => cleared,
+            Err(blocked) => {
+                self.say("  It is shut now:");
+                blocked.iter().for_each(|text| self.say(&format!("  - {}", plain(text))));
+                return Ok(None);
+            }
+        };
+        if outcome.ladder.rung(rung.remedy).is_none_or(|rung| rung.state != State::Do) {
+            self.say("  Nothing calls for it any more.");
+            return Ok(None);
+        }
+        Ok(Some(cleared))
     }
 
     async fn perform(&mut self, outcome: &mut Outcome, deed: Deed) -> Result<(), Stop> {
@@ -439,7 +468,11 @@ impl<'r> Climb<'r> {
         whole.folder = protection.folder;
         whole.photos = protection.photos.or(whole.photos.take());
         whole.backup = protection.backup.or(whole.backup.take());
-        whole.skipped = protection.skipped;
+        for skipped in protection.skipped {
+            if !whole.skipped.contains(&skipped) {
+                whole.skipped.push(skipped);
+            }
+        }
         whole.notes.extend(protection.notes);
         // What was skipped is in the report; anything heavier is said.
         stops.into_iter().find(|stop| stop.trouble < Trouble::Skipped).map_or(Ok(()), Err)

@@ -81,10 +81,18 @@ pub(super) struct Copies<'a> {
 }
 
 impl Copies<'_> {
-    /// The file, as the phone shows it now, is proven to be in one of them.
+    /// The file, as the phone shows it now, is proven to be in one of them. Where both hold it, with different bytes,
+    /// one of them is not the phone's, and nobody knows which.
     fn cover(&self, file: &MediaFile) -> bool {
-        self.photos.is_some_and(|proof| proof.covers(file))
-            || self.backup.is_some_and(|proof| proof.covers(file))
+        let copy = self.photos.filter(|proof| proof.covers(file));
+        let backup = self.backup.filter(|proof| proof.covers(file));
+        match (copy, backup) {
+            (Some(copy), Some(backup)) => {
+                let copied = copy.file(&file.path).map(|kept| kept.sha256);
+                copied == backup.media(&file.path).and_then(|kept| kept.sha256)
+            }
+            (copy, backup) => copy.is_some() || backup.is_some(),
+        }
     }
 
     /// The verified backup holds a whole file at `path` that is not smaller than `stated_bytes`.
@@ -283,6 +291,42 @@ impl Spread {
             Lack::OnlyInCopy => self.only_in_copy += 1,
             Lack::OnlyInIcloud => self.only_in_icloud += 1,
             Lack::Nowhere => self.nowhere += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::backup::verify::ProvenMedia;
+    use crate::photos::verify::ProvenFile;
+
+    #[test]
+    fn a_file_that_copy_and_backup_hold_with_different_bytes_is_covered_by_neither() {
+        const UDID: &str = "00008101-000000000000001E";
+        let path = "DCIM/100APPLE/IMG_0001.HEIC";
+        let file = MediaFile { path: path.to_owned(), size: 9, mtime_ns: 5_000_000_000, birthtime_ns: 0 };
+        let copied = ProvenFile { size: 9, mtime_ns: 5_000_000_000, sha256: [1; 32], whole: true };
+        let photos = PhotosProof::for_test(
+            UDID,
+            Timestamp::UNIX_EPOCH,
+            HashMap::from([(path.to_owned(), copied)]),
+            HashSet::new(),
+        );
+        for (byte, covered) in [(1, true), (2, false)] {
+            let kept = ProvenMedia { size: 9, mtime_s: 5, sha256: Some([byte; 32]), whole: true };
+            let media = HashMap::from([(path.to_owned(), kept)]);
+            let now = Timestamp::UNIX_EPOCH;
+            let backup = BackupProof::for_test(UDID, now, now, false, false, media, Vec::new());
+            let both = Copies { photos: Some(&photos), backup: Some(&backup) };
+            assert_eq!(both.cover(&file), covered);
+            assert!(
+                Copies { backup: None, ..both }.cover(&file) && Copies { photos: None, ..both }.cover(&file)
+            );
         }
     }
 }

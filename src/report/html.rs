@@ -323,7 +323,9 @@ fn one_rung(page: &mut String, report: &Report, rung: &Rung) {
         }
         page.push_str("</ul>");
     }
-    if rung.state != "done" && !rung.steps.is_empty() {
+    // The steps of a rung that can lose photos are nobody's to read as long as the gate is shut.
+    let shut = rung.state == "blocked" && matches!(rung.risk.as_str(), "data" | "destroys");
+    if rung.state != "done" && !shut && !rung.steps.is_empty() {
         page.push_str("<ol class=\"small\">");
         for step in &rung.steps {
             put!(page, "<li>{}</li>", escaped(step));

@@ -59,6 +59,12 @@ pub fn redacted(report: &Report) -> Report {
     for finding in &mut clean.diagnosis.findings {
         finding.evidence.iter_mut().for_each(|evidence| evidence.value = harmless(&evidence.value));
     }
+    for change in clean.climbed.iter_mut().flat_map(|climbed| &mut climbed.changes) {
+        let name = change.fact.rsplit('.').next().unwrap_or_default();
+        for value in [&mut change.before, &mut change.after] {
+            *value = if FREE_TEXT.contains(&name) { emptied(value) } else { harmless(value) };
+        }
+    }
     clean.redacted = true;
     clean
 }
@@ -72,6 +78,7 @@ fn secrets(report: &Report) -> Vec<String> {
         device.map(|device| device.udid.clone()),
         device.map(|device| device.udid.replace('-', "")),
         device.and_then(|device| device.name.clone()),
+        device.and_then(|device| device.name.as_deref().map(crate::facts::text::plain)),
         folder,
         home,
     ]

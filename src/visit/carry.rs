@@ -64,16 +64,17 @@ impl Visit {
 
     /// A new session with a phone that came back.
     pub(super) async fn take_up(&mut self, back: Attached) -> Result<(), Stop> {
-        self.attached = back.clone();
         self.plugged_in_since = Some(Timestamp::now());
         let session = reach::session(
             &self.beginning.muxer,
-            back,
+            back.clone(),
             self.beginning.wait,
             self.beginning.observer.as_ref(),
             &self.beginning.cancel,
         );
+        // Only with a session is it the phone as it is now: until then the next try finds that the old one has left.
         self.session = Arc::new(session.await.map_err(|unreached| unreached.stop)?);
+        self.attached = back;
         Ok(())
     }
 }

@@ -136,8 +136,10 @@ impl Effect {
             missing.map(|finding| finding.title.clone()).collect()
         };
         let done = after.ladder.rung(rung.remedy).is_none_or(|rung| rung.state == State::Done);
+        // What could not be read calls for nothing either.
+        let seen = rung.helped_facts.iter().all(|fact| after.facts.gap_of(fact).is_none());
         let result = match () {
-            () if done => Helped::Yes,
+            () if done && seen => Helped::Yes,
             () if !changes.is_empty() => Helped::Partly,
             () if rung.helped_facts.is_empty() => Helped::Unseen,
             () => Helped::NotYet,

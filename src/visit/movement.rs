@@ -222,7 +222,7 @@ impl Movement {
     pub fn sentence(&self, now: Timestamp, reason: Option<&str>) -> String {
         let still = |since: Timestamp| words::duration(now.duration_since(since).unsigned_abs());
         match self.pace {
-            Pace::Done => "Nothing waits any more: everything is in iCloud.".to_owned(),
+            Pace::Done => "Nothing waits on this phone any more.".to_owned(),
             Pace::Moving => self.moving(),
             Pace::Waiting => format!(
                 "Waiting, not stuck: {}. {} to upload.",

@@ -77,7 +77,8 @@ impl Visit {
     /// nothing was done and it was only just read, the earlier facts stand.
     pub async fn conclude(&mut self, earlier: Facts, protected: Protected) -> Outcome {
         let Protected { protection, kept, mut stops } = protected;
-        let can_read = !stops.iter().any(|stop| stop.trouble.ends_the_visit());
+        // Also after a part failed, or nobody entered the passcode: what was read before it may be long ago.
+        let can_read = !stops.iter().any(|stop| stop.trouble.leaves_no_phone());
         // Whatever went wrong on the way may have changed what was read before.
         let still_so = stops.is_empty() && protection.left_all_as_it_was() && is_now(&earlier);
         let facts = if can_read && !still_so {

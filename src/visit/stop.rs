@@ -47,6 +47,12 @@ impl Trouble {
         }
     }
 
+    /// There is no phone to be read any more, or nobody wants it read.
+    #[must_use]
+    pub fn leaves_no_phone(self) -> bool {
+        self < Trouble::Failed
+    }
+
     /// Nothing further can be asked of the phone.
     #[must_use]
     pub fn ends_the_visit(self) -> bool {
