@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::photos::layout::Layout;
 use crate::sim::new::Sizes;
+use crate::usbmux::Address;
 use crate::visit::lists::List;
 
 const AFTER_HELP: &str = "\
@@ -52,15 +53,8 @@ pub(crate) struct Global {
     /// Say only what a person must do, and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// How phones are reached: auto, or usbmuxd (a running one)
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "auto",
-        value_name = "HOW",
-        hide_possible_values = true
-    )]
+    /// How phones are reached: auto, usbmuxd (a running one), embedded (without one), or a socket's address
+    #[arg(long, global = true, value_parser = mux_choice, default_value = "auto", value_name = "HOW")]
     pub(crate) mux: MuxChoice,
     /// A simulated phone out of this folder instead of USB
     #[arg(long, global = true, value_name = "DIR")]
@@ -76,10 +70,28 @@ pub(crate) struct Global {
     pub(crate) password_fd: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// How phones are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MuxChoice {
+    /// Through a running usbmuxd, else through our own multiplexer.
     Auto,
+    /// Through a running usbmuxd.
     Usbmuxd,
+    /// Through our own multiplexer, whatever runs.
+    Embedded,
+    /// Through the usbmuxd at this address.
+    At(Address),
+}
+
+fn mux_choice(text: &str) -> Result<MuxChoice, String> {
+    match text {
+        "auto" => Ok(MuxChoice::Auto),
+        "usbmuxd" | "system" => Ok(MuxChoice::Usbmuxd),
+        "embedded" | "own" => Ok(MuxChoice::Embedded),
+        address => Address::parse(address)
+            .map(MuxChoice::At)
+            .map_err(|_| "want auto, usbmuxd, embedded, or UNIX:/path, /path or host:port".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +125,8 @@ pub(crate) enum Command {
     Doctor,
     /// What this phone does that was only assumed so far: a file without a word of whose it is
     Conformance(Conformance),
+    /// Our own usbmuxd for other programs: the same socket and the same words
+    Mux(Mux),
     /// The simulated iPhone
     #[command(subcommand)]
     Sim(Sim),
@@ -120,6 +134,32 @@ pub(crate) enum Command {
     Completions { shell: Shell },
     /// The manual page, on stdout
     Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mux {
+    /// Where programs find it [default: what USBMUXD_SOCKET_ADDRESS names, else /var/run/usbmuxd]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The group whose members may use it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
+    /// The socket's permissions; pair records are for root, its user and its group whatever they are
+    #[arg(long, default_value = "0660", value_parser = permissions, value_name = "OCTAL")]
+    pub(crate) mode: u32,
+    /// Do not ask phones to trust this computer when they are plugged in
+    #[arg(long)]
+    pub(crate) no_preflight: bool,
+    /// Keep pair records in this folder [default: /var/lib/lockdown, else the user's settings]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) records: Option<PathBuf>,
+}
+
+fn permissions(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) => Ok(mode),
+        _ => Err("want permissions such as 0660".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -550,7 +590,8 @@ mod tests {
             &["idevice-fix", "--device", "x", "--demo"],
             &["idevice-fix", "--device-keeps"],
             &["idevice-fix", "sim", "run"],
-            &["idevice-fix", "--mux", "embedded"],
+            &["idevice-fix", "--mux", "nonsense"],
+            &["idevice-fix", "mux", "--mode", "888"],
             &["idevice-fix", "backup", "verify", "--sample", "5"],
             &["idevice-fix", "backup", "verify", "--sample", "0%"],
             &["idevice-fix", "backup", "verify", "--sample", "NaN%"],

@@ -22,6 +22,7 @@ mod jobs;
 mod keyring;
 mod language;
 mod logging;
+mod mux;
 mod owner;
 mod phones;
 mod photos;
@@ -97,6 +98,7 @@ async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
         Command::Jobs => jobs::jobs(run),
         Command::Doctor => doctor::doctor(run).await,
         Command::Conformance(arguments) => conformance::conformance(run, &arguments).await,
+        Command::Mux(arguments) => mux::mux(run, &arguments).await,
         Command::Sim(command) => sim::sim(run, &command).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man => shell::man(),

@@ -1,14 +1,17 @@
-//! Where phones come from in this run: a running usbmuxd, a simulated phone out of a folder, or the demo's.
+//! Where phones come from in this run: a running usbmuxd, our own multiplexer, a simulated phone out of a folder, or the demo's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::arguments::MuxChoice;
 use super::run::Run;
 use crate::durable;
 use crate::muxd::usb::{self, OnBus};
+use crate::muxd::{Auto, Manners, Muxd, Records, Usb};
 use crate::sim::{self, Bus, Device, FolderError};
-use crate::usbmux::Muxer;
+use crate::usbmux::address::SYSTEM_SOCKET;
 use crate::usbmux::client::Usbmuxd;
+use crate::usbmux::{self, Address, Muxer};
 use crate::visit::{Stop, Trouble, reach};
 
 /// The demo's phone: iCloud storage is full, photos wait, some failed.
@@ -54,10 +57,8 @@ impl Phones {
             };
             return Ok(Self { muxer: Arc::new(bus), simulated: true, demo: None });
         }
-        // `auto` and `usbmuxd` are the same as long as there is no multiplexer of our own.
-        let muxer = Usbmuxd::from_env().map_err(|error| reach::no_muxer(&error, &[]).stop)?;
-        tracing::info!(address = ?muxer.address(), "phones are reached through a running usbmuxd");
-        Ok(Self { muxer: Arc::new(muxer), simulated: false, demo: None })
+        let muxer = muxer(&run.global.mux).map_err(|error| reach::no_muxer(&error, &[]).stop)?;
+        Ok(Self { muxer, simulated: false, demo: None })
     }
 
     fn demo(run: &Run) -> Result<Self, Stop> {
@@ -89,6 +90,25 @@ impl Phones {
     pub(super) async fn on_bus(&self) -> Vec<OnBus> {
         if self.simulated { Vec::new() } else { look_at_usb().await }
     }
+}
+
+/// The muxer that was chosen.
+fn muxer(choice: &MuxChoice) -> Result<Arc<dyn Muxer>, usbmux::Error> {
+    let address = match choice {
+        MuxChoice::Embedded => {
+            tracing::info!("phones are reached through our own multiplexer, as asked");
+            let bus = Arc::new(Usb::system());
+            return Ok(Arc::new(Muxd::start(bus, Records::system(), Manners::default())));
+        }
+        MuxChoice::Auto if !Address::is_in_env() => {
+            let bus = Arc::new(Usb::system());
+            return Ok(Arc::new(Auto::start(Path::new(SYSTEM_SOCKET), bus, Records::system())));
+        }
+        MuxChoice::Auto | MuxChoice::Usbmuxd => Address::from_env()?,
+        MuxChoice::At(address) => address.clone(),
+    };
+    tracing::info!("phones are reached through the usbmuxd at {address}");
+    Ok(Arc::new(Usbmuxd::at(address)))
 }
 
 /// Looks at the USB bus; libusb blocks, so in a thread of its own.

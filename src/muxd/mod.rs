@@ -2,14 +2,24 @@
 //! knows `rusb`.
 //!
 //! [`usb`] looks and touches nothing: no interface is claimed and no configuration changed, since a usbmuxd may be at
-//! work on the same phone.
+//! work on the same phone. [`Muxd`] takes phones and is as good as a usbmuxd; [`Auto`] leaves them to one that runs.
 
+mod auto;
 mod client;
 mod connection;
 mod line;
 mod mux;
+mod muxer;
+mod plug;
+mod preflight;
+mod records;
 mod sysfs;
+mod transfers;
 pub mod usb;
 
+pub use auto::Auto;
 pub use line::{Bulk, Line, NoLine, WRITES_MAX};
 pub use mux::{CONNECTIONS_MAX, ConnectionId, Input, Mux, Output, TRANSFER_BYTES_MAX};
+pub use muxer::{Manners, MayTake, Muxd};
+pub use plug::{Bus, Hold, NotReady, Ready, Seen, Usb};
+pub use records::Records;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A serial number in recovery mode has about 150 characters.
 const TEXT_BYTES_MAX: usize = 512;
@@ -21,6 +22,25 @@ impl Sysfs {
         Self { devices: "/sys/bus/usb/devices".into(), processes: "/proc".into() }
     }
 
+    /// Every device on the buses that is made by `vendor`. `None`: there is no such tree.
+    pub(super) fn made_by(&self, vendor: u16) -> Option<Vec<Plugged>> {
+        let entries = fs::read_dir(&self.devices).ok()?;
+        // Interfaces have a colon in their names, and no vendor.
+        let folders = entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().contains(&b':'));
+        let plugged = |folder: PathBuf| {
+            let hex = |file: &str| u16::from_str_radix(&text(&folder.join(file))?, 16).ok();
+            (hex("idVendor")? == vendor).then_some(())?;
+            Some(Plugged {
+                bus: number(&folder.join("busnum"))?,
+                address: number(&folder.join("devnum"))?,
+                product_id: hex("idProduct")?,
+                // "1.5" is the one speed that is no whole number, and no phone's.
+                megabits_per_s: text(&folder.join("speed")).and_then(|speed| speed.parse().ok()).unwrap_or(0),
+            })
+        };
+        Some(folders.filter_map(|entry| plugged(entry.path())).collect())
+    }
+
     /// The device at this address.
     pub(super) fn device(&self, bus: u8, address: u8) -> Option<Device> {
         let entries = fs::read_dir(&self.devices).ok()?;
@@ -30,6 +50,16 @@ impl Sysfs {
         };
         folders.find(is_it).map(|folder| Device { folder, processes: self.processes.clone() })
     }
+}
+
+/// A device as its descriptor names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plugged {
+    pub(super) bus: u8,
+    pub(super) address: u8,
+    pub(super) product_id: u16,
+    /// 0: not told.
+    pub(super) megabits_per_s: u64,
 }
 
 /// One device.
@@ -43,6 +73,12 @@ impl Device {
     /// The serial number as the kernel read it at plug-in.
     pub(super) fn serial(&self) -> Option<String> {
         text(&self.folder.join("serial")).filter(|serial| !serial.is_empty())
+    }
+
+    /// How long it has been plugged in.
+    pub(super) fn plugged_for(&self) -> Option<Duration> {
+        let ms = text(&self.folder.join("power/connected_duration"))?.parse().ok()?;
+        Some(Duration::from_millis(ms))
     }
 
     /// The program that has claimed the multiplexer's interface.
@@ -123,6 +159,10 @@ mod tests {
         put("devices/usb1/devnum", "1\n");
         put("devices/1-2/busnum", "1\n");
         put("devices/1-2/devnum", "2\n");
+        put("devices/1-2/idVendor", "05ac\n");
+        put("devices/1-2/idProduct", "12a8\n");
+        put("devices/1-2/speed", "480\n");
+        put("devices/usb1/idVendor", "1d6b\n");
         put("devices/1-2/serial", "00008101000000000000001E\n");
         for (field, value) in [("Class", "ff"), ("SubClass", "fe"), ("Protocol", "02")] {
             put(&format!("devices/1-2/1-2:4.1/bInterface{field}"), &format!("{value}\n"));
@@ -147,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_vendor_made_is_listed_as_the_kernel_describes_it() {
+        let (root, sysfs) = tree(None);
+        let phone = Plugged { bus: 1, address: 2, product_id: 0x12a8, megabits_per_s: 480 };
+        assert_eq!(sysfs.made_by(0x05ac).unwrap(), [phone]);
+        assert_eq!(sysfs.made_by(0x1234).unwrap(), []);
+        // A device that is about to leave has files no more.
+        fs::remove_file(root.path().join("devices/1-2/devnum")).unwrap();
+        assert_eq!(sysfs.made_by(0x05ac).unwrap(), []);
+    }
+
+    #[test]
     fn who_holds_the_multiplexer_is_named_where_it_can_be_seen() {
         let (_root, sysfs) = tree(Some("usbfs"));
         assert_eq!(sysfs.device(1, 2).unwrap().held_by(1, 2).as_deref(), Some("usbmuxd"));
@@ -166,6 +217,6 @@ mod tests {
     #[test]
     fn where_there_is_no_such_tree_nothing_is_found() {
         let nowhere = Sysfs { devices: "/nonexistent/a".into(), processes: "/nonexistent/b".into() };
-        assert!(nowhere.device(1, 2).is_none());
+        assert!(nowhere.device(1, 2).is_none() && nowhere.made_by(1).is_none());
     }
 }

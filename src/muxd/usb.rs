@@ -9,7 +9,7 @@ use rusb::{Device, DeviceDescriptor, UsbContext};
 use super::sysfs::{self, Sysfs};
 use crate::usbmux::Udid;
 
-const APPLE: u16 = 0x05ac;
+pub(super) const APPLE: u16 = 0x05ac;
 /// The longest wait for each of the two answers that a serial number takes.
 const STRING_WAIT: Duration = Duration::from_millis(400);
 
@@ -25,7 +25,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn of_product(id: u16) -> Option<Self> {
+    pub(super) fn of_product(id: u16) -> Option<Self> {
         match id {
             0x1290..=0x12af => Some(Self::Normal),
             0x1280..=0x1283 => Some(Self::Recovery),
@@ -97,7 +97,7 @@ fn look_at<T: UsbContext>(device: &Device<T>, sysfs: &Sysfs) -> Option<OnBus> {
     })
 }
 
-fn read_serial<T: UsbContext>(
+pub(super) fn read_serial<T: UsbContext>(
     handle: &rusb::DeviceHandle<T>,
     descriptor: &DeviceDescriptor,
 ) -> Option<String> {

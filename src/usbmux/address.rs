@@ -40,6 +40,12 @@ impl Address {
         }
     }
 
+    /// Whether `USBMUXD_SOCKET_ADDRESS` says anything.
+    #[must_use]
+    pub fn is_in_env() -> bool {
+        std::env::var_os(ENVIRONMENT_VARIABLE).is_some_and(|text| !text.is_empty())
+    }
+
     /// What `USBMUXD_SOCKET_ADDRESS` says; without it the system's socket.
     ///
     /// # Errors

@@ -127,6 +127,8 @@ impl ResultCode {
     pub const BAD_VERSION: Self = Self(6);
     /// There is no such pair record (`ENOENT`).
     pub const NO_ENTRY: Self = Self(2);
+    /// Pair records are not for this client (`EACCES`).
+    pub const NOT_PERMITTED: Self = Self(13);
     /// The pair record could not be read or written (`EIO`).
     pub const IO: Self = Self(5);
     /// A key is missing or has a wrong value (`EINVAL`).

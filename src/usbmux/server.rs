@@ -3,6 +3,7 @@
 //! Speaks both versions of the protocol, as usbmuxd's `client.c` does. After a successful Connect the socket is the
 //! connection itself and nothing is looked at any more.
 
+mod keyholders;
 mod listener;
 mod silent;
 
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub use keyholders::Keyholders;
 pub use listener::Listener;
 use silent::Silent;
 
@@ -53,7 +55,7 @@ pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: Cancellation
             Some(_) = clients.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Ok(stream) = accepted else {
+        let Ok((stream, has_keys)) = accepted else {
             // Out of file descriptors, perhaps.
             silent.evict();
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -64,7 +66,7 @@ pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: Cancellation
             place = place(&room, &silent) => place,
         };
         let (listeners, silent) = (Arc::clone(&listeners), Arc::clone(&silent));
-        let client = Client { muxer: Arc::clone(&muxer), listeners, silent, stream };
+        let client = Client { muxer: Arc::clone(&muxer), listeners, silent, stream, has_keys };
         clients.spawn(async move {
             // How a client goes is its own affair.
             let _ = client.serve().await;
@@ -144,6 +146,8 @@ struct Client {
     listeners: Arc<Listeners>,
     silent: Arc<Silent>,
     stream: Socket,
+    /// It may have pair records, and change them.
+    has_keys: bool,
 }
 
 /// A request as it came: in which form it wants its answer, what it asks, and what else it said.
@@ -209,6 +213,11 @@ impl Client {
         let id = |udid: &str| Udid::parse(udid).ok_or(ResultCode::INVALID);
         let mut reply = Dictionary::new();
         match request {
+            Request::ReadPairRecord { .. } | Request::SavePairRecord { .. } | Request::DeletePairRecord { .. }
+                if !self.has_keys =>
+            {
+                return Err(ResultCode::NOT_PERMITTED);
+            }
             Request::ListDevices => {
                 let devices = self.muxer.devices().await.map_err(io)?;
                 let entries = devices.iter().map(message::attached_to_dictionary);

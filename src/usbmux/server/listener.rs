@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
 
+use super::Keyholders;
 use crate::usbmux::Socket;
 
 /// Where clients come in.
 #[derive(Debug)]
 pub enum Listener {
-    /// A Unix socket; its file is removed at the end.
-    Unix(UnixListener, PathBuf),
+    /// A Unix socket; its file is removed at the end. With keyholders, pair records are for them only.
+    Unix(UnixListener, PathBuf, Option<Keyholders>),
     /// A TCP port.
     Tcp(TcpListener),
 }
@@ -23,6 +24,19 @@ impl Listener {
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] when somebody answers there, or something else than a socket has that name.
     pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
+        Self::place(path, mode, None)
+    }
+
+    /// As [`Listener::unix`], for a machine with other users: the socket is the keyholders' group's, and whoever else
+    /// its permissions let in gets no pair record and changes none.
+    ///
+    /// # Errors
+    /// As [`Listener::unix`]; also when this user may not give files to the group.
+    pub fn unix_for(path: &Path, mode: u32, keyholders: Keyholders) -> io::Result<Self> {
+        Self::place(path, mode, Some(keyholders))
+    }
+
+    fn place(path: &Path, mode: u32, keyholders: Option<Keyholders>) -> io::Result<Self> {
         if let Ok(there) = std::fs::symlink_metadata(path) {
             let answers = || std::os::unix::net::UnixStream::connect(path).is_ok();
             if !there.file_type().is_socket() || answers() {
@@ -35,12 +49,14 @@ impl Listener {
         let beside = PathBuf::from(beside);
         let _ = std::fs::remove_file(&beside);
         let listener = UnixListener::bind(&beside)?;
-        let placed = std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))
+        let group = keyholders.as_ref().and_then(Keyholders::group_id);
+        let placed = std::os::unix::fs::chown(&beside, None, group)
+            .and_then(|()| std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)))
             .and_then(|()| std::fs::rename(&beside, path));
         if placed.is_err() {
             let _ = std::fs::remove_file(&beside);
         }
-        placed.map(|()| Self::Unix(listener, path.to_owned()))
+        placed.map(|()| Self::Unix(listener, path.to_owned(), keyholders))
     }
 
     /// A TCP port, `host:port`; port 0 takes any that is free.
@@ -57,18 +73,27 @@ impl Listener {
     /// When the system cannot say which port it gave.
     pub fn address(&self) -> io::Result<String> {
         match self {
-            Self::Unix(_, path) => Ok(format!("UNIX:{}", path.display())),
+            Self::Unix(_, path, _) => Ok(format!("UNIX:{}", path.display())),
             Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Socket> {
+    /// The next client, and whether it may have pair records.
+    pub(super) async fn accept(&self) -> io::Result<(Socket, bool)> {
         match self {
-            Self::Unix(listener, _) => Ok(listener.accept().await?.0.into()),
+            Self::Unix(listener, _, keyholders) => {
+                let stream = listener.accept().await?.0;
+                let is_one = |holders: &Keyholders| {
+                    // One that has gone already has no name, and needs nothing.
+                    stream.peer_cred().is_ok_and(|peer| holders.includes(peer.uid(), peer.gid()))
+                };
+                let has_keys = keyholders.as_ref().is_none_or(is_one);
+                Ok((stream.into(), has_keys))
+            }
             Self::Tcp(listener) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                Ok(stream.into())
+                Ok((stream.into(), true))
             }
         }
     }
@@ -76,7 +101,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, path, _) = self {
             let _ = std::fs::remove_file(path);
         }
     }

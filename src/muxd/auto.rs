@@ -1,0 +1,218 @@
+//! A running usbmuxd and our own multiplexer side by side: which of them a phone is reached through.
+//!
+//! A usbmuxd that answers has the phones. Where its udev rule is installed it is started by the plug, and is waited
+//! for; when it does not come, or there is none, our own takes the phone. A phone that our own has taken stays with it
+//! until it is unplugged: somebody may be in the middle of a copy. Whoever asks sees the phones of both.
+
+use std::collections::HashSet;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::muxer::{Manners, MayTake, Muxd};
+use super::plug::Bus;
+use super::records::Records;
+use crate::usbmux::client::Usbmuxd;
+use crate::usbmux::{Address, Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+
+/// The numbers of our own phones begin here; a usbmuxd counts from 1.
+const OWN_FIRST: u32 = 1 << 28;
+/// Where its udev rule is installed, a usbmuxd answers within this after the plug.
+const STARTS_WITHIN: Duration = Duration::from_secs(3);
+/// How often a usbmuxd that does not run is looked for by those who listen.
+const LOOK: Duration = Duration::from_secs(1);
+const EVENTS_WAITING_MAX: usize = 64;
+/// Where udev's rules are, and what a udev that runs has.
+const RULES: [&str; 5] = [
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+    "/lib/udev/rules.d",
+];
+const UDEV: &str = "/run/udev/control";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Auto {
+    system: Usbmuxd,
+    own: Muxd,
+}
+
+impl Auto {
+    /// The usbmuxd at `socket`, and our own on `bus`. Within a runtime.
+    #[must_use]
+    pub fn start(socket: &Path, bus: Arc<dyn Bus>, records: Records) -> Self {
+        let starts_at_plug = rule_is_installed();
+        if answers(socket) {
+            tracing::info!("phones are reached through the usbmuxd at {}", socket.display());
+        } else if starts_at_plug {
+            tracing::info!(
+                "no usbmuxd answers at {}, but udev starts one at the plug: it has {STARTS_WITHIN:?}, then our own \
+                 multiplexer takes the phone",
+                socket.display()
+            );
+        } else {
+            tracing::info!("no usbmuxd answers at {}: our own multiplexer takes phones", socket.display());
+        }
+        let manners =
+            Manners { first_id: OWN_FIRST, may_take: may_take(socket, starts_at_plug), ..Manners::default() };
+        Self {
+            system: Usbmuxd::at(Address::Unix(socket.to_owned())),
+            own: Muxd::start(bus, records, manners),
+        }
+    }
+}
+
+/// Our own takes what no usbmuxd will take.
+fn may_take(socket: &Path, starts_at_plug: bool) -> MayTake {
+    let socket = socket.to_owned();
+    Arc::new(move |plugged| !answers(&socket) && (!starts_at_plug || plugged >= STARTS_WITHIN))
+}
+
+/// Whether somebody listens there; also one that is not for this user.
+fn answers(socket: &Path) -> bool {
+    match UnixStream::connect(socket) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
+}
+
+/// Whether udev starts a usbmuxd at the plug.
+fn rule_is_installed() -> bool {
+    let is_one = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        let is_named = name.to_str().is_some_and(|name| name.contains("usbmuxd") && name.ends_with(".rules"));
+        // A rule is switched off by a link to /dev/null, or an empty file, of its name.
+        is_named && entry.path().metadata().is_ok_and(|about| about.is_file() && about.len() > 0)
+    };
+    let mut folders = RULES.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    Path::new(UDEV).exists() && folders.any(|folder| folder.flatten().any(is_one))
+}
+
+/// What the system's answers, unless it does not run: then our own.
+macro_rules! system_else_own {
+    ($self:ident . $method:ident ( $($argument:expr),* )) => {
+        match $self.system.$method($($argument),*).await {
+            Err(Error::NotRunning(_)) => $self.own.$method($($argument),*).await,
+            other => other,
+        }
+    };
+}
+
+#[async_trait]
+impl Muxer for Auto {
+    async fn devices(&self) -> Result<Vec<Attached>, Error> {
+        let mut devices = match self.system.devices().await {
+            Ok(devices) => devices,
+            Err(Error::NotRunning(_)) => return self.own.devices().await,
+            Err(error) => return Err(error),
+        };
+        let ours = self.own.listed().into_iter().filter(|own| devices.iter().all(|it| it.udid != own.udid));
+        let ours: Vec<Attached> = ours.collect();
+        devices.extend(ours);
+        Ok(devices)
+    }
+
+    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
+        let theirs = match self.system.listen().await {
+            Ok(events) => Some(events),
+            Err(Error::NotRunning(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let ours = self.own.listen().await?;
+        let (teller, told) = mpsc::channel(EVENTS_WAITING_MAX);
+        tokio::spawn(tell_of_both(self.system.clone(), theirs, ours, teller));
+        Ok(told)
+    }
+
+    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
+        if is_own(device) {
+            self.own.connect(device, port).await
+        } else {
+            self.system.connect(device, port).await
+        }
+    }
+
+    async fn buid(&self) -> Result<String, Error> {
+        system_else_own!(self.buid())
+    }
+
+    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
+        system_else_own!(self.pair_record(udid))
+    }
+
+    async fn save_pair_record(
+        &self,
+        udid: &Udid,
+        device: Option<DeviceId>,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        // A number of ours means nothing to a usbmuxd, and the other way round.
+        let theirs = device.filter(|id| !is_own(*id));
+        match self.system.save_pair_record(udid, theirs, record).await {
+            Err(Error::NotRunning(_)) => self.own.save_pair_record(udid, device, record).await,
+            other => other,
+        }
+    }
+
+    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
+        system_else_own!(self.delete_pair_record(udid))
+    }
+}
+
+fn is_own(device: DeviceId) -> bool {
+    device.0 >= OWN_FIRST
+}
+
+/// Tells what happens at either, until nobody listens. A usbmuxd that ends takes its phones with it; one that begins is
+/// listened to.
+async fn tell_of_both(
+    system: Usbmuxd,
+    mut theirs: Option<mpsc::Receiver<Event>>,
+    mut ours: mpsc::Receiver<Event>,
+    teller: mpsc::Sender<Event>,
+) {
+    let mut plugged: HashSet<DeviceId> = HashSet::new();
+    loop {
+        let next = async {
+            match &mut theirs {
+                Some(events) => events.recv().await,
+                None => {
+                    tokio::time::sleep(LOOK).await;
+                    None
+                }
+            }
+        };
+        let event = tokio::select! {
+            () = teller.closed() => return,
+            Some(event) = ours.recv() => Some(event),
+            event = next => event,
+        };
+        let Some(event) = event else {
+            for id in plugged.drain() {
+                if teller.send(Event::Detached(id)).await.is_err() {
+                    return;
+                }
+            }
+            theirs = system.listen().await.ok();
+            continue;
+        };
+        match &event {
+            Event::Attached(attached) if !is_own(attached.id) => {
+                plugged.insert(attached.id);
+            }
+            Event::Detached(id) => {
+                plugged.remove(id);
+            }
+            _ => {}
+        }
+        if teller.send(event).await.is_err() {
+            return;
+        }
+    }
+}

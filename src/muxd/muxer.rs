@@ -1,0 +1,409 @@
+//! Our own multiplexer at work: phones come and go on the bus, each has its [`Line`], and whoever asks is told and
+//! connected. The same to its users as a usbmuxd.
+//!
+//! A phone that cannot be made ready is tried again as long as it is plugged in, less and less often: its permissions
+//! may come a moment after itself, another program may let go of it, and one that resets itself again and again must
+//! not keep us busy. What goes wrong with one phone is no other's affair.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::line::{Line, NoLine};
+use super::plug::{Bus, Hold, NotReady, Seen};
+use super::preflight::preflight;
+use super::records::Records;
+use crate::lockdown::Phone;
+use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+
+/// How often the bus is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// The pause before a phone is tried again: at first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A line that lasted this long was a good one: the next one is tried soon.
+const GOOD_LINE: Duration = Duration::from_secs(10);
+/// The first list waits for the phones that are there at the beginning; one that is silent ends this wait.
+const SETTLE_WAIT: Duration = Duration::from_secs(6);
+/// A phone is asked whether it trusts this computer before anybody else can ask it, if it answers so soon.
+const PREFLIGHT_FIRST: Duration = Duration::from_millis(400);
+/// Phones at the same time; a machine with more ports than this has not been built.
+const PHONES_MAX: usize = 256;
+/// Events that may wait for a slow listener; one that lets more wait hears no more.
+const EVENTS_WAITING_MAX: usize = 64 + PHONES_MAX;
+
+/// Whether a phone that is plugged in (for so long) may be taken now; may block for a moment.
+pub type MayTake = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
+
+/// How a multiplexer behaves.
+pub struct Manners {
+    /// Where the numbers of phones begin.
+    pub first_id: u32,
+    /// Whether phones that do not know this computer are asked to trust it when they are plugged in.
+    pub asks_for_trust: bool,
+    /// Which phones are taken.
+    pub may_take: MayTake,
+}
+
+impl Default for Manners {
+    /// Every phone is taken and none is asked.
+    fn default() -> Self {
+        Self { first_id: 1, asks_for_trust: false, may_take: Arc::new(|_| true) }
+    }
+}
+
+impl std::fmt::Debug for Manners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Manners").field("asks_for_trust", &self.asks_for_trust).finish_non_exhaustive()
+    }
+}
+
+/// A multiplexer. Dropped, it lets go of every phone.
+#[derive(Debug)]
+pub struct Muxd {
+    house: Arc<House>,
+    _stop: DropGuard,
+}
+
+/// What the tasks of a multiplexer share.
+#[derive(Debug)]
+struct House {
+    bus: Arc<dyn Bus>,
+    records: Arc<Records>,
+    manners: Manners,
+    phones: Mutex<Phones>,
+    /// Phones of the first look that were not tried yet; `None` before that look.
+    untried: watch::Sender<Option<usize>>,
+}
+
+#[derive(Debug, Default)]
+struct Phones {
+    given_ids: u32,
+    plugged: BTreeMap<DeviceId, Plugged>,
+    listeners: Vec<mpsc::Sender<Event>>,
+}
+
+#[derive(Debug)]
+struct Plugged {
+    attached: Attached,
+    line: Line,
+    listed: bool,
+}
+
+impl Phones {
+    fn tell(&mut self, event: &Event) {
+        self.listeners.retain(|listener| listener.try_send(event.clone()).is_ok());
+    }
+
+    fn listed(&self) -> impl Iterator<Item = &Attached> {
+        self.plugged.values().filter(|plugged| plugged.listed).map(|plugged| &plugged.attached)
+    }
+}
+
+impl Muxd {
+    /// Begins to watch the bus. Within a runtime.
+    #[must_use]
+    pub fn start(bus: Arc<dyn Bus>, records: Records, manners: Manners) -> Self {
+        let house = Arc::new(House {
+            bus,
+            records: Arc::new(records),
+            manners,
+            phones: Mutex::default(),
+            untried: watch::Sender::new(None),
+        });
+        let stop = CancellationToken::new();
+        let (watching, stopped) = (Arc::clone(&house), stop.clone());
+        tokio::spawn(async move {
+            stopped.run_until_cancelled(watching.watch()).await;
+        });
+        Self { house, _stop: stop.drop_guard() }
+    }
+
+    /// The phones that are listed at this moment, without waiting for any.
+    #[must_use]
+    pub fn listed(&self) -> Vec<Attached> {
+        self.house.phones().listed().cloned().collect()
+    }
+}
+
+impl House {
+    fn phones(&self) -> MutexGuard<'_, Phones> {
+        self.phones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the bus again and again: a task for each phone that is there. They end with this.
+    async fn watch(self: Arc<Self>) {
+        let mut keepers: HashMap<Seen, tokio::task::JoinSet<()>> = HashMap::new();
+        loop {
+            let bus = Arc::clone(&self.bus);
+            let seen = tokio::task::spawn_blocking(move || bus.seen()).await.unwrap_or_default();
+            keepers.retain(|phone, _| seen.contains(phone));
+            let fresh: Vec<Seen> = seen.into_iter().filter(|phone| !keepers.contains_key(phone)).collect();
+            let fresh = &fresh[..fresh.len().min(PHONES_MAX.saturating_sub(keepers.len()))];
+            let is_first = self.untried.borrow().is_none();
+            if is_first {
+                self.untried.send_replace(Some(fresh.len()));
+            }
+            for &phone in fresh {
+                let mut keeper = tokio::task::JoinSet::new();
+                keeper.spawn(Arc::clone(&self).keep(phone, is_first));
+                keepers.insert(phone, keeper);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Makes a phone ready and keeps it, as long as it is plugged in: whoever sees it leave drops this.
+    async fn keep(self: Arc<Self>, seen: Seen, counts: bool) {
+        let mut first_try = counts.then(|| FirstTry(&self.untried));
+        let (mut pause, mut complaint) = (PAUSE_MIN, String::new());
+        self.wait_for_leave_to_take(&seen).await;
+        loop {
+            let began = Instant::now();
+            match self.open(seen).await {
+                Ok((udid, line, held)) => {
+                    complaint.clear();
+                    self.attend(&seen, udid, line, &mut first_try).await;
+                    drop(held);
+                }
+                Err(error) => {
+                    // Said once for each reason, not every few seconds.
+                    if complaint != error {
+                        tracing::info!(bus = seen.bus, address = seen.address, "a phone cannot be spoken to: {error}");
+                        complaint = error;
+                    }
+                }
+            }
+            first_try = None;
+            if began.elapsed() >= GOOD_LINE {
+                pause = PAUSE_MIN;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(PAUSE_MAX);
+            self.wait_for_leave_to_take(&seen).await;
+        }
+    }
+
+    async fn wait_for_leave_to_take(&self, seen: &Seen) {
+        let plugged = Instant::now();
+        let before = self.bus.plugged_for(seen).unwrap_or_default();
+        loop {
+            let may_take = Arc::clone(&self.manners.may_take);
+            let since = plugged.elapsed() + before;
+            if tokio::task::spawn_blocking(move || may_take(since)).await.unwrap_or(false) {
+                return;
+            }
+            // Somebody else's phone is likely to stay so.
+            tokio::time::sleep(if plugged.elapsed() < PAUSE_MAX { LOOK } else { 5 * LOOK }).await;
+        }
+    }
+
+    async fn open(&self, seen: Seen) -> Result<(Udid, Line, Held), String> {
+        let bus = Arc::clone(&self.bus);
+        let ready = tokio::task::spawn_blocking(move || bus.ready(&seen)).await;
+        let ready = ready.map_err(|error| error.to_string())?.map_err(|error: NotReady| error.to_string())?;
+        let held = Held(Some(ready.hold));
+        let line = Line::open(ready.bulk).await.map_err(|error: NoLine| error.to_string())?;
+        Ok((ready.udid, line, held))
+    }
+
+    /// Lists a phone, and takes it from the list when it is gone.
+    async fn attend(self: &Arc<Self>, seen: &Seen, udid: Udid, line: Line, first_try: &mut Option<FirstTry<'_>>) {
+        let here = self.enter(seen, udid, line.clone());
+        let phone = Phone { muxer: Arc::clone(self) as Arc<dyn Muxer>, attached: here.attached.clone() };
+        let asking = async {
+            if self.manners.asks_for_trust {
+                preflight(&phone).await;
+            }
+        };
+        tokio::pin!(asking);
+        let asked = tokio::select! {
+            () = &mut asking => true,
+            () = line.gone() => return,
+            () = tokio::time::sleep(PREFLIGHT_FIRST) => false,
+        };
+        here.list();
+        *first_try = None;
+        tokio::select! {
+            () = line.gone() => {}
+            () = async { if !asked { asking.await }; std::future::pending().await } => {}
+        }
+    }
+
+    fn enter(self: &Arc<Self>, seen: &Seen, udid: Udid, line: Line) -> Here {
+        let mut phones = self.phones();
+        let id = DeviceId(self.manners.first_id.wrapping_add(phones.given_ids));
+        phones.given_ids = phones.given_ids.wrapping_add(1);
+        let attached = Attached {
+            id,
+            udid,
+            product_id: seen.product_id,
+            location_id: u32::from(seen.bus) << 16 | u32::from(seen.address),
+            speed_bps: seen.speed_bps,
+        };
+        phones.plugged.insert(id, Plugged { attached: attached.clone(), line, listed: false });
+        Here { house: Arc::clone(self), attached }
+    }
+
+    async fn settled(&self) {
+        let mut untried = self.untried.subscribe();
+        let _ = tokio::time::timeout(SETTLE_WAIT, untried.wait_for(|untried| *untried == Some(0))).await;
+    }
+
+    /// Files may be slow: not on the runtime's own threads.
+    async fn with_records<T: Send + 'static>(
+        &self,
+        request: &'static str,
+        deed: impl FnOnce(&Records) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let records = Arc::clone(&self.records);
+        let done = tokio::task::spawn_blocking(move || deed(&records)).await;
+        done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| Error::Io { request, source })
+    }
+}
+
+/// A phone that was there at the first look and was not tried yet.
+struct FirstTry<'a>(&'a watch::Sender<Option<usize>>);
+
+impl Drop for FirstTry<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|untried| *untried = untried.map(|left| left.saturating_sub(1)));
+    }
+}
+
+/// Keeps a phone's endpoints open; closes them where that may take its time.
+#[derive(Debug)]
+struct Held(Option<Box<dyn Hold>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let hold = self.0.take();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(hold))),
+            Err(_) => drop(hold),
+        }
+    }
+}
+
+/// A phone's entry; it ends with this.
+struct Here {
+    house: Arc<House>,
+    attached: Attached,
+}
+
+impl Here {
+    fn list(&self) {
+        let mut phones = self.house.phones();
+        if let Some(plugged) = phones.plugged.get_mut(&self.attached.id) {
+            plugged.listed = true;
+            tracing::info!(id = self.attached.id.0, "our own multiplexer has {}", self.attached.udid);
+            phones.tell(&Event::Attached(self.attached.clone()));
+        }
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let mut phones = self.house.phones();
+        if phones.plugged.remove(&self.attached.id).is_some_and(|plugged| plugged.listed) {
+            tracing::info!(id = self.attached.id.0, "{} is gone", self.attached.udid);
+            phones.tell(&Event::Detached(self.attached.id));
+        }
+    }
+}
+
+#[async_trait]
+impl Muxer for House {
+    async fn devices(&self) -> Result<Vec<Attached>, Error> {
+        self.settled().await;
+        Ok(self.phones().listed().cloned().collect())
+    }
+
+    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
+        let (listener, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let mut phones = self.phones();
+        for attached in phones.listed() {
+            // There is room for so many.
+            let _ = listener.try_send(Event::Attached(attached.clone()));
+        }
+        phones.listeners.retain(|listener| !listener.is_closed());
+        phones.listeners.push(listener);
+        Ok(events)
+    }
+
+    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
+        let line = self.phones().plugged.get(&device).map(|plugged| plugged.line.clone());
+        line.ok_or(Error::NoSuchDevice)?.connect(port).await
+    }
+
+    async fn buid(&self) -> Result<String, Error> {
+        self.with_records("ReadBUID", Records::buid).await
+    }
+
+    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
+        let udid = udid.clone();
+        self.with_records("ReadPairRecord", move |records| records.read(&udid)).await
+    }
+
+    async fn save_pair_record(
+        &self,
+        udid: &Udid,
+        device: Option<DeviceId>,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        let (udid, record) = (udid.clone(), record.to_vec());
+        self.with_records("SavePairRecord", move |records| records.save(&udid, &record)).await?;
+        let mut phones = self.phones();
+        if let Some(id) = device.filter(|id| phones.plugged.contains_key(id)) {
+            phones.tell(&Event::Paired(id));
+        }
+        Ok(())
+    }
+
+    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
+        let udid = udid.clone();
+        self.with_records("DeletePairRecord", move |records| records.delete(&udid)).await
+    }
+}
+
+#[async_trait]
+impl Muxer for Muxd {
+    async fn devices(&self) -> Result<Vec<Attached>, Error> {
+        self.house.devices().await
+    }
+
+    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
+        self.house.listen().await
+    }
+
+    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
+        self.house.connect(device, port).await
+    }
+
+    async fn buid(&self) -> Result<String, Error> {
+        self.house.buid().await
+    }
+
+    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
+        self.house.pair_record(udid).await
+    }
+
+    async fn save_pair_record(
+        &self,
+        udid: &Udid,
+        device: Option<DeviceId>,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        self.house.save_pair_record(udid, device, record).await
+    }
+
+    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
+        self.house.delete_pair_record(udid).await
+    }
+}

@@ -1,0 +1,317 @@
+//! The bulk transfers of one phone, over libusb's asynchronous interface: several reads are always under way, in
+//! order, and writes go out as they come. Described by libusb's `core.c` ("Asynchronous device I/O"). Knows nothing of
+//! what is carried.
+//!
+//! The only file with unsafe code. What makes it sound: a transfer is at any time either *ours* (a [`Transfer`], which
+//! frees it) or *libusb's* (a [`Flight`] behind its `user_data`, made by [`Shared::submit`] and taken back by the
+//! callback, exactly once). A flight owns its buffer and a share of everything that the callback looks at. The device
+//! is closed by the one thread that handles its events, after every flight has come back.
+
+#![expect(unsafe_code, reason = "rusb has no asynchronous transfers: libusb's own are called here and nowhere else")]
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusb::ffi::constants::LIBUSB_TRANSFER_COMPLETED;
+use rusb::ffi::{self, libusb_transfer};
+use rusb::{Context, DeviceHandle, UsbContext};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::line::{Bulk, WRITES_MAX};
+use crate::usbmux::packet::READ_BYTES;
+
+/// Reads under way at the same time. usbmuxd has three; with one the phone waits for us after each 16 KiB.
+const READS_MAX: usize = 6;
+/// Finished reads that wait for whoever works the phone; then no new ones are begun, and the phone waits.
+const FINISHED_MAX: usize = 16;
+/// Reads shorter than this are copied, so that their large buffer can be used again.
+const COPIED_BYTES_MAX: usize = 2 << 10;
+/// Whoever has something for the event thread wakes it; it looks around by itself as often as this.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
+/// Transfers that were taken back return within this, or the kernel is in trouble.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+/// Where the transfers go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Endpoints {
+    /// Address of the bulk OUT endpoint.
+    pub(super) out: u8,
+    /// Address of the bulk IN endpoint.
+    pub(super) input: u8,
+    /// `wMaxPacketSize` of the OUT endpoint.
+    pub(super) packet_bytes: u16,
+}
+
+/// The transfers of a phone. Dropping it takes them all back, closes the device and waits for that: not for the
+/// runtime's own threads.
+#[derive(Debug)]
+pub(super) struct Cable {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the event thread, the callback and whoever writes have in common.
+#[derive(Debug)]
+struct Shared {
+    context: Context,
+    endpoints: Endpoints,
+    state: Mutex<State>,
+    /// Came back and were not looked at. Apart from `state`: the callback must never wait for a submission.
+    returned: Mutex<VecDeque<Returned>>,
+    /// Places for writes; closed at the end.
+    places: Semaphore,
+}
+
+#[derive(Debug)]
+struct State {
+    /// There until every transfer is back.
+    handle: Option<DeviceHandle<Context>>,
+    /// With libusb, or returned and not looked at.
+    flying: HashMap<usize, Raw>,
+    /// Nothing is submitted any more.
+    stopping: bool,
+}
+
+/// A transfer of libusb's making.
+#[derive(Debug, Clone, Copy)]
+struct Raw(NonNull<libusb_transfer>);
+
+// SAFETY: libusb's transfers belong to no thread; who may touch one at which time is told by `Transfer` and `Flight`.
+unsafe impl Send for Raw {}
+
+/// A transfer that libusb does not have.
+#[derive(Debug)]
+struct Transfer {
+    raw: Raw,
+    buffer: Vec<u8>,
+}
+
+impl Transfer {
+    fn new(buffer: Vec<u8>) -> Option<Self> {
+        // SAFETY: no preconditions; null says that there is no memory.
+        let raw = NonNull::new(unsafe { ffi::libusb_alloc_transfer(0) })?;
+        Some(Self { raw: Raw(raw), buffer })
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        // SAFETY: made by libusb_alloc_transfer, freed only here, and not under way: then a `Flight` has it.
+        unsafe { ffi::libusb_free_transfer(self.raw.0.as_ptr()) };
+    }
+}
+
+/// A transfer that libusb has.
+struct Flight {
+    transfer: Transfer,
+    shared: Arc<Shared>,
+}
+
+/// A transfer that came back.
+#[derive(Debug)]
+struct Returned {
+    transfer: Transfer,
+    is_read: bool,
+    status: c_int,
+    bytes: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Called by libusb on the event thread, once for each submission that succeeded.
+extern "system" fn came_back(raw: *mut libusb_transfer) {
+    // SAFETY: libusb hands us the transfer that we submitted; it is not under way any more.
+    let (user_data, status, actual) = unsafe { ((*raw).user_data, (*raw).status, (*raw).actual_length) };
+    // SAFETY: `submit` put a box there, and a transfer comes back once for each submission.
+    let Flight { transfer, shared } = *unsafe { Box::from_raw(user_data.cast::<Flight>()) };
+    // SAFETY: as above.
+    let is_read = unsafe { (*raw).endpoint } == shared.endpoints.input;
+    let bytes = usize::try_from(actual).unwrap_or(0).min(transfer.buffer.len());
+    lock(&shared.returned).push_back(Returned { transfer, is_read, status, bytes });
+}
+
+impl Shared {
+    /// Gives a transfer to libusb. False: there is no device any more, or it takes none.
+    fn submit(self: &Arc<Self>, transfer: Transfer, endpoint: u8) -> bool {
+        let mut state = lock(&self.state);
+        let Some(handle) = state.handle.as_ref().filter(|_| !state.stopping) else { return false };
+        let raw = transfer.raw;
+        let Ok(length) = c_int::try_from(transfer.buffer.len()) else { return false };
+        let flight = Box::into_raw(Box::new(Flight { transfer, shared: Arc::clone(self) }));
+        // SAFETY: `raw` is a transfer that is not under way and `flight` a box that only we know. The buffer lies on the
+        // heap and lives as long as the flight. The handle is open: it is closed under the lock that we hold, and only
+        // after all flights have come back.
+        let result = unsafe {
+            let buffer = (*flight).transfer.buffer.as_mut_ptr();
+            let user_data = flight.cast::<c_void>();
+            ffi::libusb_fill_bulk_transfer(
+                raw.0.as_ptr(),
+                handle.as_raw(),
+                endpoint,
+                buffer,
+                length,
+                came_back,
+                user_data,
+                0,
+            );
+            ffi::libusb_submit_transfer(raw.0.as_ptr())
+        };
+        if result != 0 {
+            tracing::debug!(result, endpoint, "a transfer is not taken");
+            // SAFETY: libusb did not take it, and will not call back: the box is ours again.
+            drop(unsafe { Box::from_raw(flight) });
+            return false;
+        }
+        state.flying.insert(raw.0.as_ptr().addr(), raw);
+        true
+    }
+
+    /// Nothing more is submitted; the event thread takes everything back.
+    fn stop(&self) {
+        lock(&self.state).stopping = true;
+        self.places.close();
+        self.context.interrupt_handle_events();
+    }
+
+    fn is_stopping(&self) -> bool {
+        lock(&self.state).stopping
+    }
+
+    /// The next transfer that came back; it counts as ours from here on.
+    fn next_returned(&self) -> Option<Returned> {
+        let returned = lock(&self.returned).pop_front()?;
+        lock(&self.state).flying.remove(&returned.transfer.raw.0.as_ptr().addr());
+        Some(returned)
+    }
+
+    /// Sees what came back. False: the phone is gone, or nobody reads it.
+    fn see(self: &Arc<Self>, returned: Returned, reads: &mpsc::Sender<Vec<u8>>) -> bool {
+        let Returned { mut transfer, is_read, status, bytes } = returned;
+        if status != LIBUSB_TRANSFER_COMPLETED {
+            tracing::debug!(status, is_read, "a transfer failed: the phone is given up");
+            return false;
+        }
+        if !is_read {
+            self.places.add_permits(1);
+            return bytes == transfer.buffer.len();
+        }
+        let read = if bytes <= COPIED_BYTES_MAX {
+            transfer.buffer[..bytes].to_vec()
+        } else {
+            let mut full = std::mem::replace(&mut transfer.buffer, vec![0; READ_BYTES]);
+            full.truncate(bytes);
+            full
+        };
+        reads.blocking_send(read).is_ok() && self.submit(transfer, self.endpoints.input)
+    }
+
+    /// The event thread: until the phone is gone or somebody says stop; then everything is taken back and the device
+    /// closed.
+    fn work(self: &Arc<Self>, reads: mpsc::Sender<Vec<u8>>) {
+        while !self.is_stopping() {
+            if let Err(error) = self.context.handle_events(Some(LOOK_AROUND))
+                && error != rusb::Error::Interrupted
+            {
+                tracing::debug!("libusb handles no events: {error}");
+                break;
+            }
+            while let Some(returned) = self.next_returned() {
+                if !self.see(returned, &reads) {
+                    self.stop();
+                }
+            }
+        }
+        self.stop();
+        // Whoever reads may take what has come; there will be no more.
+        drop(reads);
+        self.take_back();
+    }
+
+    fn take_back(self: &Arc<Self>) {
+        for raw in lock(&self.state).flying.values() {
+            // SAFETY: what is in `flying` is not freed: only this thread takes anything out of it, and frees it then. One
+            // that has come back already is not found by libusb, which does no harm.
+            unsafe { ffi::libusb_cancel_transfer(raw.0.as_ptr()) };
+        }
+        let began = Instant::now();
+        loop {
+            while let Some(returned) = self.next_returned() {
+                drop(returned);
+            }
+            if lock(&self.state).flying.is_empty() {
+                break;
+            }
+            if began.elapsed() > DRAIN_WAIT {
+                tracing::warn!("the system does not give transfers back; their memory is left to it");
+                // The flights have shares of everything: nothing is freed under them.
+                std::mem::forget(Arc::clone(self));
+                return;
+            }
+            let _ = self.context.handle_events(Some(Duration::from_millis(100)));
+        }
+        // Closing releases the interface.
+        drop(lock(&self.state).handle.take());
+    }
+}
+
+/// Takes what is to be written from the channel.
+async fn write_out(shared: Arc<Shared>, mut writes: mpsc::Receiver<Vec<u8>>) {
+    while let Some(bytes) = writes.recv().await {
+        let Ok(place) = shared.places.acquire().await else { return };
+        place.forget();
+        let submitted =
+            Transfer::new(bytes).is_some_and(|transfer| shared.submit(transfer, shared.endpoints.out));
+        if !submitted {
+            break;
+        }
+    }
+    shared.stop();
+}
+
+impl Cable {
+    /// Begins to carry transfers over a device whose interface is claimed. Within a runtime, not on its own threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread, or the device takes no transfers.
+    pub(super) fn begin(handle: DeviceHandle<Context>, endpoints: Endpoints) -> std::io::Result<(Self, Bulk)> {
+        let context = handle.context().clone();
+        let state = State { handle: Some(handle), flying: HashMap::new(), stopping: false };
+        let shared = Arc::new(Shared {
+            context,
+            endpoints,
+            state: Mutex::new(state),
+            returned: Mutex::default(),
+            places: Semaphore::new(WRITES_MAX),
+        });
+        let (finished, reads) = mpsc::channel(FINISHED_MAX);
+        let (writes, written) = mpsc::channel(WRITES_MAX);
+        let working = Arc::clone(&shared);
+        let thread =
+            std::thread::Builder::new().name("usb events".to_owned()).spawn(move || working.work(finished))?;
+        let cable = Self { shared, thread: Some(thread) };
+        for _ in 0..READS_MAX {
+            let read = Transfer::new(vec![0; READ_BYTES]);
+            if !read.is_some_and(|read| cable.shared.submit(read, endpoints.input)) {
+                return Err(std::io::Error::other("the device takes no transfers"));
+            }
+        }
+        tokio::spawn(write_out(Arc::clone(&cable.shared), written));
+        Ok((cable, Bulk { reads, writes, packet_bytes: endpoints.packet_bytes }))
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if let Some(thread) = self.thread.take() {
+            // It does not panic; if it did, there is nothing to close any more.
+            let _ = thread.join();
+        }
+    }
+}
