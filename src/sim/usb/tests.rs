@@ -18,6 +18,8 @@ use crate::sim::{Bus, Device};
 use crate::usbmux::packet::READ_BYTES;
 use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
 
+mod muxer;
+
 const UNIT: u16 = 512;
 
 /// The two ends and the cable between them. What is delivered is taken at once; the phone's ports echo.

@@ -1,0 +1,173 @@
+//! The whole of our own multiplexer with simulated phones that come, go, and make trouble.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::lockdown::pairing::Attempt;
+use crate::muxd::{Hold, Manners, Muxd, NotReady, Ready, Records, Seen};
+
+/// Ports of a computer, and what is plugged into them.
+#[derive(Debug)]
+struct Ports {
+    phones: Mutex<Vec<(Seen, Bus)>>,
+    /// So many tries fail first.
+    refusals: Mutex<u32>,
+}
+
+/// A phone's end of the cable lasts as long as the host's.
+#[derive(Debug)]
+struct Plugged(tokio::task::JoinHandle<()>);
+
+impl Hold for Plugged {}
+
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl muxd::Bus for Ports {
+    fn seen(&self) -> Vec<Seen> {
+        self.phones.lock().unwrap().iter().map(|(seen, _)| *seen).collect()
+    }
+
+    fn ready(&self, seen: &Seen) -> Result<Ready, NotReady> {
+        let mut refusals = self.refusals.lock().unwrap();
+        if *refusals > 0 {
+            *refusals -= 1;
+            return Err(NotReady::NotPermitted);
+        }
+        let phones = self.phones.lock().unwrap();
+        let bus = phones.iter().find(|(phone, _)| phone == seen).ok_or(NotReady::Gone)?.1.clone();
+        drop(phones);
+        tokio::runtime::Handle::current().block_on(async {
+            let udid = bus.devices().await.unwrap().remove(0).udid;
+            let (bulk, plugged) = cable(&bus).await;
+            Ok(Ready { udid, bulk, hold: Box::new(Plugged(plugged)) })
+        })
+    }
+}
+
+impl Ports {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { phones: Mutex::default(), refusals: Mutex::default() })
+    }
+
+    fn plug(&self, address: u8, bus: &Bus) {
+        let seen = Seen { bus: 1, address, product_id: 0x12a8, speed_bps: 480_000_000 };
+        self.phones.lock().unwrap().push((seen, bus.clone()));
+    }
+
+    fn unplug(&self, address: u8) {
+        self.phones.lock().unwrap().retain(|(seen, _)| seen.address != address);
+    }
+}
+
+fn start(ports: &Arc<Ports>, manners: Manners) -> (tempfile::TempDir, Arc<Muxd>) {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::in_folders([folder.path().join("lockdown")]);
+    let muxd = Muxd::start(Arc::clone(ports) as Arc<dyn muxd::Bus>, records, manners);
+    (folder, Arc::new(muxd))
+}
+
+async fn next(events: &mut mpsc::Receiver<Event>) -> Event {
+    tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_are_listed_reached_and_taken_from_the_list_each_by_itself() {
+    let ((_one, first), (_two, second)) = (phone_folder(10), phone_folder(10));
+    let ports = Ports::new();
+    ports.plug(2, &first);
+    ports.plug(3, &second);
+    let (_records, muxd) = start(&ports, Manners::default());
+    // The first list already has whatever is plugged in.
+    let listed = muxd.devices().await.unwrap();
+    assert_eq!(listed.len(), 2);
+    let of = |address: u32| listed.iter().find(|it| it.location_id == 1 << 16 | address).unwrap().clone();
+    assert_eq!((of(2).product_id, of(2).speed_bps), (0x12a8, 480_000_000));
+    let mut events = muxd.listen().await.unwrap();
+    for _ in 0..2 {
+        assert!(matches!(next(&mut events).await, Event::Attached(_)));
+    }
+    let mut waiting = muxd.connect(of(2).id, lockdown::PORT).await.unwrap();
+    let mut other = muxd.connect(of(3).id, lockdown::PORT).await.unwrap();
+    ports.unplug(2);
+    assert_eq!(next(&mut events).await, Event::Detached(of(2).id));
+    assert!(waiting.read_u8().await.is_err());
+    assert!(matches!(muxd.connect(of(2).id, 1).await, Err(Error::NoSuchDevice)));
+    other.write_all(&[0, 0]).await.unwrap();
+    assert_eq!(muxd.devices().await.unwrap(), [of(3)]);
+    // Plugged in again it is another device, as usbmuxd has it.
+    ports.plug(4, &first);
+    let Event::Attached(again) = next(&mut events).await else { panic!("it is not listed again") };
+    assert!(again.udid == of(2).udid && again.id > of(3).id);
+    // With the multiplexer everything ends.
+    drop(muxd);
+    assert!(tokio::time::timeout(Duration::from_secs(10), other.read_u8()).await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_cannot_be_opened_is_tried_again_and_pairs_without_any_usbmuxd() {
+    let (_folder, bus) = phone_folder(10);
+    let ports = Ports::new();
+    ports.plug(2, &bus);
+    *ports.refusals.lock().unwrap() = 2;
+    let (records, muxd) = start(&ports, Manners::default());
+    assert_eq!(muxd.devices().await.unwrap(), []);
+    let Event::Attached(attached) = next(&mut muxd.listen().await.unwrap()).await else { panic!("no phone") };
+    let udid = attached.udid.clone();
+    let phone = lockdown::Phone { muxer: Arc::clone(&muxd) as Arc<dyn Muxer>, attached };
+    assert!(matches!(pairing::attempt(&phone).await.unwrap(), Attempt::Not(_)));
+    let wait = Duration::from_secs(20);
+    let session = pairing::establish(&phone, wait, &Silent, &CancellationToken::new()).await.unwrap();
+    assert_eq!(session.udid(), &udid);
+    assert!(records.path().join(format!("lockdown/{udid}.plist")).exists());
+    assert!(matches!(pairing::attempt(&phone).await.unwrap(), Attempt::Trusted(_)));
+    muxd.delete_pair_record(&udid).await.unwrap();
+    assert_eq!(muxd.pair_record(&udid).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_is_asked_for_trust_at_the_plug_if_that_is_wanted() {
+    let (_folder, bus) = phone_folder(10);
+    let ports = Ports::new();
+    let manners = Manners { asks_for_trust: true, ..Manners::default() };
+    let (_records, muxd) = start(&ports, manners);
+    let mut events = muxd.listen().await.unwrap();
+    ports.plug(2, &bus);
+    let mut attached = None;
+    // Whether it is listed before its owner has answered depends on how soon that is.
+    let paired = loop {
+        match next(&mut events).await {
+            Event::Attached(phone) => attached = Some(phone),
+            Event::Paired(id) => break id,
+            Event::Detached(_) => panic!("it did not leave"),
+        }
+    };
+    let attached = match attached {
+        Some(attached) => attached,
+        None => match next(&mut events).await {
+            Event::Attached(attached) => attached,
+            other => panic!("{other:?}"),
+        },
+    };
+    assert_eq!(attached.id, paired);
+    assert!(muxd.pair_record(&attached.udid).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_is_somebody_elses_is_left_alone_until_it_is_not() {
+    let (_folder, bus) = phone_folder(10);
+    let ports = Ports::new();
+    ports.plug(2, &bus);
+    let ours = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::clone(&ours);
+    let may_take: muxd::MayTake = Arc::new(move |_| asked.load(std::sync::atomic::Ordering::Relaxed));
+    let (_records, muxd) = start(&ports, Manners { may_take, first_id: 700, ..Manners::default() });
+    let mut events = muxd.listen().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(events.try_recv().is_err() && muxd.listed().is_empty());
+    ours.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(next(&mut events).await, Event::Attached(attached) if attached.id == DeviceId(700)));
+}
