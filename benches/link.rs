@@ -3,7 +3,7 @@
 //! compares them with what was asked for.
 //!
 //! `cargo bench --bench link`, on a machine that does nothing else (two cores are enough). Words behind `--` choose
-//! parts: `cable`, `files`, `small`.
+//! parts: `mux` (both ends of the mux protocol against each other, without USB), `cable`, `files`, `small`.
 
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
@@ -12,16 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idevice_fix::lockdown::{Phone, Session, pairing};
+use idevice_fix::muxd;
 use idevice_fix::progress::{CancellationToken, Silent};
-use idevice_fix::sim::{self, Bus, Device};
+use idevice_fix::sim::{self, Bus, Device, usb};
 use idevice_fix::usbmux::client::Usbmuxd;
 use idevice_fix::usbmux::server::Listener;
+use idevice_fix::usbmux::packet::READ_BYTES;
 use idevice_fix::usbmux::{Address, Muxer, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const FILE: &str = "DCIM/100APPLE/IMG_0001.MOV";
 const MIB: u32 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// `wMaxPacketSize` of bulk endpoints on USB 2.
+const USB_PACKET_BYTES: u16 = 512;
 const ROUND_TRIPS: u32 = 500;
 /// Each figure is the median of so many.
 const ROUNDS: usize = 5;
@@ -34,6 +38,9 @@ const WANTED_REQUESTS_PER_S: f64 = 20_000.0;
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wants = |part: &str| chosen.is_empty() || chosen.iter().any(|word| word == part);
+    if wants("mux") {
+        both_ends();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
         if wants("cable") {
@@ -195,6 +202,88 @@ impl Socket {
     async fn close(self) {
         self.stop.cancel();
         let _ = self.serving.await;
+    }
+}
+
+/// A gigabyte through both state machines of the mux protocol, in transfers as USB has them, in each direction.
+fn both_ends() {
+    for (direction, to_host) in [("to host", true), ("to phone", false)] {
+        let mut rates: Vec<f64> = (0..ROUNDS).map(|_| GIB as f64 / Ends::open().carry(to_host) / 1e9).collect();
+        rates.sort_by(f64::total_cmp);
+        let rate = rates[ROUNDS / 2];
+        println!("both ends of the mux protocol, 1 GiB {direction}: {rate:.2} GB/s ({})", verdict(rate >= 1.0));
+    }
+}
+
+/// The two ends, with a connection between them.
+struct Ends {
+    host: muxd::Mux,
+    phone: usb::Mux,
+    here: muxd::ConnectionId,
+    there: Option<usb::ConnectionId>,
+    arrived: u64,
+}
+
+impl Ends {
+    fn open() -> Self {
+        let mut host = muxd::Mux::new(USB_PACKET_BYTES);
+        let here = host.open(7).expect("there is room");
+        let phone = usb::Mux::new(USB_PACKET_BYTES);
+        let mut ends = Self { host, phone, here, there: None, arrived: 0 };
+        while ends.step() {}
+        ends
+    }
+
+    /// Seconds that a gigabyte takes.
+    fn carry(&mut self, to_host: bool) -> f64 {
+        let there = self.there.expect("it is open");
+        let words = vec![7; MIB as usize];
+        let began = Instant::now();
+        while self.arrived < GIB {
+            if to_host {
+                let room = self.phone.room_bytes(there).min(words.len());
+                self.phone.handle(usb::Input::Said(there, &words[..room]));
+            } else {
+                let room = self.host.room_bytes(self.here).min(words.len());
+                self.host.handle(muxd::Input::Said(self.here, &words[..room]));
+            }
+            while self.step() {}
+        }
+        began.elapsed().as_secs_f64()
+    }
+
+    /// One thing at either end; false: nothing is left to do.
+    fn step(&mut self) -> bool {
+        let (host, phone) = (self.host.poll(), self.phone.poll());
+        let idle = host.is_none() && phone.is_none();
+        match host {
+            Some(muxd::Output::Write(bytes)) if bytes.is_empty() => self.phone.handle(usb::Input::Transfer(&[])),
+            Some(muxd::Output::Write(bytes)) => {
+                for piece in bytes.chunks(USB_PACKET_BYTES.into()) {
+                    self.phone.handle(usb::Input::Transfer(piece));
+                }
+            }
+            Some(muxd::Output::Deliver { connection, bytes }) => {
+                self.arrived += bytes.len() as u64;
+                self.host.handle(muxd::Input::Took(connection, bytes.len()));
+            }
+            _ => {}
+        }
+        match phone {
+            Some(usb::Output::Transfer(bytes)) => {
+                bytes.chunks(READ_BYTES).for_each(|read| self.host.handle(muxd::Input::Read(read)));
+            }
+            Some(usb::Output::Open { connection, .. }) => {
+                self.there = Some(connection);
+                self.phone.handle(usb::Input::Opened(connection));
+            }
+            Some(usb::Output::Deliver { connection, bytes }) => {
+                self.arrived += bytes.len() as u64;
+                self.phone.handle(usb::Input::Took(connection, bytes.len()));
+            }
+            _ => {}
+        }
+        !idle
     }
 }
 

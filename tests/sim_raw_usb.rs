@@ -435,6 +435,15 @@ fn a_host_that_was_killed_in_the_middle_of_a_packet_can_begin_anew() {
     assert_eq!(mux.held_bytes(), 0);
     give(&mut mux, &hex::decode(SETUP).unwrap());
     connect(&mut mux, 1);
+    // Also when the phone is in the middle of dropping what did not fit.
+    let rubbish = [&[0, 0, 0, 6, 0, 0, 0, 2][..], &[9; 504]].concat();
+    mux.handle(Input::Transfer(&rubbish));
+    mux.handle(Input::Transfer(&rubbish));
+    mux.handle(Input::Transfer(&hex::decode(VERSION).unwrap()));
+    let begins = drain(&mut mux);
+    assert_eq!(begins.last(), Some(&Output::Transfer(hex::decode(VERSION).unwrap())), "{begins:?}");
+    give(&mut mux, &hex::decode(SETUP).unwrap());
+    connect(&mut mux, 1);
     // Any other end of a packet that does not fit is dropped with it.
     mux.handle(Input::Transfer(&half));
     mux.handle(Input::Transfer(&tcp((1, LOCKDOWN), (1, 1), ACK, 512, b"lost")));

@@ -1,81 +1,24 @@
 """What is tried on a virtual USB bus, inside the virtual machine: Debian's usbmuxd and libimobiledevice, and this
-project's own program, with a simulated iPhone that is plugged in and out.
+project's own program, with simulated iPhones that are plugged in and out.
 
-checks.py PROGRAM
+checks.py PROGRAM [CHECK...]
 """
 
-import contextlib
-import pathlib
 import subprocess
 import sys
 import time
 
-HOME = pathlib.Path("/tmp/rig")
-PORT = 3240
-# The machine is emulated, and the program a debug build: making a key takes seconds here.
-WAIT_S = 90
-LOOK_EVERY_S = 0.3
+import cable
+from tools import HOME, PORT, Failed, listed, plug_in, pull_out, run, running, same_photos, wait_for
 
-
-class Failed(Exception):
-    """A check that did not hold."""
-
-
-def run(*command, ok=(0,)):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WAIT_S)
-    if ok and done.returncode not in ok:
-        raise Failed(f"{pathlib.Path(command[0]).name} {command[1]} exit {done.returncode}: {done.stdout.strip()[-500:]}")
-    return done.stdout
-
-
-def wait_for(what, look):
-    """Looks until there is something."""
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(LOOK_EVERY_S)
-    raise Failed(f"{what} did not come about in {WAIT_S} s")
-
-
-@contextlib.contextmanager
-def running(name, *command):
-    """A program in the background, and what it says."""
-    said = HOME / f"{name}.log"
-    with open(said, "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield said
-    finally:
-        process.terminate()
-        process.wait(timeout=WAIT_S)
-
-
-def plug_in():
-    run("usbip", "attach", "-r", "127.0.0.1", "-b", "1-1")
-
-
-def pull_out():
-    run("usbip", "detach", "-p", "0")
-
-
-def listed():
-    return run("idevice_id", "-l").split()
-
-
-def same_photos(folder, copy):
-    wanted = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    if not wanted:
-        raise Failed("the phone has no photos")
-    for path, content in wanted.items():
-        if (copy / path).read_bytes() != content:
-            raise Failed(f"{path} is not the phone's")
-    return len(wanted)
+PHOTOS = 24
+# The phone whose transfer is timed has so many bytes of photos.
+TIMED_BYTES = 60_000_000
 
 
 def through_usbmuxd(program, phone):
     """usbmuxd finds the phone, pairs, and carries a pull; then the phone is pulled out."""
-    with running("usbmuxd", "usbmuxd", "-f", "-v") as log:
+    with running("usbmuxd", "usbmuxd", "-f", "-v") as (log, _):
         wait_for("usbmuxd", lambda: "Initialization complete" in log.read_text())
         plug_in()
         udid = wait_for("the phone in usbmuxd's list", listed)[0]
@@ -108,23 +51,34 @@ def without_usbmuxd(program, _phone):
     pull_out()
 
 
+CHECKS = (through_usbmuxd, without_usbmuxd, *cable.CHECKS)
+
+
+def tried(check, program, phone):
+    """Whether it held; says so."""
+    began = time.monotonic()
+    try:
+        verdict, held = f"ok {check(program, phone) or ''}", True
+    except (Failed, OSError, subprocess.SubprocessError) as error:
+        verdict, held = f"FAILED {error}", False
+        for port in (0, 1, 2):
+            pull_out(port, ok=())
+    print(f"{check.__name__:20} | {time.monotonic() - began:6.1f} s | {verdict}", flush=True)
+    return held
+
+
 def main():
-    program = sys.argv[1]
+    program, *chosen = sys.argv[1:]
     HOME.mkdir()
-    phone = HOME / "phone"
-    run(program, "sim", "new", str(phone), "--photos", "12", "--temper", "kind")
-    failed = 0
-    with running("simulator", program, "sim", "run", str(phone), "--usbip", f"127.0.0.1:{PORT}") as log:
+    phones = [HOME / f"phone{number}" for number in (1, 2, 3)]
+    for number, phone in enumerate(phones):
+        size = ("--media-bytes", str(TIMED_BYTES)) if number == 1 else ()
+        run(program, "sim", "new", str(phone), "--photos", str(PHOTOS), "--temper", "kind", "--seed", str(number + 1), *size)
+    folders = [str(phone) for phone in phones]
+    checks = [check for check in CHECKS if not chosen or check.__name__ in chosen]
+    with running("simulator", program, "sim", "run", *folders, "--usbip", f"127.0.0.1:{PORT}") as (log, _):
         wait_for("the simulator", lambda: "USB devices" in log.read_text())
-        for check in (through_usbmuxd, without_usbmuxd):
-            began = time.monotonic()
-            try:
-                verdict = f"ok {check(program, phone) or ''}"
-            except (Failed, OSError, subprocess.SubprocessError) as error:
-                verdict = f"FAILED {error}"
-                failed += 1
-                run("usbip", "detach", "-p", "0", ok=())
-            print(f"{check.__name__:20} | {time.monotonic() - began:6.1f} s | {verdict}", flush=True)
+        failed = [check for check in checks if not tried(check, program, phones[0])]
     if failed:
         for said in HOME.glob("*.log"):
             print(f"-- {said.name}\n{said.read_text()[-5000:]}")

@@ -144,6 +144,8 @@ impl Mux {
         match input {
             Input::Transfer(piece) => match self.pieces.push(piece) {
                 Ok(Some(packet)) => self.hear(&packet),
+                // Nothing is kept of it: it was skipped, with what came before.
+                Ok(None) if self.pieces.held_bytes() == 0 => self.hear_anew(piece),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!("the simulated phone drops a transfer: {error}");

@@ -18,6 +18,7 @@ use crate::sim::{Bus, Device};
 use crate::usbmux::packet::READ_BYTES;
 use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
 
+mod line;
 mod muxer;
 
 const UNIT: u16 = 512;

@@ -27,6 +27,9 @@ use crate::usbmux::{Attached, DeviceId, Event, Muxer};
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// A host takes what it is sent within this, or is gone.
 const SEND_WAIT: Duration = Duration::from_secs(30);
+/// A host that has been silent for so long is asked whether it is there, as often and as many times.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVES: u32 = 4;
 /// Hosts at the same time.
 const HOSTS_MAX: usize = 64;
 /// Commands that wait to be seen; a host that goes on waits itself.
@@ -85,6 +88,7 @@ impl Shelf {
 
     async fn serve(self: Arc<Self>, mut host: TcpStream) -> io::Result<()> {
         host.set_nodelay(true)?;
+        notice_when_gone(&host)?;
         let wanted = tokio::time::timeout(REQUEST_WAIT, Request::read(&mut host)).await??;
         let phones = self.phones().await;
         match wanted {
@@ -139,6 +143,16 @@ impl Shelf {
             () = unplugged => Ok(()),
         }
     }
+}
+
+/// A host that vanishes says nothing: it is asked whether it is still there, so that its phone is free again.
+fn notice_when_gone(host: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(host, true)?;
+    sockopt::set_tcp_keepidle(host, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(host, KEEPALIVE)?;
+    sockopt::set_tcp_keepcnt(host, KEEPALIVES)?;
+    Ok(())
 }
 
 /// Reads commands in a task of its own, since half of one must not be lost.

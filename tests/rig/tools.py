@@ -1,0 +1,138 @@
+"""What the checks on the virtual USB bus have in common: programs that run, phones that are plugged in and out."""
+
+import contextlib
+import pathlib
+import plistlib
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+HOME = pathlib.Path("/tmp/rig")
+PORT = 3240
+# The machine is emulated, and the program a debug build: making a key takes seconds here.
+WAIT_S = 90
+LOOK_EVERY_S = 0.3
+
+
+class Failed(Exception):
+    """A check that did not hold."""
+
+
+def run(*command, ok=(0,), **more):
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WAIT_S, **more
+    )
+    if ok and done.returncode not in ok:
+        raise Failed(f"{pathlib.Path(command[0]).name} {command[1]} exit {done.returncode}: {done.stdout.strip()[-500:]}")
+    return done.stdout
+
+
+def wait_for(what, look):
+    """Looks until there is something."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(LOOK_EVERY_S)
+    raise Failed(f"{what} did not come about in {WAIT_S} s")
+
+
+@contextlib.contextmanager
+def running(name, *command, **more):
+    """A program in the background, and what it says. It has to end well when it is asked to."""
+    said = HOME / f"{name}.log"
+    with open(said, "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **more)
+    try:
+        yield said, process
+    finally:
+        process.terminate()
+        process.wait(timeout=WAIT_S)
+
+
+def plug_in(number=1):
+    run("usbip", "attach", "-r", "127.0.0.1", "-b", f"1-{number}")
+
+
+def pull_out(port=0, ok=(0,)):
+    run("usbip", "detach", "-p", str(port), ok=ok)
+
+
+def listed(**more):
+    return run("idevice_id", "-l", **more).split()
+
+
+def same_photos(folder, copy):
+    wanted = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if not wanted:
+        raise Failed("the phone has no photos")
+    for path, content in wanted.items():
+        if (copy / path).read_bytes() != content:
+            raise Failed(f"{path} is not the phone's")
+    return len(wanted)
+
+
+def cpu_s(process):
+    """Processor time of a running process."""
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+class Mux:
+    """A client of usbmuxd's socket, by hand."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(WAIT_S)
+        self.socket.connect(str(path))
+
+    def ask(self, **request):
+        body = plistlib.dumps(request)
+        self.socket.sendall(struct.pack("<4I", 16 + len(body), 1, 8, 1) + body)
+        return self.hear()
+
+    def hear(self):
+        length = struct.unpack("<4I", self._exactly(16))[0]
+        return plistlib.loads(self._exactly(length - 16))
+
+    def _exactly(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.socket.recv(count - len(data))
+            if not more:
+                raise Failed("the multiplexer hung up")
+            data += more
+        return data
+
+    def connect(self, device, port):
+        answer = self.ask(MessageType="Connect", DeviceID=device, PortNumber=socket.htons(port))
+        if answer["Number"] != 0:
+            raise Failed(f"no connection: {answer}")
+
+    def exchange(self, message):
+        """One question to lockdownd, and its answer."""
+        body = plistlib.dumps(message)
+        self.socket.sendall(struct.pack(">I", len(body)) + body)
+        return self._exactly(struct.unpack(">I", self._exactly(4))[0])
+
+
+class Listener:
+    """Hears what happens on a multiplexer, and when."""
+
+    def __init__(self, path):
+        self.mux = Mux(path)
+        self.events = []
+        if self.mux.ask(MessageType="Listen")["Number"] != 0:
+            raise Failed("nobody may listen")
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def _hear(self):
+        with contextlib.suppress(Failed, OSError):
+            while True:
+                event = self.mux.hear()
+                self.events.append((time.monotonic(), event["MessageType"], event))
+
+    def wait(self, kind, count=1):
+        return wait_for(f"{count} x {kind}", lambda: [it for it in self.events if it[1] == kind][count - 1 : count])[0]
