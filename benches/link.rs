@@ -16,8 +16,8 @@ use idevice_fix::muxd;
 use idevice_fix::progress::{CancellationToken, Silent};
 use idevice_fix::sim::{self, Bus, Device, usb};
 use idevice_fix::usbmux::client::Usbmuxd;
-use idevice_fix::usbmux::server::Listener;
 use idevice_fix::usbmux::packet::READ_BYTES;
+use idevice_fix::usbmux::server::Listener;
 use idevice_fix::usbmux::{Address, Muxer, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -208,10 +208,14 @@ impl Socket {
 /// A gigabyte through both state machines of the mux protocol, in transfers as USB has them, in each direction.
 fn both_ends() {
     for (direction, to_host) in [("to host", true), ("to phone", false)] {
-        let mut rates: Vec<f64> = (0..ROUNDS).map(|_| GIB as f64 / Ends::open().carry(to_host) / 1e9).collect();
+        let mut rates: Vec<f64> =
+            (0..ROUNDS).map(|_| GIB as f64 / Ends::open().carry(to_host) / 1e9).collect();
         rates.sort_by(f64::total_cmp);
         let rate = rates[ROUNDS / 2];
-        println!("both ends of the mux protocol, 1 GiB {direction}: {rate:.2} GB/s ({})", verdict(rate >= 1.0));
+        println!(
+            "both ends of the mux protocol, 1 GiB {direction}: {rate:.2} GB/s ({})",
+            verdict(rate >= 1.0)
+        );
     }
 }
 
@@ -257,7 +261,9 @@ impl Ends {
         let (host, phone) = (self.host.poll(), self.phone.poll());
         let idle = host.is_none() && phone.is_none();
         match host {
-            Some(muxd::Output::Write(bytes)) if bytes.is_empty() => self.phone.handle(usb::Input::Transfer(&[])),
+            Some(muxd::Output::Write(bytes)) if bytes.is_empty() => {
+                self.phone.handle(usb::Input::Transfer(&[]))
+            }
             Some(muxd::Output::Write(bytes)) => {
                 for piece in bytes.chunks(USB_PACKET_BYTES.into()) {
                     self.phone.handle(usb::Input::Transfer(piece));

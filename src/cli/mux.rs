@@ -17,7 +17,8 @@ pub(super) async fn mux(run: &Run, arguments: &Mux) -> Result<(), Stop> {
     let keyholders = Keyholders::new(arguments.group.as_deref()).map_err(|error| {
         Stop::new(Trouble::Usage, format!("{error}."), "The groups of this computer are in /etc/group.")
     })?;
-    let listener = Listener::unix_for(&path, arguments.mode, keyholders).map_err(|error| busy(&path, &error))?;
+    let listener =
+        Listener::unix_for(&path, arguments.mode, keyholders).map_err(|error| busy(&path, &error))?;
     let records = match &arguments.records {
         Some(folder) => Records::in_folders([folder.clone()]),
         None => Records::system(),

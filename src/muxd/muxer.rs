@@ -175,7 +175,11 @@ impl House {
                 Err(error) => {
                     // Said once for each reason, not every few seconds.
                     if complaint != error {
-                        tracing::info!(bus = seen.bus, address = seen.address, "a phone cannot be spoken to: {error}");
+                        tracing::info!(
+                            bus = seen.bus,
+                            address = seen.address,
+                            "a phone cannot be spoken to: {error}"
+                        );
                         complaint = error;
                     }
                 }
@@ -214,7 +218,13 @@ impl House {
     }
 
     /// Lists a phone, and takes it from the list when it is gone.
-    async fn attend(self: &Arc<Self>, seen: &Seen, udid: Udid, line: Line, first_try: &mut Option<FirstTry<'_>>) {
+    async fn attend(
+        self: &Arc<Self>,
+        seen: &Seen,
+        udid: Udid,
+        line: Line,
+        first_try: &mut Option<FirstTry<'_>>,
+    ) {
         let here = self.enter(seen, udid, line.clone());
         let phone = Phone { muxer: Arc::clone(self) as Arc<dyn Muxer>, attached: here.attached.clone() };
         let asking = async {
@@ -264,7 +274,8 @@ impl House {
     ) -> Result<T, Error> {
         let records = Arc::clone(&self.records);
         let done = tokio::task::spawn_blocking(move || deed(&records)).await;
-        done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| Error::Io { request, source })
+        done.unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| Error::Io { request, source })
     }
 }
 

@@ -138,7 +138,10 @@ impl Bus for Usb {
         let udid = self.name(seen, &device, &handle)?;
         let found = configurations(&device).and_then(|described| choose(&described));
         let Some(found) = found else {
-            return Err(switch_on(&handle, device.device_descriptor().map_or(0, |it| it.num_configurations())));
+            return Err(switch_on(
+                &handle,
+                device.device_descriptor().map_or(0, |it| it.num_configurations()),
+            ));
         };
         claim(&device, &handle, &found)?;
         let (cable, bulk) = Cable::begin(handle, found.endpoints)
@@ -227,7 +230,9 @@ struct Found {
 /// The configurations that can be read; `None` when there is none.
 fn configurations(device: &Device<Context>) -> Option<Vec<Configuration>> {
     let count = device.device_descriptor().ok()?.num_configurations().min(CONFIGURATIONS_MAX);
-    Some((0..count).filter_map(|index| device.config_descriptor(index).ok()).map(|it| describe(&it)).collect())
+    Some(
+        (0..count).filter_map(|index| device.config_descriptor(index).ok()).map(|it| describe(&it)).collect(),
+    )
 }
 
 fn describe(descriptor: &ConfigDescriptor) -> Configuration {

@@ -145,7 +145,8 @@ fn put(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     durable::replace(dir, name, MODE, |file| {
         io::Write::write_all(file, bytes)?;
         if rustix::process::geteuid().is_root() && folder.uid() != 0 {
-            let (owner, group) = (rustix::fs::Uid::from_raw(folder.uid()), rustix::fs::Gid::from_raw(folder.gid()));
+            let (owner, group) =
+                (rustix::fs::Uid::from_raw(folder.uid()), rustix::fs::Gid::from_raw(folder.gid()));
             rustix::fs::fchown(file, Some(owner), Some(group))?;
         }
         Ok(())
@@ -158,8 +159,12 @@ fn file_name(udid: &Udid) -> String {
 
 /// A file in `place`, if it is there and ours to read. A link is not followed out of the folder.
 fn read(place: &Path, name: &str) -> io::Result<Option<Found>> {
-    let not_ours =
-        |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory);
+    let not_ours = |kind| {
+        matches!(
+            kind,
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+        )
+    };
     let opened = Dir::open_ambient_dir(place, cap_std::ambient_authority()).and_then(|dir| {
         // What is no plain file must not make us wait for somebody to write it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

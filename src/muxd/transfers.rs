@@ -7,7 +7,10 @@
 //! callback, exactly once). A flight owns its buffer and a share of everything that the callback looks at. The device
 //! is closed by the one thread that handles its events, after every flight has come back.
 
-#![expect(unsafe_code, reason = "rusb has no asynchronous transfers: libusb's own are called here and nowhere else")]
+#![expect(
+    unsafe_code,
+    reason = "rusb has no asynchronous transfers: libusb's own are called here and nowhere else"
+)]
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
@@ -279,7 +282,10 @@ impl Cable {
     ///
     /// # Errors
     /// When the system gives no thread, or the device takes no transfers.
-    pub(super) fn begin(handle: DeviceHandle<Context>, endpoints: Endpoints) -> std::io::Result<(Self, Bulk)> {
+    pub(super) fn begin(
+        handle: DeviceHandle<Context>,
+        endpoints: Endpoints,
+    ) -> std::io::Result<(Self, Bulk)> {
         let context = handle.context().clone();
         let state = State { handle: Some(handle), flying: HashMap::new(), stopping: false };
         let shared = Arc::new(Shared {
@@ -292,8 +298,9 @@ impl Cable {
         let (finished, reads) = mpsc::channel(FINISHED_MAX);
         let (writes, written) = mpsc::channel(WRITES_MAX);
         let working = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("usb events".to_owned()).spawn(move || working.work(finished))?;
+        let thread = std::thread::Builder::new()
+            .name("usb events".to_owned())
+            .spawn(move || working.work(finished))?;
         let cable = Self { shared, thread: Some(thread) };
         for _ in 0..READS_MAX {
             let read = Transfer::new(vec![0; READ_BYTES]);

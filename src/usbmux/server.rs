@@ -213,7 +213,9 @@ impl Client {
         let id = |udid: &str| Udid::parse(udid).ok_or(ResultCode::INVALID);
         let mut reply = Dictionary::new();
         match request {
-            Request::ReadPairRecord { .. } | Request::SavePairRecord { .. } | Request::DeletePairRecord { .. }
+            Request::ReadPairRecord { .. }
+            | Request::SavePairRecord { .. }
+            | Request::DeletePairRecord { .. }
                 if !self.has_keys =>
             {
                 return Err(ResultCode::NOT_PERMITTED);

@@ -40,7 +40,8 @@ impl Keyholders {
         if let Some(name) = group {
             let line = holders.group_line(name)?;
             let id = line.and_then(|(id, _)| id);
-            let id = id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name:?}")))?;
+            let id =
+                id.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name:?}")))?;
             holders.group = Some(Group { name: name.to_owned(), id });
         }
         Ok(holders)
@@ -96,7 +97,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (groups, users) = (dir.path().join("group"), dir.path().join("passwd"));
         std::fs::write(&groups, "root:x:0:\nphones:x:77:anna,olga\nodd\nbad:x:none:anna\n").unwrap();
-        std::fs::write(&users, "root:x:0:0::/:/bin/sh\nanna:x:1001:1001::/:\nboris:x:1002:1002::/:\nolga:x\n").unwrap();
+        std::fs::write(
+            &users,
+            "root:x:0:0::/:/bin/sh\nanna:x:1001:1001::/:\nboris:x:1002:1002::/:\nolga:x\n",
+        )
+        .unwrap();
         let made = Keyholders::by_files(500, group, groups, users);
         (dir, made)
     }
