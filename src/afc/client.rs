@@ -438,9 +438,8 @@ impl File {
     pub async fn close(mut self) -> Result<(), Error> {
         let request = Request::FileClose { handle: self.handle.number() };
         let asked = self.ask(request, b"", Wants::Status).await?;
-        let place = self.handle.closing();
-        let closed = asked.done().await;
-        drop(place);
-        closed
+        // A device does one thing after the other: whatever is opened from now on is opened after this is closed.
+        drop(self.handle.closing());
+        asked.done().await
     }
 }

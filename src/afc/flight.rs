@@ -63,7 +63,7 @@ impl Handle {
         self.number
     }
 
-    /// Its place among the open handles, once its closing is on its way: afterwards a drop asks nothing any more.
+    /// Its place among the open handles, once its closing has its place in the order: afterwards a drop asks nothing.
     pub(super) fn closing(&mut self) -> Option<OwnedSemaphorePermit> {
         self.permit.take()
     }
@@ -72,12 +72,9 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            let _ = self.flight.push(
-                &Request::FileClose { handle: self.number },
-                b"",
-                Wants::Status,
-                (None, None, Some(permit)),
-            );
+            let close = Request::FileClose { handle: self.number };
+            let _ = self.flight.push(&close, b"", Wants::Status, (None, None, None));
+            drop(permit);
         }
     }
 }

@@ -22,8 +22,9 @@ use super::store::{self, Store};
 use crate::afc::{self, Afc, Dial, Settings};
 use crate::progress::{CancellationToken, Event, Observer, Phase};
 
-/// Files that are worked on at once. The connection holds fewer handles; the others ask or wait.
-const FILES_AT_ONCE: usize = 24;
+/// Files that are worked on at once. The connection holds far fewer handles and bounds the bytes that wait: these many
+/// have been received and wait for the disk while it pauses, as it does whenever a batch is made durable.
+const FILES_AT_ONCE: usize = 1024;
 
 /// New connections after one has died, in one pull.
 const REDIALS_MAX: usize = 8;

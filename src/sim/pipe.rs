@@ -14,9 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::link::{Cable, LATE_MAX, TURN, Terms, Way};
 use super::timer;
 
-/// A task is woken this much before its bytes are due at most, for the time that waking took of late.
-const LEAD_MAX: Duration = Duration::from_micros(200);
-/// So shortly before its bytes are due, a task looks again and again: going to sleep takes longer.
+/// A task is woken this much before its bytes are due at most, for the time that waking took of late. An idle
+/// processor of a virtual machine takes up to half a millisecond to wake.
+const LEAD_MAX: Duration = Duration::from_micros(600);
+/// So shortly before its bytes are due, or as shortly as waking takes of late, a task looks again and again: going to
+/// sleep takes longer.
 const NEAR: Duration = Duration::from_micros(60);
 /// A writer that goes on within this has not paused: it only prepared what it writes next.
 const AT_ONCE: Duration = Duration::from_micros(150);
@@ -65,7 +67,8 @@ struct State {
     crowded: bool,
     /// When a writer that got its turn late last wrote, as long as it has not caught up with the cable.
     catching_up: Option<Instant>,
-    /// How long after its time a task was seen to run, on average.
+    /// How long after its time a task was seen to run: of the longer times of late, not of the average, since a task
+    /// that was woken too soon loses nothing.
     lead: Duration,
 }
 
@@ -76,6 +79,8 @@ struct Set {
     /// To the microsecond.
     exact: bool,
     rings: Instant,
+    /// When the task was first seen to run after that, if that was too soon.
+    ran: Option<Instant>,
     wakes: Waker,
 }
 
@@ -105,8 +110,9 @@ impl State {
                 && set.due == due
             {
                 // Waking a task takes time that is not the cable's: next time it is woken that much sooner.
-                let took = now.saturating_duration_since(set.rings);
-                self.lead = (self.lead * 7 + took.min(LEAD_MAX)) / 8;
+                let took = set.ran.unwrap_or(now).saturating_duration_since(set.rings).min(LEAD_MAX);
+                self.lead =
+                    if took > self.lead { (self.lead + took) / 2 } else { (self.lead * 15 + took) / 16 };
             }
         }
     }
@@ -128,10 +134,12 @@ impl State {
 
     /// Sees to it that `waker` is woken when the next bytes are due at `due`.
     fn set_timer(&mut self, (due, exact): (Instant, bool), now: Instant, waker: &Waker) {
-        let set = self.timer.as_ref().filter(|set| set.due == due && set.wakes.will_wake(waker));
+        let near = NEAR.max(self.lead);
+        let set = self.timer.as_mut().filter(|set| set.due == due && set.wakes.will_wake(waker));
         let rings = match set {
             // Woken a little too soon.
-            Some(set) if now >= set.rings && due.saturating_duration_since(now) <= NEAR => {
+            Some(set) if now >= set.rings && due.saturating_duration_since(now) <= near => {
+                set.ran.get_or_insert(now);
                 waker.wake_by_ref();
                 return;
             }
@@ -145,7 +153,7 @@ impl State {
         } else {
             timer::wake_soon_after(rings, waker.clone());
         }
-        self.timer = Some(Set { due, exact, rings, wakes: waker.clone() });
+        self.timer = Some(Set { due, exact, rings, ran: None, wakes: waker.clone() });
     }
 }
 
