@@ -821,7 +821,9 @@ fn the_first_five_minutes_ask_for_every_tap_at_once_and_no_more() {
         ("harsh", "300", &[Touched::Trust, Touched::Passcode, Touched::Unlock]),
     ] {
         let scratch = Scratch::new();
-        scratch.phone_with("phone", "demo", 1, &format!("temper = \"{temper}\"\n"), photos);
+        // Whoever has to come for an unlock needs a while.
+        let settings = format!("temper = \"{temper}\"\n[person]\nunlocks_after_ms = 4500\n");
+        scratch.phone_with("phone", "demo", 1, &settings, photos);
         let socket = Socket::serve(&scratch.path("mux"), 0o600, &[scratch.path("phone")]);
         let mut command = program();
         command.env("USBMUXD_SOCKET_ADDRESS", &socket.path).arg("--dest").arg(scratch.path("dest"));
@@ -855,6 +857,11 @@ fn the_first_five_minutes_ask_for_every_tap_at_once_and_no_more() {
         assert!(trusted < first && first < passcode && passcode < leave, "{temper}: {told:#?}");
         assert!(told[first].0 - told[trusted].0 < Duration::from_secs(5), "{temper}: {:?}", told[first]);
         assert!(told[leave].1["text"].as_str().unwrap().contains("for about"), "{temper}");
+        // A screen that locks is announced when it does, once, and it is said when it is unlocked.
+        let unlock = needed("unlock");
+        let announced = told.iter().filter(|(_, event)| unlock(event)).count();
+        let done = told.iter().filter(|(_, event)| event["event"] == "person-done" && event["touch"] == "unlock");
+        assert_eq!((announced, done.count()), if temper == "harsh" { (1, 1) } else { (0, 0) }, "{told:#?}");
         // Whatever the person does is done in the first three minutes. (The plan says that the screen may lock.)
         assert!(touches.iter().all(|(_, at)| at.duration_since(began) < Duration::from_secs(180)));
         // What exists nowhere else is on the disk before the passcode is asked for.
@@ -949,6 +956,136 @@ fn watching_tells_each_reading_and_ends_when_it_is_told_to() {
     assert!(lines[2]["sentence"].as_str().unwrap().starts_with("Waiting, not stuck"), "{movement}");
     let (status, _, _) = scratch.run(&["diagnose", "--watch=1"]);
     assert_eq!(status, 2, "a phone is not asked every second");
+}
+
+#[test]
+fn who_watches_waits_for_a_phone_that_left() {
+    let scratch = Scratch::with("icloud-full", KIND);
+    let mut command = scratch.on_phone(&["diagnose", "--watch=5", "--readings", "2", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(json(&lines.next().unwrap().unwrap())["event"], "reading");
+    let leaves = "[[fault]]\nat = \"lockdown\"\nafter_messages = 1\nkind = \"unplug\"\n";
+    std::fs::write(scratch.path("phone/device.toml"), format!("{KIND}{leaves}")).unwrap();
+    assert_eq!(json(&lines.next().unwrap().unwrap())["event"], "reading");
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(child.wait().unwrap().success(), "{stderr}");
+}
+
+#[test]
+fn icloud_backup_is_turned_off_only_by_name() {
+    let scratch = Scratch::with("healthy", KIND);
+    let off = |more: &[&str]| {
+        let arguments: Vec<&str> = [&["--device-keeps", "cloud-backup", "off"], more].concat();
+        scratch.run(&arguments)
+    };
+    for yes in [&[][..], &["-y"]] {
+        let (status, _, stderr) = off(yes);
+        assert_eq!(status, 4, "{stderr}");
+        assert_says(&stderr, &["as it was", "--accept no-icloud-backup"]);
+    }
+    assert_eq!(off(&["--accept", "everything"]).0, 2);
+    let mut terminal = Terminal::open(&scratch.on_phone(&["--device-keeps", "cloud-backup", "off"]));
+    let lost = terminal.sees("To agree, type no-icloud-backup: ");
+    assert!(lost.contains("Apple deletes it"), "{lost}");
+    terminal.types("yes\n");
+    assert_eq!(terminal.status(), 4);
+    let (status, stdout, stderr) = off(&["--accept", "no-icloud-backup", "--json"]);
+    assert_eq!((status, &json(&stdout)["enabled"]), (0, &false.into()), "{stderr}");
+    let (status, _, stderr) = off(&[]);
+    assert!(status == 0 && stderr.contains("off already"), "{stderr}");
+}
+
+#[test]
+fn the_desktop_is_told_when_a_person_is_needed() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::with("healthy", KIND);
+    let heard = scratch.path("heard");
+    let bin = scratch.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let (first, heard_by) = (scratch.path("first"), heard.display());
+    let fake = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > {0} && mv {0} {heard_by}\n", first.display());
+    std::fs::write(bin.join("notify-send"), fake).unwrap();
+    std::fs::set_permissions(bin.join("notify-send"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = scratch.on_phone(&["info"]);
+    assert_eq!(run(command.env("PATH", path).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")).0, 0);
+    wait_for(scratch.temp.path(), "heard");
+    let told = std::fs::read_to_string(&heard).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[..2], ["--app-name=idevice-fix", "idevice-fix"]);
+    assert!(lines[2].contains("tap \"Trust\""), "{told}");
+}
+
+/// Every letter outside of the values becomes another one, so that what was not translated shows.
+fn pseudo(value: &mut toml::Value) {
+    match value {
+        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| pseudo(value)),
+        toml::Value::Array(all) => all.iter_mut().for_each(pseudo),
+        toml::Value::String(text) => {
+            let mut name = false;
+            *text = text
+                .chars()
+                .map(|c| match c {
+                    '{' => {
+                        name = true;
+                        c
+                    }
+                    '}' | '?' => {
+                        name = false;
+                        c
+                    }
+                    c if c.is_ascii_alphabetic() && !name => {
+                        char::from_u32(0x24D0 + u32::from(c.to_ascii_lowercase() as u8 - b'a')).unwrap()
+                    }
+                    c => c,
+                })
+                .collect();
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn another_language_is_complete_without_code() {
+    let scratch = Scratch::with("mixed", KIND);
+    let places = scratch.path("data/idevice-fix");
+    std::fs::create_dir_all(&places).unwrap();
+    for (name, file) in [
+        ("sentences", include_str!("../src/facts/sentences.en.toml")),
+        ("texts", include_str!("../src/remedy/texts.en.toml")),
+    ] {
+        let mut words: toml::Value = toml::from_str(file).unwrap();
+        words.as_table_mut().unwrap().remove("plural");
+        pseudo(&mut words);
+        std::fs::write(places.join(format!("{name}.qq.toml")), toml::to_string(&words).unwrap()).unwrap();
+    }
+    let mut command = scratch.on_phone(&["diagnose", "--json"]);
+    command.env("XDG_DATA_HOME", scratch.path("data")).env("LC_ALL", "qq_QQ.UTF-8");
+    let (status, stdout, stderr) = run(&mut command);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(!stderr.contains("are not used"), "{stderr}");
+    let judged = json(&stdout);
+    let mut said = vec![judged["verdict"]["sentence"].clone()];
+    let of = |list: &Value, field: &str| -> Vec<Value> {
+        list.as_array().unwrap().iter().map(|entry| entry[field].clone()).collect()
+    };
+    said.extend(of(&judged["findings"], "title"));
+    said.extend(of(&judged["verdict"]["reasons"], "text"));
+    for field in ["title", "helped"] {
+        said.extend(of(&judged["ladder"], field));
+    }
+    for list in ["steps", "why"] {
+        said.extend(of(&judged["ladder"], list).iter().flat_map(|all| all.as_array().unwrap().clone()));
+    }
+    assert!(said.len() > 60, "{}", said.len());
+    for sentence in &said {
+        let sentence = sentence.as_str().unwrap();
+        let english = sentence.split(|c: char| !c.is_ascii_alphabetic()).find(|word| word.len() > 2);
+        assert!(english.is_none_or(|word| word == "iPhone"), "{english:?} in {sentence:?}");
+        assert!(!sentence.contains(['{', '}']), "{sentence:?}");
+    }
 }
 
 /// Every path below `dir`.

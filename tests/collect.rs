@@ -118,6 +118,10 @@ async fn a_healthy_phone_tells_all_there_is() {
         "icloud_photos.optimise_storage",
         "icloud_backup.failure",
         "settings.apple_account",
+        "settings.account_data_classes",
+        "icloud_backup.account_enabled",
+        "settings.set_up_by",
+        "settings.find_my_in_backup",
     ];
     let gaps: Vec<_> = facts.gaps.iter().map(|gap| gap.fact.as_ref()).collect();
     assert_eq!(gaps, expected);

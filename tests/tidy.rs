@@ -355,3 +355,27 @@ fn the_reader_of_sources_sees_code_and_nothing_else() {
     assert!(names_crate("use clap::Parser;", "clap"));
     assert!(!names_crate("use myclap::Parser; crate::clap::x", "clap"));
 }
+
+/// A sentence that is missing would be a panic before its owner; one that nobody says is a left-over that translators
+/// would work on.
+#[test]
+fn every_sentence_is_there_and_is_said() {
+    let file = fs::read_to_string(root().join("src/facts/sentences.en.toml")).unwrap();
+    let names: Vec<String> = toml::from_str::<toml::Table>(&file).unwrap().keys().cloned().collect();
+    let mut said = String::new();
+    for source in sources().iter().filter(|source| !is_for_tests(&source.path)) {
+        for line in source.text.lines() {
+            said.push_str(line);
+            said.push('\n');
+        }
+        let mut rest = source.text.as_str();
+        while let Some(at) = rest.find("say!(") {
+            rest = rest[at + 5..].trim_start();
+            let Some(name) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else { continue };
+            assert!(names.iter().any(|known| known == name), "{}: no sentence {name:?}", source.path);
+        }
+    }
+    for name in names.iter().filter(|name| *name != "plural") {
+        assert!(said.contains(&format!("\"{name}\"")), "nobody says {name:?}");
+    }
+}

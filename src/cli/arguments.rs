@@ -195,6 +195,9 @@ pub(crate) struct CloudBackup {
     /// on or off
     #[arg(value_enum, value_name = "SWITCH")]
     pub(crate) switch: Switch,
+    /// Agree to off by name, instead of typing it: no-icloud-backup
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept: Vec<String>,
 }
 
 /// A switch of the phone.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::terminal;
+use crate::facts::sentences;
 use crate::facts::text::plain;
 use crate::remedy::texts;
 
@@ -15,14 +16,19 @@ const BYTES_MAX: u64 = 4 << 20;
 /// Takes the words of the environment's language, if there are some.
 pub(super) fn choose() {
     let Some(language) = language() else { return };
-    let (words, explained) =
-        (found(&format!("texts.{language}.toml")), found(&format!("explained.{language}.toml")));
-    if words.is_none() && explained.is_none() {
-        return;
-    }
-    if let Err(error) = texts::speak(words.as_deref(), explained.as_deref()) {
+    let file = |name: &str| found(&format!("{name}.{language}.toml"));
+    let (words, explained, said) = (file("texts"), file("explained"), file("sentences"));
+    let not_used = |error: &dyn std::error::Error| {
         let why = plain(&error.to_string());
         terminal::say(&format!("idevice-fix: the words in the language {language} are not used: {why}"));
+    };
+    if (words.is_some() || explained.is_some())
+        && let Err(error) = texts::speak(words.as_deref(), explained.as_deref())
+    {
+        not_used(&error);
+    }
+    if let Some(Err(error)) = said.as_deref().map(sentences::speak) {
+        not_used(&error);
     }
 }
 

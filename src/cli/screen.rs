@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use super::terminal;
 use crate::facts::text::plain;
 use crate::progress::{Event, Observer, Phase, Touch};
+use crate::visit::reach::WITHOUT_END;
 use crate::visit::words;
 
 /// Between two plain lines of the same phase.
@@ -133,9 +134,11 @@ impl Screen {
     fn needed(&self, touch: Touch, within: Duration) {
         let ask = ask(touch);
         let bell = if terminal::stderr_is_terminal() { "\x07" } else { "" };
-        self.tell(&format!("{bell}>> {} (within {})", self.bold(ask), words::duration(within)));
+        let ends = within < WITHOUT_END;
+        let limit = if ends { format!(" (within {})", words::duration(within)) } else { String::new() };
+        self.tell(&format!("{bell}>> {}{limit}", self.bold(ask)));
         notify(ask);
-        if self.moves {
+        if self.moves && ends {
             let bar = self.bars.add(ProgressBar::new_spinner());
             bar.set_style(countdown(within));
             bar.enable_steady_tick(Duration::from_millis(500));

@@ -14,8 +14,8 @@ use crate::diagnosis::FindingId;
 use crate::facts::text::harmless;
 use crate::remedy::Consent;
 use crate::report::{self, Report};
-use crate::visit::movement::{Movement, Pace, Reading, Watch};
-use crate::visit::{Outcome, Stop, Trouble, Visit, unreached, words};
+use crate::visit::movement::{Movement, Pace, Watch};
+use crate::visit::{Kept, Outcome, Stop, Trouble, Visit, unreached, words};
 
 const SCHEMA: &str = "idevice-fix/watch/1";
 /// After news the phone is left alone for so long, since one change comes with several.
@@ -45,30 +45,33 @@ async fn watched(run: &Run, watching: Watching) -> Result<(), Stop> {
         Trouble::Interrupted => why.stop,
         _ => unreached(&why, phones.simulated).weightiest().cloned().unwrap_or(why.stop),
     })?;
-    let mut outcome = visit.diagnose().await?;
+    let (mut outcome, kept) = visit.diagnose_with_kept().await?;
     ended(&outcome)?;
     let mut watch = Watch::default();
-    let mut movement = watch.take(Reading::of(&outcome.facts, &outcome.diagnosis));
+    let mut movement = visit.watched(&mut watch, &mut outcome, &kept);
     first(run, &outcome, &movement, watching);
+    // Who watches is not here for a minute: a phone that restarts or is taken along is waited for.
+    visit.be_patient();
     for number in 2_u32.. {
         if movement.pace == Pace::Done || watching.readings.is_some_and(|most| number > most.get()) {
             break;
         }
         let before = outcome;
-        outcome = next(&mut visit, watching.every).await?;
+        let kept;
+        (outcome, kept) = next(&mut visit, watching.every).await?;
         ended(&outcome)?;
-        movement = watch.take(Reading::of(&outcome.facts, &outcome.diagnosis));
+        movement = visit.watched(&mut watch, &mut outcome, &kept);
         later(run, &before, &outcome, &movement);
     }
     last(run, &outcome, &movement);
     Ok(())
 }
 
-async fn next(visit: &mut Visit, every: Duration) -> Result<Outcome, Stop> {
+async fn next(visit: &mut Visit, every: Duration) -> Result<(Outcome, Kept), Stop> {
     if visit.wait_for_news(every).await? {
         visit.pause(SETTLE).await?;
     }
-    Ok(visit.read_again().await?.0)
+    visit.read_again().await
 }
 
 /// The first reading is the whole diagnosis.

@@ -80,7 +80,7 @@ fn bytes(values: &Dictionary, key: &str) -> Option<u64> {
 }
 
 /// Whole seconds since 2001, as phones note their backups; 0 is never.
-fn cocoa_date(values: &Dictionary, key: &str) -> Option<Timestamp> {
+pub(super) fn cocoa_date(values: &Dictionary, key: &str) -> Option<Timestamp> {
     let seconds = values.int(key).filter(|seconds| *seconds > 0)?;
     Timestamp::from_second(seconds.checked_add(COCOA_EPOCH_SECONDS)?).ok()
 }

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
 use super::full::tell_library;
+use super::domains::cocoa_date;
 use super::resolve::resolve;
 use super::words;
 use crate::facts::text::plain;
-use crate::facts::{Fact, Facts, Source};
+use crate::facts::{Fact, Facts, Maybe, Source};
 use crate::frame::{self, DictExt, Limits};
 use crate::library;
 
@@ -23,12 +24,20 @@ const PHOTOS: &str = "Library/Preferences/com.apple.mobileslideshow.plist";
 const ACCOUNTS: &str = "Library/Accounts/Accounts3.sqlite";
 const ACCOUNTS_LOG: &str = "Library/Accounts/Accounts3.sqlite-wal";
 const BACKUP: &str = "Library/Preferences/com.apple.MobileBackup.plist";
+const SETUP: &str = "Library/Preferences/com.apple.purplebuddy.plist";
+const SWITCHES: &str = "Library/Preferences/com.apple.mobile.ldbackup.plist";
+const FIND_MY_DOMAIN: &str = "SysSharedContainerDomain-systemgroup.com.apple.icloud.findmydevice.managed";
+const FIND_MY: &str = "Library/Preferences/com.apple.icloud.findmydeviced.FMIPStateInfo.plist";
 /// Where the state of iCloud Backup lies: iOS 27, and before.
 const BACKUP_DOMAINS: [&str; 2] = ["HomeDomain", "RootDomain"];
 
 /// Refines the facts by what a verified backup of this phone holds. `read` gives the content of a file by its domain
-/// and path (`Ok(None)`: the backup does not hold it).
-pub fn refine(facts: &mut Facts, mut read: impl FnMut(&str, &str) -> io::Result<Option<Vec<u8>>>) {
+/// and path (`Ok(None)`: the backup does not hold it); `made_at` is when it was made, which is as old as all of this is.
+pub fn refine(
+    facts: &mut Facts,
+    made_at: Option<Timestamp>,
+    mut read: impl FnMut(&str, &str) -> io::Result<Option<Vec<u8>>>,
+) {
     tell_keep_originals(facts, dictionary(read("HomeDomain", PHOTOS)));
     let mut state = Ok(None);
     for domain in BACKUP_DOMAINS {
@@ -39,6 +48,86 @@ pub fn refine(facts: &mut Facts, mut read: impl FnMut(&str, &str) -> io::Result<
     }
     tell_backup_state(facts, state);
     tell_account(facts, [ACCOUNTS, ACCOUNTS_LOG].map(|path| read("HomeDomain", path)));
+    tell_setup(facts, dictionary(read("HomeDomain", SETUP)));
+    tell_find_my(facts, dictionary(read(FIND_MY_DOMAIN, FIND_MY)));
+    tell_switches(facts, dictionary(read("HomeDomain", SWITCHES)));
+    date_all(facts, made_at);
+}
+
+/// What a backup tells is as old as the backup.
+fn date_all(facts: &mut Facts, made_at: Option<Timestamp>) {
+    fn date<T>(fact: &mut Maybe<T>, made_at: Option<Timestamp>) {
+        if let Some(fact) = fact.as_mut().filter(|fact| fact.source.place.starts_with("backup:")) {
+            fact.source.written_at = made_at;
+        }
+    }
+    date(&mut facts.icloud_photos.optimise_storage, made_at);
+    let icloud = &mut facts.icloud_backup;
+    date(&mut icloud.failure, made_at);
+    date(&mut icloud.account_enabled, made_at);
+    date(&mut icloud.enabled, made_at);
+    date(&mut icloud.last_backup, made_at);
+    let settings = &mut facts.settings;
+    date(&mut settings.apple_account, made_at);
+    date(&mut settings.account_data_classes, made_at);
+    date(&mut settings.set_up_by, made_at);
+    date(&mut settings.find_my_in_backup, made_at);
+}
+
+/// How the phone was set up or restored.
+fn tell_setup(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
+    const PLACE: &str = "backup:HomeDomain/Library/Preferences/com.apple.purplebuddy.plist";
+    let text = |values: &Dictionary| values.string("SetupState").map(plain);
+    facts.settings.set_up_by = told(facts, "settings.set_up_by", PLACE, "SetupState", found, text);
+}
+
+/// Find My as the backup has it. What the gate asks is what the phone says now, so this is a fact of its own.
+fn tell_find_my(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
+    const PLACE: &str = "backup:com.apple.icloud.findmydevice.managed/FMIPStateInfo.plist";
+    let on = |values: &Dictionary| values.boolean("fmipActive");
+    facts.settings.find_my_in_backup =
+        told(facts, "settings.find_my_in_backup", PLACE, "fmipActive", found, on);
+}
+
+/// The switch and the date of iCloud Backup, where the phone itself did not tell them.
+fn tell_switches(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
+    const PLACE: &str = "backup:HomeDomain/Library/Preferences/com.apple.mobile.ldbackup.plist";
+    let Ok(Some(values)) = found else { return };
+    if facts.gap_of("icloud_backup.enabled").is_some()
+        && let Some(on) = values.boolean("CloudBackupEnabled")
+    {
+        facts.gaps.retain(|gap| gap.fact != "icloud_backup.enabled");
+        facts.icloud_backup.enabled = Some(Fact::new(on, Source::new(PLACE, "CloudBackupEnabled")));
+    }
+    if facts.gap_of("icloud_backup.last_backup").is_some()
+        && let Some(at) = cocoa_date(&values, "LastCloudBackupDate")
+    {
+        facts.gaps.retain(|gap| gap.fact != "icloud_backup.last_backup");
+        facts.icloud_backup.last_backup = Some(Fact::new(at, Source::new(PLACE, "LastCloudBackupDate")));
+    }
+}
+
+/// The value of one key, or the gap.
+fn told<T>(
+    facts: &mut Facts,
+    fact: &'static str,
+    place: &'static str,
+    key: &'static str,
+    found: Result<Option<Dictionary>, String>,
+    read: impl Fn(&Dictionary) -> Option<T>,
+) -> Maybe<T> {
+    facts.gaps.retain(|gap| gap.fact != fact);
+    let reason = match found {
+        Ok(Some(values)) => match read(&values) {
+            Some(value) => return Some(Fact::new(value, Source::new(place, key))),
+            None if values.contains_key(key) => format!("{key} holds what cannot be understood"),
+            None => format!("the backup does not hold {key}"),
+        },
+        Ok(None) => "the backup does not hold this setting".to_owned(),
+        Err(reason) => reason,
+    };
+    facts.gap(fact, reason);
+    None
 }
 
 /// Reads the library from inside a verified backup that was made then, when the phone itself does not give it.
@@ -108,16 +197,23 @@ fn tell_backup_state(facts: &mut Facts, found: Result<Option<Dictionary>, String
             let source =
                 Source::new("backup:Library/Preferences/com.apple.MobileBackup.plist", "BackupStateInfo");
             facts.icloud_backup.failure = failure(&values).map(|failure| Fact::new(failure, source));
+            let source =
+                Source::new("backup:Library/Preferences/com.apple.MobileBackup.plist", "AccountEnabledDate");
+            facts.gaps.retain(|gap| gap.fact != "icloud_backup.account_enabled");
+            let enabled = values.date("AccountEnabledDate");
+            facts.icloud_backup.account_enabled = enabled.map(|at| Fact::new(at, source));
         }
         Ok(None) => facts.gap(FACT, "the backup does not hold this state"),
         Err(reason) => facts.gap(FACT, reason),
     }
 }
 
-/// Is an Apple Account signed in? The database and its log are copied beside each other to be read.
+/// Is an Apple Account signed in, and what for? The database and its log are copied beside each other to be read.
 fn tell_account(facts: &mut Facts, [database, log]: [io::Result<Option<Vec<u8>>>; 2]) {
     const FACT: &str = "settings.apple_account";
-    let signed_in = || {
+    const CLASSES: &str = "settings.account_data_classes";
+    const PLACE: &str = "backup:HomeDomain/Library/Accounts/Accounts3.sqlite";
+    let read = || {
         let database = database.map_err(|error| words(&error))?;
         let database = database.ok_or_else(|| "the backup does not hold the accounts".to_owned())?;
         let folder = tempfile::Builder::new().prefix("accounts-").tempdir().map_err(|error| words(&error))?;
@@ -128,15 +224,22 @@ fn tell_account(facts: &mut Facts, [database, log]: [io::Result<Option<Vec<u8>>>
         if let Some(log) = log.map_err(|error| words(&error))? {
             put(&format!("{}-wal", library::ACCOUNTS_NAME), &log)?;
         }
-        library::apple_account(folder.path()).map_err(|error| words(&error))
+        let signed_in = library::apple_account(folder.path()).map_err(|error| words(&error));
+        let classes = library::data_classes(folder.path()).map_err(|error| words(&error));
+        Ok((signed_in, classes))
     };
-    facts.gaps.retain(|gap| gap.fact != FACT);
-    match signed_in() {
-        Ok(signed_in) => {
-            let source = Source::new("backup:HomeDomain/Library/Accounts/Accounts3.sqlite", "ZACCOUNT");
-            facts.settings.apple_account = Some(Fact::new(signed_in, source));
-        }
+    facts.gaps.retain(|gap| gap.fact != FACT && gap.fact != CLASSES);
+    let (signed_in, classes) = read().unwrap_or_else(|reason: String| (Err(reason.clone()), Err(reason)));
+    match signed_in {
+        Ok(is) => facts.settings.apple_account = Some(Fact::new(is, Source::new(PLACE, "ZACCOUNT"))),
         Err(reason) => facts.gap(FACT, reason),
+    }
+    match classes {
+        Ok(all) => {
+            let source = Source::new(PLACE, "ZDATACLASS");
+            facts.settings.account_data_classes = Some(Fact::new(all, source));
+        }
+        Err(reason) => facts.gap(CLASSES, reason),
     }
 }
 
@@ -180,7 +283,7 @@ mod tests {
 
     fn refined(photos: Option<&[u8]>, root_backup: Option<&[u8]>) -> Facts {
         let mut facts = Facts::default();
-        refine(&mut facts, |domain, path| {
+        refine(&mut facts, None, |domain, path| {
             Ok(match (domain, path) {
                 ("HomeDomain", PHOTOS) => photos.map(<[u8]>::to_vec),
                 ("RootDomain", BACKUP) => root_backup.map(<[u8]>::to_vec),
@@ -202,7 +305,34 @@ mod tests {
         assert_eq!(value(&facts.icloud_backup.failure).as_deref(), Some("MBErrorDomain 303"));
         assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(false));
         let gaps: Vec<&str> = facts.gaps.iter().map(|gap| gap.fact.as_ref()).collect();
-        assert_eq!(gaps, ["settings.apple_account"], "this backup holds no accounts");
+        let none = ["apple_account", "account_data_classes", "set_up_by", "find_my_in_backup"];
+        assert_eq!(gaps, none.map(|name| format!("settings.{name}")), "this backup holds no more");
+    }
+
+    #[test]
+    fn the_other_plists_tell_how_it_was_set_up_and_what_the_phone_itself_did_not() {
+        let made_at = Timestamp::from_second(1_790_000_000).unwrap();
+        let mut facts = Facts::default();
+        facts.gap("icloud_backup.enabled", "GetProhibited");
+        refine(&mut facts, Some(made_at), |domain, path| {
+            Ok(match (domain, path) {
+                ("HomeDomain", SETUP) => Some(plist(&[("SetupState", "RestoredFromiCloudBackup".into())])),
+                (FIND_MY_DOMAIN, FIND_MY) => Some(plist(&[("fmipActive", false.into())])),
+                ("HomeDomain", SWITCHES) => Some(plist(&[
+                    ("CloudBackupEnabled", true.into()),
+                    ("LastCloudBackupDate", 769_034_247.into()),
+                ])),
+                _ => None,
+            })
+        });
+        assert_eq!(value(&facts.settings.set_up_by).as_deref(), Some("RestoredFromiCloudBackup"));
+        assert_eq!(value(&facts.settings.find_my_in_backup), Some(false));
+        assert!(facts.settings.find_my.is_none(), "an older word of Find My opens no gate");
+        let enabled = facts.icloud_backup.enabled.as_ref().unwrap();
+        assert!(enabled.value && enabled.source.written_at == Some(made_at));
+        assert!(facts.gap_of("icloud_backup.enabled").is_none());
+        // The phone said itself that there was none: that is not overruled by something older.
+        assert!(facts.icloud_backup.last_backup.is_none());
     }
 
     #[test]

@@ -55,7 +55,12 @@ pub async fn quick(session: &Session) -> Result<Facts, Error> {
     facts.gap("storage.purgeable_bytes", "no value that a phone gives over USB states it");
     facts.gap("icloud_photos.optimise_storage", "only a local backup holds this setting");
     facts.gap("icloud_backup.failure", "only a local backup holds this state");
-    facts.gap("settings.apple_account", "only a local backup holds the accounts");
+    for fact in ["settings.apple_account", "settings.account_data_classes"] {
+        facts.gap(fact, "only a local backup holds the accounts");
+    }
+    for fact in ["icloud_backup.account_enabled", "settings.set_up_by", "settings.find_my_in_backup"] {
+        facts.gap(fact, "only a local backup holds this");
+    }
     Ok(facts)
 }
 

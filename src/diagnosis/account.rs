@@ -1,5 +1,6 @@
 //! Rules about the Apple Account and what hangs on it.
 
+use crate::facts::sentences::fixed;
 use crate::facts::{Device, Engine, Facts, Maybe};
 
 use super::rule::{Found, Rule, no, yes};
@@ -25,41 +26,40 @@ fn problem(flag: &Maybe<bool>, title: &'static str) -> Option<Found> {
 }
 
 fn ios_too_old(facts: &Facts) -> Option<Found> {
-    problem(&engine(facts)?.client_too_old, "iCloud Photos says that this iOS is too old for it.")
+    problem(&engine(facts)?.client_too_old, fixed("ios-too-old"))
 }
 
 fn signed_out(facts: &Facts) -> Option<Found> {
     let account = &facts.settings.apple_account;
     if no(account) {
         let title =
-            "No Apple Account is signed in on this phone, as its backup has it: nothing can go to iCloud.";
+            fixed("signed-out-by-backup");
         return Some(Found::problem(title).on(account));
     }
     problem(
         &engine(facts)?.not_authenticated,
-        "iCloud Photos is signed out: the Apple Account wants its password.",
+        fixed("signed-out"),
     )
 }
 
 fn icloud_full(facts: &Facts) -> Option<Found> {
-    problem(&engine(facts)?.is_exceeding_quota, "iCloud storage is full.")
+    problem(&engine(facts)?.is_exceeding_quota, fixed("icloud-full"))
 }
 
 fn shared_library_full(facts: &Facts) -> Option<Found> {
     let flag = &engine(facts)?.is_exceeding_shared_library_quota;
-    problem(flag, "The iCloud storage of the shared library\u{2019}s owner is full.")
+    problem(flag, fixed("shared-library-full"))
 }
 
 fn advanced_data_protection(facts: &Facts) -> Option<Found> {
     let flag = &engine(facts)?.walrus_enabled;
-    let title = "Advanced Data Protection is on: icloud.com and Apple cannot hand out these photos; the phone and this \
-                 cable can.";
+    let title = fixed("advanced-data-protection");
     yes(flag).then(|| Found::notice(title).on(flag))
 }
 
 fn find_my_on(facts: &Facts) -> Option<Found> {
     let flag = &facts.settings.find_my;
-    let title = "Find My is on: after an erase the phone asks for the Apple Account password.";
+    let title = fixed("find-my-on");
     yes(flag).then(|| Found::notice(title).on(flag))
 }
 
@@ -68,8 +68,7 @@ fn stolen_device_protection(facts: &Facts) -> Option<Found> {
     let device = facts.device.as_ref().filter(|device| is_iphone(device))?;
     let version = device.ios_version.as_deref()?;
     (major_and_minor(version)? >= STOLEN_DEVICE_PROTECTION_SINCE).then(|| {
-        let title = "If Stolen Device Protection is on (USB cannot tell), signing out, Find My and resets wait an hour \
-                     away from home.";
+        let title = fixed("stolen-device-protection");
         Found::notice(title).with(Evidence::new("lockdown", "ProductVersion", version))
     })
 }

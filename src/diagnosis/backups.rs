@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::facts::text::{bytes, counted, plain};
+use crate::facts::sentences::{fixed, say};
+use crate::facts::text::{bytes, plain};
 use crate::facts::{Facts, Maybe, value};
 
 use super::rule::{Found, Rule, no, was_read, yes};
@@ -22,8 +23,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule { id: FindingId::PhotosNotCopied, judge: photos_not_copied },
 ];
 
-fn age_days(facts: &Facts, then: Timestamp) -> u64 {
-    facts.observed_at.duration_since(then).as_hours().max(0).unsigned_abs() / 24
+fn age(facts: &Facts, then: Timestamp) -> String {
+    say!("days", n = facts.observed_at.duration_since(then).as_hours().max(0).unsigned_abs() / 24)
 }
 
 fn older(facts: &Facts, then: Timestamp, limit: SignedDuration) -> bool {
@@ -36,10 +37,10 @@ fn icloud_off(facts: &Facts) -> Option<Found> {
         return None;
     }
     let last = match value(&backup.last_backup) {
-        Some(last) => format!(" The last one is {} old.", counted(age_days(facts, last), "day", "days")),
+        Some(last) => say!("icloud-backup-last", age = age(facts, last)),
         None => String::new(),
     };
-    Some(Found::problem(format!("iCloud Backup is off.{last}")).on(&backup.enabled).on(&backup.last_backup))
+    Some(Found::problem(say!("icloud-backup-off", last = last)).on(&backup.enabled).on(&backup.last_backup))
 }
 
 fn icloud_never(facts: &Facts) -> Option<Found> {
@@ -47,20 +48,20 @@ fn icloud_never(facts: &Facts) -> Option<Found> {
     let never = yes(&backup.enabled)
         && backup.last_backup.is_none()
         && facts.gap_of("icloud_backup.last_backup").is_none();
-    never.then(|| Found::problem("iCloud Backup is on and has never finished one.").on(&backup.enabled))
+    never.then(|| Found::problem(fixed("icloud-backup-never")).on(&backup.enabled))
 }
 
 fn icloud_stale(facts: &Facts) -> Option<Found> {
     let backup = &facts.icloud_backup;
     let last = value(&backup.last_backup).filter(|last| older(facts, *last, ICLOUD_BACKUP_STALE))?;
-    let title = format!("The last iCloud Backup is {} old.", counted(age_days(facts, last), "day", "days"));
+    let title = say!("icloud-backup-stale", age = age(facts, last));
     yes(&backup.enabled).then(|| Found::problem(title).on(&backup.last_backup).on(&backup.enabled))
 }
 
 fn icloud_failed(facts: &Facts) -> Option<Found> {
     let failure = &facts.icloud_backup.failure;
     let word = value(failure)?;
-    let title = format!("The phone notes that its last iCloud Backup failed: {}.", plain(&word));
+    let title = say!("icloud-backup-failed", reason = plain(&word));
     Some(Found::problem(title).on(failure))
 }
 
@@ -79,31 +80,30 @@ fn local_missing(facts: &Facts) -> Option<Found> {
     }
     // Without an iCloud Backup there is none at all.
     let has_icloud_backup = facts.icloud_backup.last_backup.is_some();
-    Some(Found::problem_if(!has_icloud_backup, "This phone has never been backed up to a computer."))
+    Some(Found::problem_if(!has_icloud_backup, fixed("local-backup-missing")))
 }
 
 fn local_stale(facts: &Facts) -> Option<Found> {
     let newest = newest_local(facts);
     let made = value(newest).filter(|made| older(facts, *made, LOCAL_BACKUP_STALE))?;
-    let title = format!("The newest local backup is {} old.", counted(age_days(facts, made), "day", "days"));
+    let title = say!("local-backup-stale", age = age(facts, made));
     Some(Found::notice(title).on(newest))
 }
 
 fn not_encrypted(facts: &Facts) -> Option<Found> {
     let local = &facts.local_backup;
     if no(&local.encrypted) {
-        let title = "The newest local backup is not encrypted: saved passwords, Health data and Wi-Fi networks are not in it.";
+        let title = fixed("local-backup-not-encrypted");
         return Some(Found::notice(title).on(&local.encrypted).on(&local.will_encrypt));
     }
-    let title = "No backup password is set on the phone: a local backup leaves out saved passwords, Health data and \
-                 Wi-Fi networks.";
+    let title = fixed("no-backup-password");
     no(&local.will_encrypt).then(|| Found::notice(title).on(&local.will_encrypt))
 }
 
 fn password_unknown(facts: &Facts) -> Option<Found> {
     let local = &facts.local_backup;
     let title =
-        "The local backup is encrypted and its password is not known: only its outside could be proven.";
+        fixed("backup-password-unknown");
     (yes(&local.encrypted) && no(&local.password_known))
         .then(|| Found::problem(title).on(&local.encrypted).on(&local.password_known))
 }
@@ -114,16 +114,13 @@ fn photos_not_copied(facts: &Facts) -> Option<Found> {
     let title = match value(&copy.files_not_copied) {
         Some(0) => return None,
         Some(number) => {
+            let size = value(&copy.bytes_not_copied);
             let size =
-                value(&copy.bytes_not_copied).map_or_else(String::new, |size| format!(" ({})", bytes(size)));
-            let are = if number == 1 { "is" } else { "are" };
-            format!(
-                "{}{size} of the photo library {are} not copied to this computer yet.",
-                counted(number, "file", "files")
-            )
+                size.map_or_else(String::new, |size| say!("photos-not-copied-size", bytes = bytes(size)));
+            say!("photos-not-copied", n = number, size = size)
         }
         None if !was_read(facts) || facts.gap_of("photo_copy.files_not_copied").is_some() => return None,
-        None => "The photos of this phone are not copied to this computer yet.".to_owned(),
+        None => fixed("photos-not-copied-at-all").to_owned(),
     };
     // A phone of which there is no backup at all has its photos in one place less.
     let unprotected = local_missing(facts).is_some_and(|found| found.severity == Severity::Problem);

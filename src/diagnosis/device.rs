@@ -1,6 +1,7 @@
 //! Rules about the device's storage, its clock, and who manages it.
 
-use crate::facts::text::{bytes, counted, plain};
+use crate::facts::sentences::{fixed, say};
+use crate::facts::text::{bytes, plain};
 use crate::facts::{Facts, Maybe, value};
 
 use super::FindingId;
@@ -20,10 +21,10 @@ fn storage_full(facts: &Facts) -> Option<Found> {
     let flagged = engine.filter(|engine| yes(&engine.very_low_disk_space));
     let title = match value(free) {
         Some(left) if left < STORAGE_FULL_BYTES => {
-            format!("The phone\u{2019}s storage is full: {} are free.", bytes(left))
+            say!("storage-full", free = bytes(left))
         }
         left if flagged.is_some() => {
-            format!("The phone says that its storage is full{}.", although_free(left, STORAGE_FULL_BYTES))
+            say!("storage-full-said", although = although_free(left, STORAGE_FULL_BYTES))
         }
         _ => return None,
     };
@@ -35,7 +36,7 @@ fn storage_full(facts: &Facts) -> Option<Found> {
 /// side without a word.
 fn although_free(left: Option<u64>, limit: u64) -> String {
     match left {
-        Some(left) if left >= limit => format!(", although {} are free", bytes(left)),
+        Some(left) if left >= limit => say!("although-free", free = bytes(left)),
         _ => String::new(),
     }
 }
@@ -57,13 +58,10 @@ fn storage_low(facts: &Facts) -> Option<Found> {
     let flagged = engine.filter(|engine| yes(&engine.low_disk_space));
     let title = match value(free) {
         Some(left) if left < STORAGE_LOW_BYTES => {
-            format!("The phone\u{2019}s storage is nearly full: {} are free.", bytes(left))
+            say!("storage-low", free = bytes(left))
         }
         left if flagged.is_some() => {
-            format!(
-                "The phone says that its storage is nearly full{}.",
-                although_free(left, STORAGE_LOW_BYTES)
-            )
+            say!("storage-low-said", although = although_free(left, STORAGE_LOW_BYTES))
         }
         _ => return None,
     };
@@ -74,11 +72,9 @@ fn storage_low(facts: &Facts) -> Option<Found> {
 fn clock_wrong(facts: &Facts) -> Option<Found> {
     let offset = &facts.settings.clock_offset_seconds;
     let seconds = value(offset).filter(|seconds| seconds.abs() > CLOCK_WRONG_SECONDS)?;
-    let way = if seconds > 0.0 { "fast" } else { "slow" };
-    let title = format!(
-        "The phone\u{2019}s clock is {} {way} against this computer\u{2019}s.",
-        how_long(seconds.abs())
-    );
+    let length = how_long(seconds.abs());
+    let title =
+        if seconds > 0.0 { say!("clock-fast", length = length) } else { say!("clock-slow", length = length) };
     Some(Found::problem(title).on(offset).on(&facts.settings.time_zone))
 }
 
@@ -87,9 +83,9 @@ fn how_long(seconds: f64) -> String {
     // A clock's offset fits by far; a hostile number becomes the largest one.
     let minutes = (seconds / 60.0).min(1e15) as u64;
     match minutes {
-        0..120 => counted(minutes, "minute", "minutes"),
-        120..2880 => counted(minutes / 60, "hour", "hours"),
-        _ => counted(minutes / 1440, "day", "days"),
+        0..120 => say!("minutes", n = minutes),
+        120..2880 => say!("hours", n = minutes / 60),
+        _ => say!("days", n = minutes / 1440),
     }
 }
 
@@ -100,17 +96,14 @@ fn managed_device(facts: &Facts) -> Option<Found> {
     let title = match profiles {
         Some(profiles) => {
             let named: Vec<String> = profiles.iter().take(3).map(|name| plain(name)).collect();
-            format!(
-                "{} installed ({}); it may forbid iCloud Photos or iCloud Backup.",
-                match profiles.len() {
-                    1 => "A configuration profile is".to_owned(),
-                    number => format!("{number} configuration profiles are"),
-                },
-                named.join(", ")
-            )
+            let names = named.join(", ");
+            match profiles.len() {
+                1 => say!("managed-one", names = names),
+                number => say!("managed", n = number as u64, names = names),
+            }
         }
         None if supervised => {
-            "An organisation supervises this phone; it may forbid iCloud Photos or iCloud Backup.".to_owned()
+            fixed("supervised").to_owned()
         }
         None => return None,
     };

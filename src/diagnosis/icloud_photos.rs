@@ -1,7 +1,8 @@
 //! Rules about iCloud Photos itself: on or off, paused, and what became of its library.
 
 use crate::collect::NOT_READ_YET;
-use crate::facts::text::{counted, grouped, plain};
+use crate::facts::sentences::{day, fixed, say};
+use crate::facts::text::plain;
 use crate::facts::{Facts, Switching, value};
 
 use super::pause::{anything_waits, battery_budget_spent, system_busy};
@@ -30,7 +31,7 @@ fn off(facts: &Facts) -> Option<Found> {
     if !no(enabled) {
         return None;
     }
-    let title = "iCloud Photos is off on this phone: nothing goes up and nothing comes down.";
+    let title = fixed("photos-off");
     // The rule beside this one says it better where it knows when it was switched off.
     let found = match switched_off(facts) {
         Some(_) => Found::notice(title),
@@ -46,14 +47,11 @@ fn switched_off(facts: &Facts) -> Option<Found> {
     if last.enabled || yes(&photos.enabled) {
         return None;
     }
-    let day = last.at.strftime("%-d %B %Y");
     let reason = last
         .reason
         .as_deref()
-        .map_or_else(String::new, |reason| format!(" (the phone notes \u{201c}{}\u{201d})", plain(reason)));
-    let title = format!(
-        "iCloud Photos was switched off on {day}{reason}; what was added since is only on this phone."
-    );
+        .map_or_else(String::new, |reason| say!("switched-off-reason", reason = plain(reason)));
+    let title = say!("switched-off", day = day(last.at), reason = reason);
     Some(Found::blocking(title).on(&photos.switchings).on(&photos.enabled))
 }
 
@@ -62,9 +60,9 @@ fn paused(facts: &Facts) -> Option<Found> {
     let until = value(pause)?;
     let title = match until {
         Some(until) => {
-            format!("iCloud Photos was paused by hand, until {} (UTC).", until.strftime("%-d %B %Y %H:%M"))
+            say!("paused-until", day = day(until), time = until.strftime("%H:%M").to_string())
         }
-        None => "iCloud Photos was paused by hand.".to_owned(),
+        None => fixed("paused").to_owned(),
     };
     Some(Found::notice(title).on(pause))
 }
@@ -72,24 +70,24 @@ fn paused(facts: &Facts) -> Option<Found> {
 fn waiting_on_system(facts: &Facts) -> Option<Found> {
     let engine = facts.icloud_photos.engine.as_ref().filter(|engine| system_busy(engine))?;
     let title =
-        "iCloud Photos waits because the phone is busy (\u{201c}optimising system performance\u{201d}).";
+        fixed("waiting-on-system");
     Some(Found::notice(title).on(&engine.heavy_resource_usage).on(&engine.poor_system_conditions))
 }
 
 fn battery_budget(facts: &Facts) -> Option<Found> {
     let engine = facts.icloud_photos.engine.as_ref().filter(|engine| battery_budget_spent(engine))?;
-    let title = "iCloud Photos has spent its share of the battery for now.";
+    let title = fixed("battery-budget-spent");
     Some(Found::notice(title).on(&engine.has_battery_budget).on(&engine.has_valid_system_budget))
 }
 
 fn cellular_budget(facts: &Facts) -> Option<Found> {
     let flag = &facts.icloud_photos.engine.as_ref()?.has_cellular_budget;
-    no(flag).then(|| Found::notice("iCloud Photos has spent its share of mobile data for now.").on(flag))
+    no(flag).then(|| Found::notice(fixed("cellular-budget-spent")).on(flag))
 }
 
 fn backup_snapshot(facts: &Facts) -> Option<Found> {
     let flag = &facts.icloud_photos.engine.as_ref()?.taking_backup_snapshot;
-    yes(flag).then(|| Found::notice("iCloud Photos waits while the phone takes a backup.").on(flag))
+    yes(flag).then(|| Found::notice(fixed("backup-snapshot-running")).on(flag))
 }
 
 fn first_sync(facts: &Facts) -> Option<Found> {
@@ -105,10 +103,10 @@ fn first_sync(facts: &Facts) -> Option<Found> {
     }
     let left = facts.icloud_photos.backlog.as_ref().map(|backlog| backlog.value.outgoing_bytes);
     let bytes = match left.filter(|bytes| *bytes > 0) {
-        Some(bytes) => format!(" {} wait to go up.", crate::facts::text::bytes(bytes)),
+        Some(bytes) => say!("first-sync-bytes", bytes = crate::facts::text::bytes(bytes)),
         None => String::new(),
     };
-    let title = format!("The first sync with iCloud has never been finished; it can take days.{bytes}");
+    let title = say!("first-sync-unfinished", bytes = bytes);
     let found =
         if anything_waits(facts) == Some(false) { Found::notice(title) } else { Found::blocking(title) };
     let evidence = Evidence::new("afc:/PhotoData/CPL/syncstatus.plist", "initialSyncDate", None::<bool>);
@@ -123,16 +121,13 @@ fn wiped(facts: &Facts) -> Option<Found> {
     let only_there = facts.library.counts.originals_only_in_icloud.unwrap_or(0);
     let lost = match only_there {
         0 => String::new(),
-        number => format!(
-            " The library still lists {} as only in iCloud: they may be lost.",
-            counted(number, "original", "originals")
-        ),
+        number => say!("wiped-lost", n = number),
     };
     let but = match value(&facts.icloud_photos.server_assets) {
-        Some(number) if number > 0 => format!(" It is still said to hold {}.", photos(number)),
+        Some(number) if number > 0 => say!("wiped-but", n = number),
         _ => String::new(),
     };
-    let title = format!("The photo library in iCloud has been wiped.{but}{lost}");
+    let title = say!("wiped", but = but, lost = lost);
     let found = Found::blocking(title).on(&engine.library_wiped).on(&engine.container_wiped);
     Some(if only_there > 0 { found.on_count("originals_only_in_icloud", only_there) } else { found })
 }
@@ -140,18 +135,16 @@ fn wiped(facts: &Facts) -> Option<Found> {
 fn deletion_scheduled(facts: &Facts) -> Option<Found> {
     let date = &facts.icloud_photos.engine.as_ref()?.exit_delete_time;
     let at = value(date)?;
-    let day = at.strftime("%-d %B %Y");
     let title = if at <= facts.observed_at {
-        format!("The photo library in iCloud was scheduled to be deleted on {day}: it may be gone.")
+        say!("deletion-past", day = day(at))
     } else {
         let hours = at.duration_since(facts.observed_at).as_hours().unsigned_abs();
-        let left =
-            if hours < 48 { counted(hours, "hour", "hours") } else { counted(hours / 24, "day", "days") };
-        format!("The photo library in iCloud will be deleted on {day}, in {left}.")
+        let left = if hours < 48 { say!("hours", n = hours) } else { say!("days", n = hours / 24) };
+        say!("deletion-scheduled", day = day(at), left = left)
     };
     let enabled = &facts.icloud_photos.enabled;
     let title = if yes(enabled) {
-        format!("{title} By its other signs iCloud Photos is on: believe the date until it is gone.")
+        say!("deletion-although-on", title = title)
     } else {
         title
     };
@@ -162,22 +155,22 @@ fn shared_library_exit(facts: &Facts) -> Option<Found> {
     let engine = facts.icloud_photos.engine.as_ref()?;
     let flag = &engine.stuck_in_shared_library_exit;
     let left = match value(&engine.shared_library_exit_remaining) {
-        Some(number) if number > 0 => format!(" with {} to go", counted(number, "photo", "photos")),
+        Some(number) if number > 0 => say!("shared-library-exit-left", n = number),
         _ => String::new(),
     };
-    let title = format!("Leaving the shared library is stuck{left}.");
+    let title = say!("shared-library-exit-stuck", left = left);
     yes(flag).then(|| Found::problem(title).on(flag).on(&engine.shared_library_exit_remaining))
 }
 
 fn photo_stream(facts: &Facts) -> Option<Found> {
     let traces = &facts.icloud_photos.photo_stream_traces;
-    let title = "There are left-overs of My Photo Stream, which Apple closed on 26 July 2023; it protects nothing any more.";
+    let title = fixed("photo-stream-ended");
     yes(traces).then(|| Found::notice(title).on(traces))
 }
 
 fn sync_status_unreadable(facts: &Facts) -> Option<Found> {
     let gap = facts.gap_of("icloud_photos.engine").filter(|_| was_read(facts))?;
-    let title = format!("The status of iCloud Photos could not be read ({}).", plain(&gap.reason));
+    let title = say!("sync-status-unreadable", reason = plain(&gap.reason));
     let evidence = Evidence::new("afc:/PhotoData/CPL/syncstatus.plist", "", gap.reason.clone());
     Some(Found::problem(title).with(evidence))
 }
@@ -185,13 +178,8 @@ fn sync_status_unreadable(facts: &Facts) -> Option<Found> {
 fn library_unreadable(facts: &Facts) -> Option<Found> {
     // What nobody has tried to read yet is not unreadable.
     let gap = facts.gap_of("library").filter(|gap| was_read(facts) && gap.reason != NOT_READ_YET)?;
-    let title = format!("The photo library could not be read ({}).", plain(&gap.reason));
+    let title = say!("library-unreadable", reason = plain(&gap.reason));
     Some(Found::problem(title).with(Evidence::new("afc:/PhotoData/Photos.sqlite", "", gap.reason.clone())))
-}
-
-/// So many photos, with the figure grouped; shared by the rules that count.
-pub(super) fn photos(number: u64) -> String {
-    if number == 1 { "1 photo".to_owned() } else { format!("{} photos", grouped(number)) }
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::facts::sentences::{fixed, say};
 use crate::facts::{Asset, Facts, Owner, value};
 
-use super::icloud_photos::photos;
 use super::rule::{Found, Rule, yes};
 use super::thresholds::{NAMES_MAX, RECENTLY_DELETED_DAYS};
 use super::{Evidence, FindingId};
@@ -37,12 +37,12 @@ fn recently_deleted(facts: &Facts) -> Option<Found> {
     listed.sort_unstable();
     let first = listed.iter().find_map(|(days, _)| *days);
     let when = match first {
-        Some(0) => "; the first goes for good today".to_owned(),
-        Some(1) => "; the first goes for good tomorrow".to_owned(),
-        Some(days) => format!("; the first goes for good in {days} days"),
+        Some(0) => fixed("recently-deleted-today").to_owned(),
+        Some(1) => fixed("recently-deleted-tomorrow").to_owned(),
+        Some(days) => say!("recently-deleted-in", n = days.unsigned_abs()),
         None => String::new(),
     };
-    let title = format!("{} in Recently Deleted and can be recovered{when}.", are(number));
+    let title = say!("recently-deleted", n = number, when = when);
     let each: Vec<Value> =
         listed.iter().take(NAMES_MAX).map(|(days, name)| json!({"name": name, "days_left": days})).collect();
     let found = Found::notice(title).on_count("recently_deleted", number);
@@ -50,33 +50,25 @@ fn recently_deleted(facts: &Facts) -> Option<Found> {
     Some(found.with(Evidence::new("library:Photos.sqlite", "ZTRASHEDDATE", each)))
 }
 
-fn are(number: u64) -> String {
-    format!("{} {}", photos(number), if number == 1 { "is" } else { "are" })
-}
-
 fn hidden(facts: &Facts) -> Option<Found> {
     let number = facts.library.counts.hidden.filter(|number| *number > 0)?;
     let own = facts.library.assets.iter().flatten();
     let hidden = own.filter(|asset| asset.owner == Owner::Own && asset.hidden && asset.trashed.is_none());
     let names: Vec<&str> = hidden.map(name).take(NAMES_MAX).collect();
-    let title = format!("{} in the Hidden album, which is locked and can itself be hidden.", are(number));
+    let title = say!("hidden-photos", n = number);
     let found = Found::notice(title).on_count("hidden", number);
     Some(found.with(Evidence::new("library:Photos.sqlite", "ZHIDDEN", names)))
 }
 
 fn shared_album_only(facts: &Facts) -> Option<Found> {
     let number = facts.library.counts.shared_album_only.filter(|number| *number > 0)?;
-    let title = format!(
-        "{} only in shared albums: smaller versions that belong to the album, not to this library.",
-        are(number)
-    );
+    let title = say!("shared-album-only", n = number);
     Some(Found::notice(title).on_count("shared_album_only", number))
 }
 
 fn not_in_icloud_backup(facts: &Facts) -> Option<Found> {
     let enabled = &facts.icloud_photos.enabled;
-    let title = "iCloud Backup holds no photos of this phone, because iCloud Photos is on: it keeps them in its own \
-                 library instead.";
+    let title = fixed("photos-not-in-icloud-backup");
     yes(enabled).then(|| Found::notice(title).on(enabled).on(&facts.icloud_backup.enabled))
 }
 

@@ -23,7 +23,8 @@ mod uploads;
 
 use serde::{Serialize, Serializer};
 
-use crate::facts::{Fact, Facts, Source, text};
+use crate::facts::sentences::say;
+use crate::facts::{Fact, Facts, Source};
 
 use rule::Rule;
 
@@ -177,17 +178,12 @@ fn keeps_from_backing_up(found: &[FindingId]) -> bool {
 fn note_age(finding: &mut Finding, facts: &Facts) {
     let written_at = finding.evidence.first().and_then(|evidence| evidence.source.written_at);
     let Some(age) = written_at.map(|at| facts.observed_at.duration_since(at)) else { return };
-    if age <= thresholds::STATUS_MAY_BE_OLD || !finding.title.ends_with('.') {
+    if age <= thresholds::STATUS_MAY_BE_OLD {
         return;
     }
     let hours = age.as_hours().unsigned_abs();
-    let ago = if hours < 48 {
-        text::counted(hours, "hour", "hours")
-    } else {
-        text::counted(hours / 24, "day", "days")
-    };
-    finding.title.pop();
-    finding.title.push_str(&format!(" (as the phone noted {ago} ago)."));
+    let age = if hours < 48 { say!("hours", n = hours) } else { say!("days", n = hours / 24) };
+    finding.title = say!("noted-ago", title = finding.title.trim_end_matches(['.', '\u{3002}']), age = age);
 }
 
 /// How much a reason to pause matters depends on whether anything waits for iCloud Photos (or nobody knows): the one

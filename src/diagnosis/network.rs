@@ -1,5 +1,6 @@
 //! Rules about the network, as the iCloud Photos engine sees it.
 
+use crate::facts::sentences::fixed;
 use crate::facts::{Engine, Facts, Maybe};
 
 use super::FindingId;
@@ -20,23 +21,23 @@ fn engine(facts: &Facts) -> Option<&Engine> {
 /// The engine writes the flag only where it matters: absent means connected.
 fn offline(facts: &Facts) -> Option<Found> {
     let flag = &engine(facts)?.connected_to_network;
-    no(flag).then(|| Found::notice("The phone is not connected to the internet.").on(flag))
+    no(flag).then(|| Found::notice(fixed("offline")).on(flag))
 }
 
 fn airplane_mode(facts: &Facts) -> Option<Found> {
-    flagged(&engine(facts)?.in_airplane_mode, "Airplane mode is on.")
+    flagged(&engine(facts)?.in_airplane_mode, fixed("airplane-mode"))
 }
 
 fn low_data_mode(facts: &Facts) -> Option<Found> {
-    flagged(&engine(facts)?.constrained_network, "Low Data Mode is on for the network that the phone uses.")
+    flagged(&engine(facts)?.constrained_network, fixed("low-data-mode"))
 }
 
 fn cellular_restricted(facts: &Facts) -> Option<Found> {
-    flagged(&engine(facts)?.cellular_is_restricted, "Photos may not use mobile data, and there is no Wi-Fi.")
+    flagged(&engine(facts)?.cellular_is_restricted, fixed("cellular-restricted"))
 }
 
 fn poor_network(facts: &Facts) -> Option<Found> {
-    flagged(&engine(facts)?.poor_network, "The phone\u{2019}s network is too poor to upload.")
+    flagged(&engine(facts)?.poor_network, fixed("poor-network"))
 }
 
 fn flagged(flag: &Maybe<bool>, title: &'static str) -> Option<Found> {

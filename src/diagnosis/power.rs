@@ -1,5 +1,6 @@
 //! Rules about power and heat.
 
+use crate::facts::sentences::{fixed, say};
 use crate::facts::{Facts, value};
 
 use super::FindingId;
@@ -23,14 +24,14 @@ fn battery_low(facts: &Facts) -> Option<Found> {
     let engine = facts.icloud_photos.engine.as_ref();
     match value(&battery.level_percent) {
         Some(level) if level < BATTERY_LOW_PERCENT && battery.gaining() != Some(true) => {
-            let title = format!("The battery is at {level} % and not gaining.");
+            let title = say!("battery-low", level = level);
             let found = Found::problem(title).on(&battery.level_percent);
             Some(found.on(&battery.charging).on(&battery.current_ma))
         }
         Some(_) => None,
         None => engine
             .filter(|engine| yes(&engine.low_battery))
-            .map(|engine| Found::problem("The phone says that its battery is low.").on(&engine.low_battery)),
+            .map(|engine| Found::problem(fixed("battery-low-said")).on(&engine.low_battery)),
     }
 }
 
@@ -42,9 +43,9 @@ fn not_charging(facts: &Facts) -> Option<Found> {
     }
     let losing = value(&battery.current_ma).is_some_and(|current| current < 0);
     let title = if losing {
-        format!("The phone is at {level} % and loses charge on this cable.")
+        say!("battery-loses", level = level)
     } else {
-        format!("The phone is at {level} % and does not charge on this cable.")
+        say!("battery-not-charging", level = level)
     };
     let found = Found::problem_if(level < NOT_CHARGING_PROBLEM_PERCENT, title).on(&battery.level_percent);
     Some(found.on(&battery.charging).on(&battery.current_ma).on(&battery.adapter_watts))
@@ -52,13 +53,13 @@ fn not_charging(facts: &Facts) -> Option<Found> {
 
 fn low_power_mode(facts: &Facts) -> Option<Found> {
     let flag = &facts.icloud_photos.engine.as_ref()?.low_power_mode;
-    yes(flag).then(|| Found::notice("Low Power Mode is on, and iCloud Photos waits for it to end.").on(flag))
+    yes(flag).then(|| Found::notice(fixed("low-power-mode")).on(flag))
 }
 
 fn battery_worn(facts: &Facts) -> Option<Found> {
     let health = &facts.battery.health_percent;
     let percent = value(health).filter(|percent| *percent < BATTERY_WORN_PERCENT)?;
-    let title = format!("The battery holds about {percent} % of what it held when new (our estimate).");
+    let title = say!("battery-worn", percent = percent);
     Some(Found::notice(title).on(health).on(&facts.battery.cycle_count))
 }
 
@@ -69,12 +70,12 @@ fn device_hot(facts: &Facts) -> Option<Found> {
     let flagged =
         engine.filter(|engine| yes(&engine.thermal_pressure) || yes(&engine.moderate_thermal_pressure));
     let title = match (measured, flagged) {
-        (Some(celsius), _) => format!("The phone is hot: its battery is at {celsius:.1} °C."),
+        (Some(celsius), _) => say!("hot", celsius = format!("{celsius:.1}")),
         (None, Some(_)) => {
             let but = value(temperature)
                 .filter(|celsius| *celsius < DEVICE_WARM_CELSIUS)
-                .map_or_else(String::new, |celsius| format!(", although its battery is at {celsius:.1} °C"));
-            format!("The phone says that it is too hot, and iCloud Photos waits for it to cool{but}.")
+                .map_or_else(String::new, |celsius| say!("hot-although", celsius = format!("{celsius:.1}")));
+            say!("hot-said", but = but)
         }
         (None, None) => return None,
     };

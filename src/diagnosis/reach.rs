@@ -1,5 +1,6 @@
 //! Rules about reaching the device.
 
+use crate::facts::sentences::{fixed, say};
 use crate::facts::{Facts, Reach, value};
 
 use super::rule::{Found, Rule, no, was_read};
@@ -71,30 +72,24 @@ fn reached(facts: &Facts, id: FindingId) -> Option<Found> {
 }
 
 fn sentence(reach: Reach) -> &'static str {
-    match reach {
-        Reach::Trusted => "The phone trusts this computer.",
-        Reach::NotTrusted => "The phone does not trust this computer yet.",
-        Reach::TrustPending => "The phone is asking whether to trust this computer, and nobody has answered.",
-        Reach::TrustDenied => "Somebody tapped \u{201c}Don\u{2019}t Trust\u{201d} on the phone.",
-        Reach::StalePairing => "The phone no longer knows the pairing that this computer has kept.",
-        Reach::KeyMismatch => {
-            "What answers does not hold the key of the phone that was paired with this computer."
-        }
-        Reach::KeyChanged => {
-            "The phone does not know this computer and shows another key than when it was paired: it was erased since, or this is not the same phone."
-        }
-        Reach::Locked => "The phone is locked.",
-        Reach::NotUnlockedSinceBoot => "The phone has not been unlocked since it was started.",
-        Reach::PairingForbidden => "The phone\u{2019}s management does not allow it to trust computers.",
-        Reach::RecoveryMode => "The phone is in recovery mode, where nothing can be read from it.",
-        Reach::DfuMode => "The phone is in DFU mode, where nothing can be read from it.",
-        Reach::UsbRestricted => {
-            "The phone charges but shuts its data connection, because it has been locked for a while."
-        }
-        Reach::HeldByOtherProgram => "Another program on this computer holds the phone.",
-        Reach::NoPermission => "This user may not open the phone\u{2019}s USB connection.",
-        Reach::NoUsbmux => "usbmuxd, which connects to iPhones, is not running on this computer.",
-    }
+    fixed(match reach {
+        Reach::Trusted => "reach-trusted",
+        Reach::NotTrusted => "reach-not-trusted",
+        Reach::TrustPending => "reach-trust-pending",
+        Reach::TrustDenied => "reach-trust-denied",
+        Reach::StalePairing => "reach-stale-pairing",
+        Reach::KeyMismatch => "reach-key-mismatch",
+        Reach::KeyChanged => "reach-key-changed",
+        Reach::Locked => "reach-locked",
+        Reach::NotUnlockedSinceBoot => "reach-not-unlocked-since-boot",
+        Reach::PairingForbidden => "reach-pairing-forbidden",
+        Reach::RecoveryMode => "reach-recovery-mode",
+        Reach::DfuMode => "reach-dfu-mode",
+        Reach::UsbRestricted => "reach-usb-restricted",
+        Reach::HeldByOtherProgram => "reach-held-by-other-program",
+        Reach::NoPermission => "reach-no-permission",
+        Reach::NoUsbmux => "reach-no-usbmux",
+    })
 }
 
 fn not_activated(facts: &Facts) -> Option<Found> {
@@ -104,19 +99,19 @@ fn not_activated(facts: &Facts) -> Option<Found> {
     if word.ends_with("Activated") && word != "Unactivated" {
         return None;
     }
-    Some(Found::blocking("The phone is not activated.").on(state))
+    Some(Found::blocking(fixed("not-activated")).on(state))
 }
 
 fn setup_unfinished(facts: &Facts) -> Option<Found> {
     let done = &facts.settings.setup_done;
     (was_read(facts) && no(done))
-        .then(|| Found::blocking("The phone\u{2019}s setup is not finished.").on(done))
+        .then(|| Found::blocking(fixed("setup-unfinished")).on(done))
 }
 
 fn restarting_by_itself(facts: &Facts) -> Option<Found> {
     let panics = &facts.settings.recent_panics;
     let number = value(panics).filter(|number| *number >= PANICS_IN_A_WEEK)?;
-    let title = format!("The phone has restarted by itself {number} times in the last 7 days.");
+    let title = say!("restarting-by-itself", n = number);
     Some(Found::problem(title).on(panics))
 }
 

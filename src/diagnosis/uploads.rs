@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::facts::text::{counted, grouped};
+use crate::facts::sentences::{fixed, say};
+use crate::facts::text::bytes;
 use crate::facts::{Asset, Facts, Owner, Upload, value};
 
-use super::icloud_photos::photos;
 use super::pause::{self, to_upload};
 use super::rule::{Found, Rule, no, yes};
 use super::thresholds::{STILL_AFTER, UPLOAD_STUCK_AFTER};
@@ -82,20 +82,14 @@ fn waiting(facts: &Facts) -> Option<Found> {
     }
     let reason = pause::reason(facts, |id| fires(id, facts));
     let title = match &facts.icloud_photos.backlog {
-        Some(backlog) if backlog.value.outgoing_bytes > 0 => format!(
-            "{} waiting to be uploaded to iCloud ({}).",
-            are(number),
-            crate::facts::text::bytes(backlog.value.outgoing_bytes)
-        ),
-        _ => format!("{} waiting to be uploaded to iCloud.", are(number)),
+        Some(backlog) if backlog.value.outgoing_bytes > 0 => {
+            say!("uploads-waiting-bytes", n = number, bytes = bytes(backlog.value.outgoing_bytes))
+        }
+        _ => say!("uploads-waiting", n = number),
     };
     let found = Found::problem_if(reason.is_some(), title).on_count("waiting", facts.library.counts.waiting?);
     let found = found.on_count("never_queued", facts.library.counts.never_queued?);
     Some(found.on(&facts.icloud_photos.last_sync).on(&facts.icloud_photos.backlog))
-}
-
-fn are(number: u64) -> String {
-    format!("{} {}", photos(number), if number == 1 { "is" } else { "are" })
 }
 
 fn stuck(facts: &Facts) -> Option<Found> {
@@ -107,23 +101,23 @@ fn stuck(facts: &Facts) -> Option<Found> {
     let how = match value(&photos.still_since).filter(|_| stands_still(facts)) {
         Some(since) => {
             let minutes = facts.observed_at.duration_since(since).as_mins().unsigned_abs();
-            format!("nothing has moved for {}", counted(minutes, "minute", "minutes"))
+            say!("stuck-still", length = say!("minutes", n = minutes))
         }
-        None => "added more than a day before the last sync".to_owned(),
+        None => fixed("stuck-old").to_owned(),
     };
     let why = if yes(&photos.reset_pending) {
-        "the phone notes a reset of iCloud Photos that is still before it, which a restart does not clear"
+        fixed("stuck-reset").to_owned()
     } else {
-        "nothing explains why they wait"
+        say!("stuck-why", n = number)
     };
-    let title = format!("{} stuck on the way to iCloud: {how}, and {why}.", are(number));
+    let title = say!("uploads-stuck", n = number, how = how, why = why);
     let found = Found::blocking(title).on_count("waiting", number).on(&photos.reset_pending);
     Some(found.on(&photos.still_since).on(&photos.last_sync).on(&photos.enabled))
 }
 
 fn failed(facts: &Facts) -> Option<Found> {
     let number = facts.library.counts.failed.filter(|number| *number > 0)?;
-    let title = format!("The phone has given up uploading {}.", photos(number));
+    let title = say!("uploads-failed", n = number);
     Some(Found::problem(title).on_count("failed", number).on(&facts.icloud_photos.backlog))
 }
 
@@ -149,32 +143,22 @@ fn both_counts(facts: &Facts) -> Option<BothCounts> {
 fn server_behind(facts: &Facts) -> Option<Found> {
     let counts = both_counts(facts)?;
     let missing = counts.live.checked_sub(counts.server).filter(|missing| *missing > 0)?;
-    let title = format!(
-        "iCloud counts {} where this phone counts {} as uploaded: {} fewer.",
-        grouped(counts.server),
-        grouped(counts.live),
-        grouped(missing)
-    );
+    let title = say!("server-behind", server = counts.server, here = counts.live, missing = missing);
     Some(Found::problem(title).on(&facts.icloud_photos.server_assets).on_count("uploaded", counts.live))
 }
 
 fn device_behind(facts: &Facts) -> Option<Found> {
     let photos_ = &facts.icloud_photos;
-    let waiting = facts.library.counts.waiting.unwrap_or(0);
-    let more = both_counts(facts).map_or(0, |counts| {
+    // Without the number that waits nobody knows what explains a difference.
+    let more = both_counts(facts).zip(facts.library.counts.waiting).map_or(0, |(counts, waiting)| {
         counts.server.saturating_sub(counts.live).saturating_sub(counts.trashed).saturating_sub(waiting)
     });
     let number = value(&photos_.to_download).unwrap_or(0).max(more);
     if number == 0 || value(&photos_.enabled) == Some(false) {
         return None;
     }
-    let have = if number == 1 { "has" } else { "have" };
-    let but = if server_behind(facts).is_some() {
-        ", although iCloud counts fewer than this phone has sent up"
-    } else {
-        ""
-    };
-    let title = format!("{} in iCloud {have} not come to this phone yet{but}.", photos(number));
+    let but = if server_behind(facts).is_some() { fixed("device-behind-but") } else { "" };
+    let title = say!("device-behind", n = number, but = but);
     Some(Found::problem(title).on(&photos_.to_download).on(&photos_.server_assets))
 }
 
@@ -185,11 +169,9 @@ fn optimised(facts: &Facts) -> Option<Found> {
         return None;
     }
     let title = if no(setting) {
-        "\u{201c}Download and Keep Originals\u{201d} is set, although originals are only in iCloud: they have not come down \
-         yet, and no copy over the cable can have them."
+        fixed("kept-but-only-in-icloud")
     } else {
-        "\u{201c}Optimise iPhone Storage\u{201d} leaves only small versions of some photos on this phone; no copy over the \
-         cable can have their originals."
+        fixed("optimised-storage")
     };
     let found = Found::notice(title).on(setting);
     Some(if number > 0 { found.on_count("originals_only_in_icloud", number) } else { found })
@@ -199,14 +181,12 @@ fn only_in_icloud(facts: &Facts) -> Option<Found> {
     let number = facts.library.counts.originals_only_in_icloud.filter(|number| *number > 0)?;
     let gone = fires(FindingId::IcloudLibraryWiped, facts);
     let endangered = fires(FindingId::IcloudLibraryDeletionScheduled, facts);
-    let are = if number == 1 { "is" } else { "are" };
-    let originals = counted(number, "original", "originals");
     let title = if gone {
-        format!("{originals} {are} listed as only in iCloud, whose library has been wiped.")
+        say!("only-in-icloud-wiped", n = number)
     } else if endangered {
-        format!("{originals} {are} only in iCloud, whose library is scheduled to be deleted.")
+        say!("only-in-icloud-scheduled", n = number)
     } else {
-        format!("{originals} {are} only in iCloud; on this phone there are only smaller versions.")
+        say!("only-in-icloud", n = number)
     };
     let found = if gone || endangered { Found::blocking(title) } else { Found::problem(title) };
     Some(found.on_count("originals_only_in_icloud", number))
@@ -214,11 +194,7 @@ fn only_in_icloud(facts: &Facts) -> Option<Found> {
 
 fn originals_missing(facts: &Facts) -> Option<Found> {
     let number = facts.library.counts.originals_in_neither.filter(|number| *number > 0)?;
-    let are = if number == 1 { "is" } else { "are" };
-    let title = format!(
-        "{} {are} neither on this phone nor in iCloud; small versions of them may be left.",
-        counted(number, "original", "originals")
-    );
+    let title = say!("originals-missing", n = number);
     Some(Found::blocking(title).on_count("originals_in_neither", number))
 }
 

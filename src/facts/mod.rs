@@ -9,6 +9,7 @@
 mod fingerprint;
 mod library;
 pub mod path;
+pub mod sentences;
 pub mod text;
 
 pub use fingerprint::{Fingerprint, Fingerprinting};
@@ -217,6 +218,14 @@ pub struct Settings {
     pub supervised: Maybe<bool>,
     /// An Apple Account is signed in; known only from inside a local backup, as of that backup.
     pub apple_account: Maybe<bool>,
+    /// What that account is used for, by the phone's own names (`com.apple.Dataclass.CloudPhotos` and the like), as of
+    /// that backup: text from the phone, shown and never judged.
+    pub account_data_classes: Maybe<Vec<String>>,
+    /// How the phone was set up (`SetupUsingAssistant`, `RestoredFromiCloudBackup` and the like), as of that backup: text
+    /// from the phone.
+    pub set_up_by: Maybe<String>,
+    /// Find My was on when that backup was made. What an erase demands is [`Settings::find_my`], which the phone says now.
+    pub find_my_in_backup: Maybe<bool>,
     /// Panic reports of the last 7 days.
     pub recent_panics: Maybe<u32>,
 }
@@ -306,6 +315,29 @@ pub struct Backlog {
     pub outgoing_changes: u64,
     /// Why items were quarantined, with their number, most frequent first: text from the phone.
     pub quarantined: Vec<(String, u64)>,
+    /// The libraries that the engine keeps in step: the owner's own, and those that are shared with them.
+    pub scopes: Vec<Scope>,
+}
+
+/// A library as the engine's store notes it. What is `None` the engine has not noted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Scope {
+    /// The engine's name for it: text from the phone.
+    pub identifier: Option<String>,
+    /// How many assets the server said that it holds.
+    pub estimated_assets: Option<u64>,
+    /// How many bytes.
+    pub estimated_bytes: Option<u64>,
+    /// When its first sync was finished.
+    pub initial_sync: Option<Timestamp>,
+    /// When it was last taken in as a whole.
+    pub last_pull: Option<Timestamp>,
+    /// When it was switched off.
+    pub disabled_at: Option<Timestamp>,
+    /// When it is to be deleted.
+    pub delete_at: Option<Timestamp>,
+    /// The engine has left records out.
+    pub dropped_some_records: Option<bool>,
 }
 
 /// iCloud Photos.
@@ -356,6 +388,8 @@ pub struct IcloudBackup {
     pub last_backup: Maybe<Timestamp>,
     /// The state and error noted by the phone, from inside a local backup.
     pub failure: Maybe<String>,
+    /// When the account that iCloud Backup uses was switched on, from inside a local backup.
+    pub account_enabled: Maybe<Timestamp>,
 }
 
 /// Local backups, and what our vault can prove.

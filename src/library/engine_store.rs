@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::Unreadable;
 use super::untrusted::Untrusted;
-use crate::facts::Backlog;
 use crate::facts::text::plain;
+use crate::facts::{Backlog, Scope};
 
 /// The store's name in the folder that [`read_backlog`] is given.
 pub const STORE_NAME: &str = "store.cloudphotodb";
@@ -19,6 +19,8 @@ pub const STORE_FOLDER: &str = "PhotoData/CPL/storage";
 const ROWS_MAX: usize = 10_000_000;
 /// Different reasons that are listed.
 const REASONS_MAX: usize = 50;
+/// More libraries than anybody shares.
+const SCOPES_MAX: usize = 1_000;
 
 /// Reads what waits from `dir`, which holds copies of `store.cloudphotodb` and its `-wal`, if there is one.
 ///
@@ -40,7 +42,38 @@ pub fn read_backlog(dir: &Path) -> Result<Backlog, Unreadable> {
         })?;
     }
     backlog.quarantined = quarantined(&store)?;
+    backlog.scopes = scopes(&store)?;
     Ok(backlog)
+}
+
+/// The libraries that the store keeps in step; columns that a version does not have are what it has not noted.
+fn scopes(store: &Untrusted) -> Result<Vec<Scope>, Unreadable> {
+    const COLUMNS: [&str; 8] = [
+        "scopeIdentifier",
+        "estimatedAssetCount",
+        "estimatedSize",
+        "initialSyncDate",
+        "pullFromTransportLastCompletionDate",
+        "disabledDate",
+        "deleteDate",
+        "droppedSomeRecords",
+    ];
+    let Some(table) = store.table("scopes")? else { return Ok(Vec::new()) };
+    let mut scopes = Vec::new();
+    store.scan(&table, &COLUMNS, SCOPES_MAX, |cells| {
+        scopes.push(Scope {
+            identifier: cells.text(0).map(plain),
+            estimated_assets: cells.bytes(1),
+            estimated_bytes: cells.bytes(2),
+            initial_sync: cells.time(3),
+            last_pull: cells.time(4),
+            disabled_at: cells.time(5),
+            delete_at: cells.time(6),
+            dropped_some_records: cells.whole(7).map(|number| number != 0),
+        });
+        Ok(())
+    })?;
+    Ok(scopes)
 }
 
 fn quarantined(store: &Untrusted) -> Result<Vec<(String, u64)>, Unreadable> {

@@ -23,7 +23,7 @@ mod schema;
 mod unknown;
 mod untrusted;
 
-pub use accounts::{ACCOUNTS_NAME, apple_account};
+pub use accounts::{ACCOUNTS_NAME, apple_account, data_classes};
 pub use engine_store::{STORE_FOLDER, STORE_NAME, read_backlog};
 
 use std::fs::{File, OpenOptions};

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::backup::verify::BackupProof;
 use crate::facts::Facts;
+use crate::facts::sentences::fixed;
 use crate::usbmux::Udid;
 
 use super::originals::{Account, Copies, account};
@@ -44,11 +45,11 @@ pub enum Part {
 impl Part {
     /// The heading.
     #[must_use]
-    pub const fn heading(self) -> &'static str {
-        match self {
-            Self::YourData => "Your data",
-            Self::AfterTheErase => "After the erase",
-        }
+    pub fn heading(self) -> &'static str {
+        fixed(match self {
+            Self::YourData => "part-your-data",
+            Self::AfterTheErase => "part-after-the-erase",
+        })
     }
 }
 
@@ -66,11 +67,14 @@ pub struct Blocked {
     /// It is part of the first demand, without which nothing can be told: that the library could be read and agrees.
     #[serde(skip)]
     pub(super) first: bool,
+    /// As a part of the verdict's one sentence, where that says more.
+    #[serde(skip)]
+    pub(super) clause: Option<String>,
 }
 
 impl Blocked {
     fn known(id: impl Into<ReasonId>, text: impl Into<String>) -> Self {
-        Self { id: id.into(), text: text.into(), part: Part::YourData, known: true, first: false }
+        Self { id: id.into(), text: text.into(), part: Part::YourData, known: true, first: false, clause: None }
     }
 
     fn unknown(id: impl Into<ReasonId>, text: impl Into<String>) -> Self {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::facts::Facts;
-use crate::facts::text::counted;
+use crate::facts::sentences::{fixed, say};
 use crate::usbmux::Udid;
 
 use super::demands::{Case, Demand, PHOTOS, demands_of, own_proofs};
@@ -41,12 +41,12 @@ impl Answer {
 
     /// As people read it.
     #[must_use]
-    pub const fn shout(self) -> &'static str {
-        match self {
-            Self::Safe => "SAFE",
-            Self::NotSafe => "NOT SAFE",
-            Self::CannotTell => "CANNOT TELL",
-        }
+    pub fn shout(self) -> &'static str {
+        fixed(match self {
+            Self::Safe => "verdict-safe",
+            Self::NotSafe => "verdict-not-safe",
+            Self::CannotTell => "verdict-cannot-tell",
+        })
     }
 
     /// Cannot tell where the first demand does not hold, or where not knowing is all that keeps the others from it.
@@ -104,6 +104,8 @@ pub struct Reason {
     pub part: Part,
     /// Known not to hold; `false`: something could not be read that would tell.
     pub known: bool,
+    #[serde(skip)]
+    clause: Option<String>,
 }
 
 /// Something that the owner has to be told although it keeps nothing shut.
@@ -161,8 +163,7 @@ impl Verdict {
         let mut reasons = self.reasons_for(Question::Photos);
         let said = match self.photos {
             Answer::Safe => {
-                "every original is in at least two places (this phone, iCloud, the copy on this computer)"
-                    .to_owned()
+                fixed("verdict-two-places").to_owned()
             }
             // The first one is what cannot be told without; the others only follow from it.
             Answer::CannotTell => reasons.next().map(clause).unwrap_or_default(),
@@ -170,19 +171,13 @@ impl Verdict {
                 reasons.filter(|reason| reason.known).map(clause).collect::<Vec<String>>().join("; ")
             }
         };
-        format!("{shout}: {said}.")
+        say!("verdict", word = shout, said = said)
     }
 }
 
 /// A reason as a part of the sentence.
 fn clause(reason: &Reason) -> String {
-    let text = reason.text.trim_end_matches('.');
-    let tail = match reason.id {
-        ReasonId::OriginalsOnlyHere if text.starts_with("1 ") => " and is not copied yet",
-        ReasonId::OriginalsOnlyHere => " and are not copied yet",
-        _ => "",
-    };
-    format!("{text}{tail}")
+    reason.clause.as_ref().unwrap_or(&reason.text).trim_end_matches(['.', '\u{3002}']).to_owned()
 }
 
 /// The permission to do one remedy on one phone, resting on exactly these proofs. Only this module makes one, and a
@@ -230,12 +225,13 @@ pub fn verdict(facts: &Facts, proofs: &Proofs<'_>, consent: &Consent, moment: &M
     for (answer, question) in answers.iter_mut().zip(Question::ALL) {
         let blocked = judged(&case, question.demands());
         *answer = Answer::to(&blocked);
-        reasons.extend(blocked.into_iter().map(|Blocked { id, text, part, known, .. }| Reason {
+        reasons.extend(blocked.into_iter().map(|Blocked { id, text, part, known, clause, .. }| Reason {
             question,
             id,
             text,
             part,
             known,
+            clause,
         }));
     }
     let [photos, erase, delete_icloud_library, toggle_icloud_photos] = answers;
@@ -326,11 +322,7 @@ fn told_before_an_erase(case: &Case<'_>) -> Vec<Told> {
     if number == 0 {
         return Vec::new();
     }
-    let text = format!(
-        "The originals of {} are only in iCloud: they are in no copy on this computer, they stay in iCloud, and they \
-         come back from there after the erase.",
-        counted(number, "photo", "photos")
-    );
+    let text = say!("told-only-in-icloud", n = number);
     let id = crate::diagnosis::FindingId::OriginalsOnlyInIcloud.into();
     vec![Told { question: Question::Erase, id, text }]
 }

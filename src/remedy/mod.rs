@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::backup::verify::BackupProof;
+use crate::facts::sentences::fixed;
 use crate::photos::verify::PhotosProof;
 
 pub use ids::{ReasonId, RemedyId, Risk};
@@ -70,19 +71,13 @@ impl Accept {
 
     /// What the owner states by accepting it: goes into the record of the visit.
     #[must_use]
-    pub const fn statement(self) -> &'static str {
-        match self {
-            Self::BackupAge => "I know that what was added to the phone since its last backup is not in it.",
-            Self::UnencryptedBackup => {
-                "I know that a backup without encryption leaves out saved passwords, Health data and Wi-Fi networks."
-            }
-            Self::ActivationLock => {
-                "I know the password of the Apple Account that this phone asks for after it is erased."
-            }
-            Self::ReplaceContent => {
-                "I know that what is on this phone now is replaced by what is in the backup."
-            }
-        }
+    pub fn statement(self) -> &'static str {
+        fixed(match self {
+            Self::BackupAge => "accept-backup-age",
+            Self::UnencryptedBackup => "accept-unencrypted-backup",
+            Self::ActivationLock => "accept-activation-lock",
+            Self::ReplaceContent => "accept-replace-content",
+        })
     }
 }
 

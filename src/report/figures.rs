@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Finding, Reason, Report, Verdict, Whereabouts, fact_words};
 use crate::facts::text::plain;
 use crate::photos::layout::{LaidOut, Link};
+use crate::remedy::gate::Answer;
 use crate::visit::climb::Change;
 use crate::visit::{PhotosKept, words};
 
@@ -29,9 +30,9 @@ impl Light {
 
     pub(super) fn words(self) -> &'static str {
         match self {
-            Light::Safe => "SAFE",
-            Light::NotSafe => "NOT SAFE",
-            Light::CannotTell => "CANNOT TELL",
+            Light::Safe => Answer::Safe.shout(),
+            Light::NotSafe => Answer::NotSafe.shout(),
+            Light::CannotTell => Answer::CannotTell.shout(),
         }
     }
 }

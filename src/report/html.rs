@@ -120,17 +120,18 @@ fn upload(report: &Report, zone: &TimeZone) -> Option<String> {
     let of = |name: &str| figures::number(report, &format!("library.{name}"));
     let (assets, uploaded) = (of("assets")?, of("uploaded")?);
     let rest = [
-        ("waiting", of("waiting").unwrap_or(0), "warn"),
-        ("failed", of("failed").unwrap_or(0), "alarm"),
-        ("never queued", of("never_queued").unwrap_or(0), "warn"),
+        ("waiting", of("waiting"), "warn"),
+        ("failed", of("failed"), "alarm"),
+        ("never queued", of("never_queued"), "warn"),
     ];
     let label = format!("{} of {} uploaded", words::count(uploaded), words::count(assets));
     let mut parts = vec![Part { class: "cloud", amount: uploaded }];
-    parts.extend(rest.iter().map(|(_, amount, class)| Part { class, amount: *amount }));
+    parts.extend(rest.iter().filter_map(|(_, amount, class)| Some(Part { class, amount: (*amount)? })));
+    // What the library does not say is no 0.
     let rest: Vec<String> = rest
         .iter()
-        .filter(|(_, n, _)| *n > 0)
-        .map(|(word, n, _)| format!("{} {word}", words::count(*n)))
+        .filter(|(_, n, _)| *n != Some(0))
+        .map(|(word, n, _)| format!("{} {word}", n.map_or_else(|| "an unknown number".to_owned(), words::count)))
         .collect();
     let synced = figures::fact(report, "icloud_photos.last_sync")
         .and_then(|at| at.as_str()?.parse().ok())
@@ -478,6 +479,30 @@ mod tests {
                 assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
             }
         }
+    }
+
+    #[test]
+    fn the_steps_of_what_can_lose_photos_are_not_shown_while_the_gate_is_shut() {
+        let mut report = sample::troubled();
+        let at = report.diagnosis.ladder.iter().position(|rung| rung.remedy == "toggle-icloud-photos").unwrap();
+        report.diagnosis.ladder[at].steps = vec!["Turn the switch off.".to_owned()];
+        report.diagnosis.ladder[at].why = vec!["It starts over.".to_owned()];
+        let shut = page(&report);
+        assert!(!shut.contains("Turn the switch off.") && !shut.contains("It starts over."));
+        report.diagnosis.ladder[at].state = "do".to_owned();
+        assert!(page(&report).contains("Turn the switch off."));
+        // What only costs time is shown while it waits for something.
+        report.diagnosis.ladder[at].state = "blocked".to_owned();
+        report.diagnosis.ladder[at].risk = "disruptive".to_owned();
+        assert!(page(&report).contains("Turn the switch off."));
+    }
+
+    #[test]
+    fn what_the_library_does_not_say_is_not_drawn_as_none() {
+        let mut report = sample::troubled();
+        report.diagnosis.facts["library"]["failed"] = serde_json::Value::Null;
+        let page = page(&report);
+        assert!(page.contains("30 waiting, an unknown number failed"), "{page}");
     }
 
     #[test]

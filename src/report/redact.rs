@@ -32,7 +32,8 @@ const OURS: [&str; 16] = [
     "place",
 ];
 /// Facts that are free text from the phone, by the last part of their name.
-const FREE_TEXT: [&str; 5] = ["profiles", "time_zone", "quarantined", "unknown_keys", "failure"];
+const FREE_TEXT: [&str; 7] =
+    ["profiles", "time_zone", "quarantined", "unknown_keys", "failure", "identifier", "account_data_classes"];
 /// Files of iOS itself, which tell nothing of anybody.
 const OF_IOS: [&str; 5] =
     ["Photos.sqlite", "syncstatus.plist", "store.cloudphotodb", "Manifest.db", "cloudServiceEnableLog.plist"];
@@ -200,6 +201,25 @@ mod tests {
         assert_eq!(clean.diagnosis.findings[1].evidence[0].value[1], 7, "numbers stay");
         assert_eq!(clean.diagnosis.findings[0].evidence, report.diagnosis.findings[0].evidence);
         assert!(clean.redacted);
+    }
+
+    #[test]
+    fn what_changed_on_a_rung_names_nobody_and_keeps_its_numbers() {
+        let mut report = sample::troubled();
+        let change = |fact: &str, before: Value, after: Value| crate::visit::climb::Change {
+            fact: fact.to_owned(),
+            before,
+            after,
+        };
+        report.climbed[0].changes.extend([
+            change("settings.profiles", serde_json::json!([]), serde_json::json!(["Anna at Example School"])),
+            change("settings.activation_state", "Unactivated".into(), "Anna's iPhone".into()),
+        ]);
+        let clean = redacted(&report);
+        let text = serde_json::to_string(&clean.climbed).unwrap();
+        assert!(!text.contains("Anna") && !text.contains("Example"), "{text}");
+        let kept = &clean.climbed[0].changes[0];
+        assert_eq!((&kept.before, &kept.after), (&42.into(), &30.into()));
     }
 
     #[test]

@@ -62,9 +62,13 @@ impl Backing {
     }
 
     /// For the report.
-    pub(super) fn kept(&self) -> Option<BackupKept> {
+    pub(super) async fn kept(&self) -> Option<BackupKept> {
         let (made, took) = self.made.as_ref()?;
-        let (files, bytes) = self.vault.as_ref().map_or((0, 0), size);
+        let root = self.vault.as_ref().and_then(|vault| vault.current().ok().flatten());
+        // A record has a line for each of a million files: no async worker waits for it.
+        let sizing = tokio::task::spawn_blocking(move || root.map_or((0, 0), |root| size(&root)));
+        let sized = sizing.await;
+        let (files, bytes) = sized.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         Some(BackupKept {
             files,
             bytes,
@@ -78,9 +82,8 @@ impl Backing {
 }
 
 /// Files and bytes of the newest backup, by our own record of what was received.
-fn size(vault: &Vault) -> (u64, u64) {
-    let record = vault.current().ok().flatten().and_then(|root| Record::load(&root).ok());
-    record.map_or((0, 0), |record| {
+fn size(root: &Dir) -> (u64, u64) {
+    Record::load(root).map_or((0, 0), |record| {
         record
             .all_known()
             .fold((0, 0), |(files, bytes), known| (files + 1, known.bytes.saturating_add(bytes)))
@@ -253,7 +256,7 @@ impl Visit {
         let mut refined = facts.clone();
         let reading = tokio::task::spawn_blocking(move || {
             with_backup(&folder, &udid, password.as_deref(), |backup| {
-                crate::collect::refine(&mut refined, |domain, path| small_file(backup, domain, path));
+                crate::collect::refine(&mut refined, made_at, |domain, path| small_file(backup, domain, path));
                 if let (true, Some(made_at)) = (refined.library.assets.is_none(), made_at) {
                     library_out_of(backup, made_at, &mut refined)?;
                 }

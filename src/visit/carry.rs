@@ -51,6 +51,7 @@ impl Visit {
         let broken = reach::after_a_break(
             self.beginning.muxer.as_ref(),
             &self.attached,
+            self.return_wait,
             self.observer(),
             self.cancel(),
         );

@@ -18,6 +18,7 @@ mod figures;
 mod gallery;
 mod kept;
 pub mod lists;
+mod locking;
 pub mod movement;
 mod outcome;
 mod password;
@@ -97,6 +98,8 @@ pub struct Visit {
     plugged_in_since: Option<Timestamp>,
     /// The manifest of the copy, as it was read last.
     known_copy: Known,
+    /// How long a phone that left is waited for.
+    return_wait: Duration,
 }
 
 impl Visit {
@@ -117,7 +120,15 @@ impl Visit {
         );
         let session = Arc::new(session.await?);
         let plugged_in_since = Some(began_at);
-        Ok(Self { beginning, attached, session, began_at, plugged_in_since, known_copy: Known::default() })
+        Ok(Self {
+            beginning,
+            attached,
+            session,
+            began_at,
+            plugged_in_since,
+            known_copy: Known::default(),
+            return_wait: reach::RETURN_WAIT,
+        })
     }
 
     /// Which phone.
@@ -147,6 +158,12 @@ impl Visit {
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.beginning.dest.join(self.udid().as_str())
+    }
+
+    /// From now on a phone that leaves, and a person who has to unlock it, are waited for until we are asked to stop.
+    pub fn be_patient(&mut self) {
+        self.return_wait = reach::WITHOUT_END;
+        self.beginning.wait = reach::WITHOUT_END;
     }
 
     fn observer(&self) -> &dyn Observer {

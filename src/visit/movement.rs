@@ -9,11 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::words;
+pub use crate::diagnosis::thresholds::STILL_AFTER;
 use crate::diagnosis::{Diagnosis, FindingId};
-use crate::facts::{Facts, value};
+use crate::facts::{Fact, Facts, Source, value};
 
-/// Readings that are further apart than this and show the same numbers mean that nothing moves.
-pub const STILL_AFTER: SignedDuration = SignedDuration::from_mins(15);
 /// The rate is that of the last hour: an upload of last night says nothing about this one.
 const RATE_OVER: SignedDuration = SignedDuration::from_mins(60);
 /// No rate is told from less time than this.
@@ -38,8 +37,25 @@ pub struct Reading {
     pub to_download: Option<u64>,
     /// The engine's last contact with the server.
     pub last_sync: Option<Timestamp>,
-    /// The one reason why the engine pauses.
-    pub pause_reason: Option<FindingId>,
+    /// What explains that it does not go on: the one reason why the engine pauses, else what keeps it from going on.
+    pub reason: Option<FindingId>,
+}
+
+/// What keeps everything from going up without being a pause, weightiest first.
+const NO_PAUSE: [FindingId; 5] = [
+    FindingId::IcloudPhotosSwitchedOff,
+    FindingId::IcloudPhotosOff,
+    FindingId::IcloudLibraryWiped,
+    FindingId::IcloudLibraryDeletionScheduled,
+    FindingId::FirstSyncUnfinished,
+];
+
+/// Why nothing goes on, where something says so.
+fn reason(facts: &Facts, diagnosis: &Diagnosis) -> Option<FindingId> {
+    let counts = &facts.library.counts;
+    let given_up = counts.failed > Some(0) && counts.waiting == Some(0) && counts.never_queued == Some(0);
+    let keeps = || NO_PAUSE.into_iter().find(|id| diagnosis.finding(*id).is_some());
+    diagnosis.pause_reason.or_else(keeps).or(given_up.then_some(FindingId::UploadsFailed))
 }
 
 impl Reading {
@@ -58,7 +74,7 @@ impl Reading {
             server_assets: value(&icloud.server_assets),
             to_download: value(&icloud.to_download),
             last_sync: value(&icloud.last_sync),
-            pause_reason: diagnosis.pause_reason,
+            reason: reason(facts, diagnosis),
         }
     }
 
@@ -103,6 +119,8 @@ pub struct Movement {
     pub pace: Pace,
     /// When the first reading was made.
     pub since: Timestamp,
+    /// Since when nothing has gone on without a reason, as far as the readings show.
+    pub still_from: Timestamp,
     /// When something last went on, as far as the readings show.
     pub moved_at: Option<Timestamp>,
     /// Assets that went up since the first reading.
@@ -119,6 +137,8 @@ pub struct Movement {
     pub seconds_left: Option<u64>,
     /// Why it waits, by the finding's id.
     pub reason: Option<FindingId>,
+    /// How many readings were taken.
+    pub readings: u64,
 }
 
 /// The readings of one phone, oldest first.
@@ -127,6 +147,9 @@ pub struct Watch {
     readings: Vec<Reading>,
     first: Option<Reading>,
     moved_at: Option<Timestamp>,
+    /// The last reading that something explained: what stood still until then had its reason.
+    explained_at: Option<Timestamp>,
+    taken: u64,
 }
 
 impl Watch {
@@ -138,7 +161,11 @@ impl Watch {
         if self.readings.last().is_some_and(|last| reading.moved_since(last)) {
             self.moved_at = Some(reading.at);
         }
+        if reading.reason.is_some() {
+            self.explained_at = Some(reading.at);
+        }
         self.first.get_or_insert_with(|| reading.clone());
+        self.taken += 1;
         self.readings.push(reading);
         if self.readings.len() > READINGS_MAX {
             self.readings.remove(0);
@@ -152,9 +179,11 @@ impl Watch {
             self.readings.last().expect("a reading was just taken"),
         );
         let (per_hour, bytes_per_second) = self.rates(last);
+        let still_from = [self.moved_at, self.explained_at].into_iter().flatten().fold(first.at, Timestamp::max);
         Movement {
-            pace: self.pace(first, last),
+            pace: self.pace(still_from, last),
             since: first.at,
+            still_from,
             moved_at: self.moved_at,
             uploaded_since: gained(first.uploaded, last.uploaded),
             left: last.to_upload,
@@ -162,17 +191,18 @@ impl Watch {
             per_hour,
             bytes_per_second,
             seconds_left: seconds_left(last, per_hour, bytes_per_second),
-            reason: last.pause_reason,
+            reason: last.reason,
+            readings: self.taken,
         }
     }
 
-    fn pace(&self, first: &Reading, last: &Reading) -> Pace {
-        let still_for = last.at.duration_since(self.moved_at.unwrap_or(first.at));
+    fn pace(&self, still_from: Timestamp, last: &Reading) -> Pace {
+        let still_for = last.at.duration_since(still_from);
         match self.moved_at {
             _ if last.nothing_left() => Pace::Done,
             _ if last.to_upload.is_none() => Pace::Unknown,
             Some(_) if still_for < STILL_AFTER => Pace::Moving,
-            _ if last.pause_reason.is_some() => Pace::Waiting,
+            _ if last.reason.is_some() => Pace::Waiting,
             _ if still_for >= STILL_AFTER => Pace::Stuck,
             _ => Pace::TooEarly,
         }
@@ -217,6 +247,21 @@ fn seconds_left(last: &Reading, per_hour: Option<f64>, bytes_per_second: Option<
 }
 
 impl Movement {
+    /// Since when readings have shown that nothing moves, although something should; `None`: it moves, nothing waits, or
+    /// one reading is no comparison.
+    #[must_use]
+    pub fn still_since(&self) -> Option<Timestamp> {
+        let compared = self.readings >= 2 && self.left.is_some();
+        let still = matches!(self.pace, Pace::Stuck | Pace::Waiting | Pace::TooEarly);
+        (compared && still).then_some(self.still_from)
+    }
+
+    /// Makes a fact of it, for the rules. A movement that was not seen takes an earlier fact back.
+    pub fn tell(&self, facts: &mut Facts) {
+        let source = Source::new("readings of the phone, compared", "movement");
+        facts.icloud_photos.still_since = self.still_since().map(|since| Fact::new(since, source));
+    }
+
     /// In a sentence or two. `reason` is the title of the finding that explains a wait.
     #[must_use]
     pub fn sentence(&self, now: Timestamp, reason: Option<&str>) -> String {
@@ -231,7 +276,7 @@ impl Movement {
             ),
             Pace::Stuck => format!(
                 "Stuck: nothing has moved for {}, and nothing explains it. {} to upload.",
-                still(self.moved_at.unwrap_or(self.since)),
+                still(self.still_from),
                 self.left_words()
             ),
             Pace::TooEarly => {
@@ -283,7 +328,7 @@ mod tests {
             server_assets: None,
             to_download: None,
             last_sync: None,
-            pause_reason: None,
+            reason: None,
         }
     }
 
@@ -305,11 +350,18 @@ mod tests {
     #[test]
     fn a_reason_makes_it_waiting() {
         let paused =
-            |minute| Reading { pause_reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
+            |minute| Reading { reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
         let waiting = watched([paused(0), paused(40)]);
         assert_eq!(waiting.pace, Pace::Waiting);
         let said = waiting.sentence(waiting.since, Some("iCloud storage is full."));
         assert!(said.starts_with("Waiting, not stuck: iCloud storage is full. 30 items"), "{said}");
+    }
+
+    #[test]
+    fn what_was_explained_until_now_is_not_stuck_yet() {
+        let paused = |minute| Reading { reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
+        assert_eq!(watched([paused(0), paused(40), reading(41, 30)]).pace, Pace::TooEarly);
+        assert_eq!(watched([paused(0), paused(40), reading(55, 30)]).pace, Pace::Stuck);
     }
 
     #[test]
@@ -323,6 +375,57 @@ mod tests {
         let heavy = |minute, left, bytes| Reading { bytes_to_upload: Some(bytes), ..reading(minute, left) };
         let moving = watched([heavy(0, 30, 60_000_000), heavy(1, 29, 54_000_000)]);
         assert_eq!((moving.bytes_per_second, moving.seconds_left), (Some(100_000.0), Some(540)));
+    }
+
+    /// What is found on a phone with three photos on their way, `minutes` after a first reading that showed `before`.
+    fn found_after(minutes: i64, before: u64, change: impl Fn(&mut Facts)) -> bool {
+        let mut watch = Watch::default();
+        let mut last = None;
+        for (minute, waiting) in [(0, before), (minutes, 3)] {
+            let mut facts = Facts { device: Some(crate::facts::Device::default()), ..Facts::default() };
+            facts.observed_at = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+            let source = || Source::new("test", "key");
+            facts.icloud_photos.enabled = Some(Fact::new(true, source()));
+            facts.icloud_photos.last_sync = Some(Fact::new(facts.observed_at, source()));
+            let counts = &mut facts.library.counts;
+            (counts.waiting, counts.never_queued, counts.failed) = (Some(waiting), Some(0), Some(0));
+            change(&mut facts);
+            let movement = watch.take(Reading::of(&facts, &crate::diagnosis::diagnose(&facts)));
+            movement.tell(&mut facts);
+            last = Some(crate::diagnosis::diagnose(&facts));
+        }
+        last.is_some_and(|diagnosis| diagnosis.finding(FindingId::UploadsStuck).is_some())
+    }
+
+    #[test]
+    fn a_measured_standstill_is_found_and_a_shorter_one_a_movement_and_a_reason_are_not() {
+        let nothing = |_: &mut Facts| {};
+        assert!(found_after(15, 3, nothing));
+        assert!(!found_after(14, 3, nothing));
+        assert!(!found_after(15, 4, nothing));
+        assert!(!found_after(15, 3, |facts| {
+            let engine = facts.icloud_photos.engine.get_or_insert_default();
+            engine.in_airplane_mode = Some(Fact::new(true, Source::new("test", "key")));
+            engine.initial_sync_date = Some(Fact::new(Timestamp::UNIX_EPOCH, Source::new("test", "key")));
+        }));
+    }
+
+    #[test]
+    fn one_reading_is_no_standstill_and_what_is_off_or_given_up_is_not_called_stuck() {
+        assert_eq!(watched([reading(0, 30)]).still_since(), None);
+        assert_eq!(watched([reading(0, 30), reading(1, 30)]).still_since(), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(watched([reading(0, 30), reading(1, 29)]).still_since(), None);
+        let mut facts = Facts { device: Some(crate::facts::Device::default()), ..Facts::default() };
+        let counts = &mut facts.library.counts;
+        (counts.waiting, counts.never_queued, counts.failed) = (Some(0), Some(9), Some(0));
+        let reason_of = |facts: &Facts| Reading::of(facts, &crate::diagnosis::diagnose(facts)).reason;
+        assert_eq!(reason_of(&facts), None);
+        facts.icloud_photos.enabled = Some(Fact::new(false, Source::new("test", "key")));
+        assert_eq!(reason_of(&facts), Some(FindingId::IcloudPhotosOff));
+        facts.icloud_photos.enabled = None;
+        let counts = &mut facts.library.counts;
+        (counts.never_queued, counts.failed) = (Some(0), Some(9));
+        assert_eq!(reason_of(&facts), Some(FindingId::UploadsFailed));
     }
 
     #[test]

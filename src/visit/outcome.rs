@@ -68,6 +68,13 @@ impl Outcome {
         }
     }
 
+    /// Judges the same facts again, after something was added to them. Where the originals are does not change by it.
+    pub fn judge_again(&mut self, proofs: &Proofs<'_>, consent: &Consent, moment: &Moment) {
+        self.diagnosis = diagnosis::diagnose(&self.facts);
+        self.ladder = ladder::build(&self.diagnosis, &self.facts, proofs, consent, moment);
+        self.verdict = gate::verdict(&self.facts, proofs, consent, moment);
+    }
+
     /// The stop that decides the exit status, if there is one.
     #[must_use]
     pub fn weightiest(&self) -> Option<&Stop> {

@@ -11,6 +11,7 @@ use super::backup_kept::{disagreements, kept_backups};
 use super::carry::Failed;
 use super::gallery::Shown;
 use super::kept::{Kept, Part, copy_stop, kept_without_phone, prove_photos};
+use super::locking::Locking;
 use super::outcome::{Protection, Skipped};
 use super::photos::{Copying, MayComeFromBackup, Wanted, copy_once};
 use super::stop::{Stop, Trouble};
@@ -19,7 +20,7 @@ use crate::facts::Facts;
 use crate::photos::Store;
 use crate::photos::layout::Layouts;
 use crate::photos::verify::Depth;
-use crate::progress::Event;
+use crate::progress::{Event, Observer};
 
 /// How long the originals that exist nowhere else go before everything else.
 const ONLY_HERE_FIRST: Duration = Duration::from_secs(120);
@@ -141,9 +142,11 @@ impl Visit {
                 Ok(()) => {}
             }
         }
-        let (observer, cancel) = (Arc::clone(&self.beginning.observer), self.cancel().clone());
+        let locking = Arc::new(Locking::new(Arc::clone(&self.beginning.observer)));
+        let observer: Arc<dyn Observer> = Arc::clone(&locking) as Arc<dyn Observer>;
+        let cancel = self.cancel().clone();
         let a_backup_may_help = wish.backup || !kept_backups(self.dest(), self.udid()).is_empty();
-        let photos_observer: Arc<dyn crate::progress::Observer> = if a_backup_may_help {
+        let photos_observer: Arc<dyn Observer> = if a_backup_may_help {
             Arc::new(MayComeFromBackup(Arc::clone(&observer)))
         } else {
             Arc::clone(&observer)
@@ -169,7 +172,8 @@ impl Visit {
                 }
                 back_up_once(Arc::clone(&session), backing, &observer, &cancel).await
             };
-            let (photos, backup) = tokio::join!(photos, backup);
+            let parts = async { tokio::join!(photos, backup) };
+            let (photos, backup) = locking.beside(&session, parts).await;
             let photos = settle(photos, photos_left, stops);
             let backup = settle(backup, backup_left, stops);
             photos.and(backup)
@@ -185,7 +189,7 @@ impl Visit {
         protected: &mut Protected,
     ) -> Result<(), Stop> {
         let kept = &mut protected.kept;
-        protected.protection.backup = parts.backing.kept();
+        protected.protection.backup = parts.backing.kept().await;
         match parts.backing.made.take() {
             Some((made, _)) => {
                 protected.protection.notes.extend(made.notes);

@@ -20,6 +20,8 @@ pub const WAIT_WITH_PERSON: Duration = Duration::from_secs(120);
 pub const WAIT_ALONE: Duration = Duration::from_secs(10);
 /// How long a phone that left is waited for.
 pub const RETURN_WAIT: Duration = Duration::from_secs(30);
+/// As long as anybody wants to wait: the end is a request to stop. (A year, since a moment has to be computed from it.)
+pub const WITHOUT_END: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How often the bus is asked while waiting for a return.
 const POLL: Duration = Duration::from_millis(250);
 /// A connection may break a moment before the muxer notices that the phone is gone.
@@ -325,10 +327,11 @@ pub enum Broken {
     Over(Stop),
 }
 
-/// After a deed broke: did the phone leave? Then waits up to [`RETURN_WAIT`] for its return.
+/// After a deed broke: did the phone leave? Then waits that long for its return.
 pub async fn after_a_break(
     muxer: &dyn Muxer,
     attached: &Attached,
+    wait: Duration,
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Broken {
@@ -341,12 +344,13 @@ pub async fn after_a_break(
             return Broken::Over(Stop::interrupted());
         }
     }
-    observer.event(Event::Note(format!(
-        "The phone is gone. Plug it in again; it is waited for ({}).",
-        words::duration(RETURN_WAIT)
-    )));
+    observer.event(Event::Note(if wait == WITHOUT_END {
+        "The phone is gone. It is waited for until it is back; Ctrl-C ends it.".to_owned()
+    } else {
+        format!("The phone is gone. Plug it in again; it is waited for ({}).", words::duration(wait))
+    }));
     observer.event(Event::Began { phase: Phase::Reach, bytes_total: None, items_total: None });
-    let outcome = returned(muxer, &attached.udid, broke, RETURN_WAIT, cancel).await;
+    let outcome = returned(muxer, &attached.udid, broke, wait, cancel).await;
     observer.event(Event::Ended { phase: Phase::Reach });
     outcome
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::carry::Failed;
 use super::kept::Kept;
+use super::movement::{Movement, Reading, Watch};
 use super::reach;
 use super::stop::{Stop, Trouble};
 use super::{Outcome, Protected, Visit};
@@ -130,7 +131,11 @@ impl Visit {
         Ok(facts)
     }
 
-    async fn quick(&mut self) -> Result<Facts, Stop> {
+    /// What is known within seconds, locked or not.
+    ///
+    /// # Errors
+    /// The phone left for good, or we were asked to stop.
+    pub async fn quick(&mut self) -> Result<Facts, Stop> {
         self.carry(async |session| collect::quick(&session).await.map_err(failed)).await
     }
 
@@ -155,6 +160,18 @@ impl Visit {
             })
             .await?;
         Ok(())
+    }
+
+    /// Takes what was just read into a watch. A standstill that the readings show becomes a fact, and what was read is
+    /// judged again with it.
+    pub fn watched(&self, watch: &mut Watch, outcome: &mut Outcome, kept: &Kept) -> Movement {
+        let movement = watch.take(Reading::of(&outcome.facts, &outcome.diagnosis));
+        if movement.still_since().is_some() {
+            movement.tell(&mut outcome.facts);
+            let proofs = Proofs { photos: kept.photos.as_ref(), backup: kept.backup.as_ref() };
+            outcome.judge_again(&proofs, &self.beginning.consent, &self.moment());
+        }
+        movement
     }
 
     /// Judges what was read, with what is proven to be kept here.

@@ -1,7 +1,8 @@
 //! Demands about the originals: in two places, copied, and none lost with the iCloud library.
 
 use crate::diagnosis::FindingId;
-use crate::facts::text::{bytes, counted, grouped, plain};
+use crate::facts::sentences::{fixed, say};
+use crate::facts::text::{bytes, plain};
 use crate::facts::value;
 use crate::remedy::ReasonId;
 use crate::remedy::originals::icloud_library_is_there;
@@ -10,45 +11,35 @@ use super::{Blocked, Case};
 
 pub(in crate::remedy) fn in_two_places(case: &Case<'_>) -> Vec<Blocked> {
     if !case.is_accounted() {
-        let text = "where the originals are cannot be told";
+        let text = fixed("gate-places-untold");
         return vec![Blocked::unknown(ReasonId::PlaceUnknown, text)];
     }
     let spread = &case.account.spread;
-    let photos = |number| counted(number, "photo", "photos");
-    let exist = |number: u64| if number == 1 { "exists" } else { "exist" };
     let mut blocked = Vec::new();
     if spread.nowhere > 0 {
-        let text = format!(
-            "{} {} in full neither on this phone nor in iCloud nor in our copy",
-            photos(spread.nowhere),
-            exist(spread.nowhere)
-        );
+        let text = say!("gate-nowhere", n = spread.nowhere);
         blocked.push(Blocked::known(FindingId::OriginalsMissing, text));
     }
     if spread.only_here > 0 {
         let trashed = match spread.only_here_trashed {
             0 => String::new(),
-            number => format!(" ({} of them in Recently Deleted)", grouped(number)),
+            number => say!("gate-trashed", n = number),
         };
         let text =
-            format!("{} {} only on this phone{trashed}", photos(spread.only_here), exist(spread.only_here));
-        blocked.push(Blocked::known(ReasonId::OriginalsOnlyHere, text));
+            say!("gate-only-here", n = spread.only_here, trashed = trashed.as_str());
+        let clause = say!("gate-only-here-not-copied", n = spread.only_here, trashed = trashed);
+        blocked.push(Blocked { clause: Some(clause), ..Blocked::known(ReasonId::OriginalsOnlyHere, text) });
     }
     if spread.only_in_icloud > 0 {
-        let text =
-            format!("{} {} only in iCloud", photos(spread.only_in_icloud), exist(spread.only_in_icloud));
+        let text = say!("gate-only-in-icloud", n = spread.only_in_icloud);
         blocked.push(Blocked::known(FindingId::OriginalsOnlyInIcloud, text));
     }
     if spread.only_in_copy > 0 {
-        let text = format!(
-            "{} {} in full only in our copy on this computer",
-            photos(spread.only_in_copy),
-            exist(spread.only_in_copy)
-        );
+        let text = say!("gate-only-in-copy", n = spread.only_in_copy);
         blocked.push(Blocked::known(FindingId::OriginalsMissing, text));
     }
     if spread.unknown > 0 {
-        let text = format!("of {} nobody can tell where the originals are", photos(spread.unknown));
+        let text = say!("gate-place-unknown", n = spread.unknown);
         blocked.push(Blocked::unknown(ReasonId::PlaceUnknown, text));
     }
     blocked
@@ -56,36 +47,26 @@ pub(in crate::remedy) fn in_two_places(case: &Case<'_>) -> Vec<Blocked> {
 
 pub(in crate::remedy) fn every_original_copied(case: &Case<'_>) -> Vec<Blocked> {
     if !case.is_accounted() {
-        let text = "Whether every original is copied cannot be told.";
+        let text = fixed("gate-copied-untold");
         return vec![Blocked::unknown(FindingId::PhotosNotCopied, text)];
     }
     let account = &case.account;
     let mut blocked = Vec::new();
     if account.not_copied > 0 || account.files_not_copied > 0 {
         let text = if account.files_not_copied > 0 {
-            format!(
-                "{} of the photo library ({}) {} not copied and proven yet.",
-                counted(account.files_not_copied, "file", "files"),
-                bytes(account.bytes_not_copied),
-                if account.files_not_copied == 1 { "is" } else { "are" }
-            )
+            let bytes = bytes(account.bytes_not_copied);
+            say!("gate-files-not-copied", n = account.files_not_copied, bytes = bytes)
         } else {
-            format!("Of {} there is no full copy yet.", counted(account.not_copied, "photo", "photos"))
+            say!("gate-not-copied", n = account.not_copied)
         };
         blocked.push(Blocked::known(FindingId::PhotosNotCopied, text));
     }
     if account.in_neither > 0 {
-        let text = format!(
-            "The originals of {} are neither on this phone nor in iCloud; what is left of them must not be lost too.",
-            counted(account.in_neither, "photo", "photos")
-        );
+        let text = say!("gate-in-neither", n = account.in_neither);
         blocked.push(Blocked::known(FindingId::OriginalsMissing, text));
     }
     if account.place_unknown > 0 {
-        let text = format!(
-            "The library does not say where the originals of {} are.",
-            counted(account.place_unknown, "photo", "photos")
-        );
+        let text = say!("gate-library-place-unknown", n = account.place_unknown);
         blocked.push(Blocked::unknown(ReasonId::PlaceUnknown, text));
     }
     blocked
@@ -111,18 +92,11 @@ fn only_in_icloud(case: &Case<'_>, assets: u64) -> Vec<Blocked> {
         blocked.push(number_unknown());
     }
     if assets > 0 {
-        let originals = counted(assets, "photo", "photos");
         blocked.push(if there == Some(false) {
-            let text = format!(
-                "The originals of {originals} are only in iCloud, and that library is wiped, scheduled for deletion \
-                 or not there."
-            );
+            let text = say!("gate-icloud-lost", n = assets);
             Blocked::known(FindingId::OriginalsOnlyInIcloud, text)
         } else {
-            let text = format!(
-                "The originals of {originals} are only in iCloud, and nothing tells whether that library is still \
-                 there."
-            );
+            let text = say!("gate-icloud-unsure", n = assets);
             Blocked::unknown(FindingId::OriginalsOnlyInIcloud, text)
         });
     }
@@ -137,10 +111,7 @@ pub(in crate::remedy) fn none_only_in_icloud(case: &Case<'_>) -> Vec<Blocked> {
     }
     let assets = case.account.only_in_icloud_not_adopted;
     if assets > 0 {
-        let text = format!(
-            "The originals of {} are only in iCloud; they would be gone on every device.",
-            counted(assets, "photo", "photos")
-        );
+        let text = say!("gate-gone-everywhere", n = assets);
         blocked.push(Blocked::known(FindingId::OriginalsOnlyInIcloud, text));
     }
     blocked
@@ -149,7 +120,7 @@ pub(in crate::remedy) fn none_only_in_icloud(case: &Case<'_>) -> Vec<Blocked> {
 fn number_unknown() -> Blocked {
     Blocked::unknown(
         FindingId::OriginalsOnlyInIcloud,
-        "How many originals are only in iCloud cannot be told.",
+        fixed("gate-only-in-icloud-untold"),
     )
 }
 
@@ -159,17 +130,13 @@ pub(in crate::remedy) fn not_taken_in(case: &Case<'_>) -> Vec<Blocked> {
     match value(&photos.to_download) {
         Some(0) => Vec::new(),
         Some(number) => {
-            let text =
-                format!("{} in iCloud have not come to this phone yet.", counted(number, "photo", "photos"));
+            let text = say!("gate-not-taken-in", n = number);
             vec![Blocked::known(FindingId::DeviceBehind, text)]
         }
         None => match case.facts.gap_of("icloud_photos.to_download") {
             None => Vec::new(),
             Some(gap) => {
-                let text = format!(
-                    "How many photos in iCloud have not come to this phone yet could not be read ({}).",
-                    plain(&gap.reason)
-                );
+                let text = say!("gate-not-taken-in-untold", reason = plain(&gap.reason));
                 vec![Blocked::unknown(FindingId::DeviceBehind, text)]
             }
         },

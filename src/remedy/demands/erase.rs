@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::diagnosis::FindingId;
-use crate::facts::text::{counted, plain};
+use crate::facts::sentences::{fixed, say};
+use crate::facts::text::plain;
 use crate::facts::value;
 use crate::remedy::{Accept, Moment, ReasonId};
 
@@ -24,9 +25,9 @@ pub(in crate::remedy) fn backup_verified(case: &Case<'_>) -> Vec<Blocked> {
     let Some(proof) = case.backup else {
         let local = &case.facts.local_backup;
         return vec![if local.made_at.is_none() && local.last_backup.is_none() {
-            Blocked::known(FindingId::LocalBackupMissing, "There is no local backup of this phone.")
+            Blocked::known(FindingId::LocalBackupMissing, fixed("gate-backup-missing"))
         } else {
-            let text = "There is no local backup on this computer that was proven to be whole.";
+            let text = fixed("gate-backup-unproven");
             Blocked::known(ReasonId::BackupNotVerified, text)
         }];
     };
@@ -34,15 +35,11 @@ pub(in crate::remedy) fn backup_verified(case: &Case<'_>) -> Vec<Blocked> {
         let matter = proof.refused().iter().filter(|row| !row.harmless);
         let named: Vec<String> =
             matter.clone().take(3).map(|row| plain(&format!("{}/{}", row.domain, row.path))).collect();
-        let text = format!(
-            "The local backup lacks {} that the phone refused to send: {}.",
-            counted(matter.count() as u64, "file", "files"),
-            named.join(", ")
-        );
+        let text = say!("gate-backup-lacks", n = matter.count() as u64, names = named.join(", "));
         return vec![Blocked::known(ReasonId::BackupNotVerified, text)];
     }
     if !proof.proven_inside() {
-        let text = "The local backup is encrypted and its password is not known, so its content could not be proven.";
+        let text = fixed("gate-backup-locked");
         return vec![Blocked::known(FindingId::BackupPasswordUnknown, text)];
     }
     Vec::new()
@@ -57,12 +54,9 @@ pub(in crate::remedy) fn backup_fresh(case: &Case<'_>) -> Vec<Blocked> {
         return Vec::new();
     }
     let text = if is_plausible(proof.made_at(), case.moment) {
-        format!(
-            "The local backup is {} old, and an erase wants one of today's visit.",
-            age_in_words(proof.made_at(), case.moment.now)
-        )
+        say!("gate-backup-old", age = age_in_words(proof.made_at(), case.moment.now))
     } else {
-        "The local backup is dated in the future, so its age cannot be told.".to_owned()
+        fixed("gate-backup-of-the-future").to_owned()
     };
     vec![Blocked::known(ReasonId::BackupTooOld, text)]
 }
@@ -81,7 +75,7 @@ pub(super) fn is_fresh(made_at: Timestamp, moment: &Moment) -> bool {
 pub(in crate::remedy) fn backup_encrypted(case: &Case<'_>) -> Vec<Blocked> {
     match case.backup {
         Some(proof) if !proof.encrypted() && !case.consent.has(Accept::UnencryptedBackup) => {
-            let text = "The local backup is not encrypted: saved passwords, Health data and Wi-Fi networks are not in it.";
+            let text = fixed("gate-backup-not-encrypted");
             vec![Blocked::known(FindingId::LocalBackupNotEncrypted, text).after_the_erase()]
         }
         _ => Vec::new(),
@@ -95,11 +89,11 @@ pub(in crate::remedy) fn find_my_off(case: &Case<'_>) -> Vec<Blocked> {
     match value(&case.facts.settings.find_my) {
         Some(false) => Vec::new(),
         Some(true) => {
-            let text = "Find My is on: after the erase the phone asks for the Apple Account password before it can be used.";
+            let text = fixed("gate-find-my-on");
             vec![Blocked::known(FindingId::FindMyOn, text).after_the_erase()]
         }
         None => {
-            let text = "Whether Find My is on could not be read: after the erase the phone may ask for the Apple Account password.";
+            let text = fixed("gate-find-my-unknown");
             vec![Blocked::unknown(ReasonId::FindMyUnknown, text).after_the_erase()]
         }
     }
@@ -109,28 +103,24 @@ pub(in crate::remedy) fn charge_for_an_erase(case: &Case<'_>) -> Vec<Blocked> {
     let battery = &case.facts.battery;
     // More than 100 % is no level.
     let Some(level) = value(&battery.level_percent).filter(|level| *level <= 100) else {
-        let text = "The battery's charge could not be read.";
+        let text = fixed("gate-charge-unknown");
         return vec![Blocked::unknown(ReasonId::BatteryTooLowToErase, text).after_the_erase()];
     };
     if level >= CHARGE_TO_ERASE_PERCENT {
         return Vec::new();
     }
     if level < CHARGE_TO_ERASE_GAINING_PERCENT {
-        let text = format!(
-            "The battery is at {level} %; at least {CHARGE_TO_ERASE_GAINING_PERCENT} % and gaining is needed."
-        );
+        let text = say!("gate-charge-low", level = level, wanted = CHARGE_TO_ERASE_GAINING_PERCENT);
         return vec![Blocked::known(ReasonId::BatteryTooLowToErase, text).after_the_erase()];
     }
     match battery.gaining() {
         Some(true) => Vec::new(),
         Some(false) => {
-            let text = format!(
-                "The battery is at {level} % and not gaining; {CHARGE_TO_ERASE_PERCENT} % is needed."
-            );
+            let text = say!("gate-charge-not-gaining", level = level, wanted = CHARGE_TO_ERASE_PERCENT);
             vec![Blocked::known(ReasonId::BatteryTooLowToErase, text).after_the_erase()]
         }
         None => {
-            let text = format!("The battery is at {level} %, and whether it is gaining could not be read.");
+            let text = say!("gate-charge-unsure", level = level);
             vec![Blocked::unknown(ReasonId::BatteryTooLowToErase, text).after_the_erase()]
         }
     }
@@ -140,11 +130,11 @@ pub(in crate::remedy) fn backed_up_first(case: &Case<'_>) -> Vec<Blocked> {
     if case.copies.backup.is_some() {
         return Vec::new();
     }
-    vec![Blocked::known(ReasonId::BackUpFirst, "A verified local backup comes first.")]
+    vec![Blocked::known(ReasonId::BackUpFirst, fixed("gate-back-up-first"))]
 }
 
 /// How long ago, in the largest unit that gives at least two.
 fn age_in_words(from: Timestamp, now: Timestamp) -> String {
     let hours = now.duration_since(from).as_hours().unsigned_abs();
-    if hours >= 48 { counted(hours / 24, "day", "days") } else { counted(hours, "hour", "hours") }
+    if hours >= 48 { say!("days", n = hours / 24) } else { say!("hours", n = hours) }
 }

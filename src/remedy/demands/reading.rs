@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::diagnosis::{FindingId, reach_finding};
-use crate::facts::text::{counted, grouped, plain};
+use crate::facts::sentences::{fixed, say};
+use crate::facts::text::plain;
 use crate::facts::{Facts, Reach, value};
 use crate::remedy::ReasonId;
 
@@ -18,14 +19,14 @@ const FACTS_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 pub(in crate::remedy) fn read_now(case: &Case<'_>) -> Vec<Blocked> {
     if case.facts.reach != Reach::Trusted {
         let id = reach_finding(case.facts.reach).unwrap_or(FindingId::NotTrusted);
-        return vec![Blocked::untold(id, "The phone could not be read: it has not let this computer in.")];
+        return vec![Blocked::untold(id, fixed("gate-not-let-in"))];
     }
     if case.udid.is_none() {
         return no_phone(Vec::new());
     }
     let age = case.moment.now.duration_since(case.facts.observed_at);
     if age > signed(FACTS_AGE_MAX) {
-        let text = format!("The phone was read {} minutes ago; it has to be read again.", age.as_mins());
+        let text = say!("gate-read-long-ago", n = age.as_mins().unsigned_abs());
         return vec![Blocked::untold(FindingId::LibraryUnreadable, text)];
     }
     Vec::new()
@@ -34,41 +35,38 @@ pub(in crate::remedy) fn read_now(case: &Case<'_>) -> Vec<Blocked> {
 /// The reasons, with the one that there is no phone at all if nothing else says it.
 pub(in crate::remedy) fn no_phone(mut blocked: Vec<Blocked>) -> Vec<Blocked> {
     if blocked.is_empty() {
-        blocked.push(Blocked::untold(FindingId::LibraryUnreadable, "No phone was read."));
+        blocked.push(Blocked::untold(FindingId::LibraryUnreadable, fixed("gate-no-phone")));
     }
     blocked
 }
 
 pub(in crate::remedy) fn library_read(case: &Case<'_>) -> Vec<Blocked> {
     let because = |fact: &str| {
-        case.facts.gap_of(fact).map_or_else(String::new, |gap| format!(" ({})", plain(&gap.reason)))
+        case.facts.gap_of(fact).map_or_else(String::new, |gap| say!("gate-because", reason = plain(&gap.reason)))
     };
     let mut blocked = Vec::new();
     if case.facts.library.assets.is_none() || case.facts.gap_of("library").is_some() {
-        let text = format!("The photo library could not be read{}.", because("library"));
+        let text = say!("gate-library-unread", because = because("library"));
         blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
-    } else if let Some(column) = missing_count(case.facts) {
+    } else if let Some((column, words)) = missing_count(case.facts) {
         let fact = format!("library.{column}");
-        let text = format!("The photo library does not say {column}{}.", because(&fact));
+        let text = say!("gate-library-silent", what = fixed(words), because = because(&fact));
         blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
     } else if let Some(made_at) = value(&case.facts.library.from_backup)
         && !is_of_this_visit(made_at, case)
     {
-        let text = "The photo library could be read only from the local backup, which is not of this visit.";
+        let text = fixed("gate-library-old");
         blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
     }
     match &case.facts.media {
         None => {
-            let text = format!("The photo folders were not listed{}.", because("media"));
+            let text = say!("gate-folders-unlisted", because = because("media"));
             blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
         }
         Some(walk) => {
             let unseen = walk.refused.iter().map(|(path, _)| path.trim_matches('/'));
             if let Some(path) = unseen.filter(|path| may_hide_originals(path, case)).min() {
-                let text = format!(
-                    "The phone did not let its folder or file {} be read.",
-                    plain(&format!("/{path}"))
-                );
+                let text = say!("gate-path-refused", path = plain(&format!("/{path}")));
                 blocked.push(Blocked::untold(FindingId::LibraryUnreadable, text));
             }
         }
@@ -82,22 +80,22 @@ fn is_of_this_visit(made_at: jiff::Timestamp, case: &Case<'_>) -> bool {
 }
 
 /// The first count that the demands need and that the library does not have.
-fn missing_count(facts: &Facts) -> Option<&'static str> {
+fn missing_count(facts: &Facts) -> Option<(&'static str, &'static str)> {
     let counts = &facts.library.counts;
     let needed = [
-        (counts.assets, "assets"),
-        (counts.uploaded, "uploaded"),
-        (counts.waiting, "waiting"),
-        (counts.failed, "failed"),
-        (counts.never_queued, "never_queued"),
-        (counts.originals_here_and_in_icloud, "originals_here_and_in_icloud"),
-        (counts.originals_only_here, "originals_only_here"),
-        (counts.originals_only_in_icloud, "originals_only_in_icloud"),
-        (counts.originals_in_neither, "originals_in_neither"),
-        (counts.originals_place_unknown, "originals_place_unknown"),
-        (counts.recently_deleted, "recently_deleted"),
+        (counts.assets, "assets", "count-assets"),
+        (counts.uploaded, "uploaded", "count-uploaded"),
+        (counts.waiting, "waiting", "count-waiting"),
+        (counts.failed, "failed", "count-failed"),
+        (counts.never_queued, "never_queued", "count-never-queued"),
+        (counts.originals_here_and_in_icloud, "originals_here_and_in_icloud", "count-originals-here-and-in-icloud"),
+        (counts.originals_only_here, "originals_only_here", "count-originals-only-here"),
+        (counts.originals_only_in_icloud, "originals_only_in_icloud", "count-originals-only-in-icloud"),
+        (counts.originals_in_neither, "originals_in_neither", "count-originals-in-neither"),
+        (counts.originals_place_unknown, "originals_place_unknown", "count-originals-place-unknown"),
+        (counts.recently_deleted, "recently_deleted", "count-recently-deleted"),
     ];
-    needed.into_iter().find(|(count, _)| count.is_none()).map(|(_, name)| name)
+    needed.into_iter().find(|(count, ..)| count.is_none()).map(|(_, name, words)| (name, words))
 }
 
 /// The folders in which originals and edits live.
@@ -128,8 +126,8 @@ pub(in crate::remedy) fn sync_status_read(case: &Case<'_>) -> Vec<Blocked> {
     if gap.is_none() && (case.facts.icloud_photos.engine.is_some() || never_on) {
         return Vec::new();
     }
-    let why = gap.map_or_else(String::new, |gap| format!(" ({})", plain(&gap.reason)));
-    let text = format!("The status of iCloud Photos could not be read{why}.");
+    let why = gap.map_or_else(String::new, |gap| say!("gate-because", reason = plain(&gap.reason)));
+    let text = say!("gate-status-unread", because = why);
     vec![Blocked::untold(FindingId::SyncStatusUnreadable, text)]
 }
 
@@ -139,8 +137,7 @@ pub(in crate::remedy) fn states_known(case: &Case<'_>) -> Vec<Blocked> {
         return Vec::new();
     }
     let named: Vec<String> = states.iter().take(3).map(|state| plain(state)).collect();
-    let text =
-        format!("The photo library holds states that this program does not know: {}.", named.join(", "));
+    let text = say!("gate-states-unknown", states = named.join(", "));
     vec![Blocked::untold(ReasonId::UnknownStateValue, text)]
 }
 
@@ -156,14 +153,18 @@ pub(in crate::remedy) fn server_counted(case: &Case<'_>) -> Vec<Blocked> {
     let counted_by_server =
         value(&photos.server_assets).or_else(|| value(&photos.engine.as_ref()?.cloud_asset_count));
     let here = case.account.uploaded;
+    // A library that was not read, or does not say, has not uploaded 0 photos.
+    let known = case.facts.library.assets.is_some() && case.facts.library.counts.uploaded.is_some();
     let Some(server) = counted_by_server else {
-        let text = format!(
-            "How many photos the iCloud library holds is not known, so the {} that this phone counts as uploaded \
-             cannot be checked.",
-            grouped(here)
-        );
+        let text = match known {
+            true => say!("gate-server-untold", n = here),
+            false => fixed("gate-counts-untold").to_owned(),
+        };
         return vec![Blocked::untold(ReasonId::CountsDisagree, text)];
     };
+    if !known {
+        return vec![Blocked::untold(ReasonId::CountsDisagree, fixed("gate-uploaded-untold"))];
+    }
     let to_download = value(&photos.to_download).unwrap_or(0);
     let slack = case.account.waiting.saturating_add(to_download);
     let explained = |base: u64| server.checked_sub(base).is_some_and(|more| more <= slack);
@@ -171,14 +172,13 @@ pub(in crate::remedy) fn server_counted(case: &Case<'_>) -> Vec<Blocked> {
     if explained(here) || explained(here.saturating_add(trashed)) {
         return Vec::new();
     }
-    let text = format!(
-        "This phone counts {} photos as uploaded (and {} in Recently Deleted), iCloud counts {}; what waits here ({}) \
-         or is still to come from there ({}) does not explain the difference.",
-        grouped(here),
-        grouped(trashed),
-        grouped(server),
-        grouped(case.account.waiting),
-        grouped(to_download)
+    let text = say!(
+        "gate-counts-disagree",
+        here = here,
+        trashed = trashed,
+        server = server,
+        waiting = case.account.waiting,
+        coming = to_download,
     );
     vec![Blocked::untold(ReasonId::CountsDisagree, text)]
 }
@@ -188,10 +188,6 @@ pub(in crate::remedy) fn files_agree(case: &Case<'_>) -> Vec<Blocked> {
     if said == seen || case.facts.media.is_none() {
         return Vec::new();
     }
-    let text = format!(
-        "The library says that {} are on this phone; {} of them were found.",
-        counted(said, "original file", "original files"),
-        grouped(seen)
-    );
+    let text = say!("gate-files-disagree", said = said, seen = seen);
     vec![Blocked::untold(ReasonId::CountsDisagree, text)]
 }
