@@ -249,11 +249,13 @@ pub(super) const CASES: &[super::rule::Case] = {
                 f.icloud_photos.server_assets = fact(12);
                 f.library.counts.uploaded = Some(10);
                 f.library.uploaded_with_trashed = Some(11);
+                f.library.counts.waiting = Some(0);
             },
             silent: |f| {
                 f.icloud_photos.server_assets = fact(12);
                 f.library.counts.uploaded = Some(10);
                 f.library.uploaded_with_trashed = Some(12);
+                f.library.counts.waiting = Some(0);
             },
         },
         Case {
