@@ -214,7 +214,7 @@ fn done(page: &mut String, report: &Report, zone: &TimeZone) {
         for skipped in &protection.skipped {
             put!(
                 page,
-                "<tr><td><code>{}</code></td><td>{}</td></tr>",
+                "<tr><th scope=\"row\"><code>{}</code></th><td>{}</td></tr>",
                 escaped(&skipped.item),
                 escaped(&skipped.reason)
             );
@@ -290,7 +290,7 @@ fn ladder(page: &mut String, report: &Report) {
     if report.diagnosis.ladder.is_empty() {
         return;
     }
-    page.push_str("<section><h2>What to do, least risk first</h2><ol class=\"ladder\">");
+    page.push_str("<section><h2>What to do, least risk first</h2><ol class=\"ladder\" role=\"list\">");
     for rung in &report.diagnosis.ladder {
         one_rung(page, report, rung);
     }
@@ -312,7 +312,7 @@ fn one_rung(page: &mut String, report: &Report, rung: &Rung) {
     };
     put!(
         page,
-        "<li class=\"is-{class}\"><span class=\"number\" aria-hidden=\"true\">{}</span><div><h3><span class=\"title\">{}</span>{risk} \
+        "<li class=\"is-{class}\"><span class=\"number\">{}</span><div><h3><span class=\"title\">{}</span>{risk} \
          <span class=\"badge {class}\">{word}</span></h3>",
         rung.rung,
         escaped(&rung.title)
