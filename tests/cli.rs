@@ -864,7 +864,8 @@ fn the_first_five_minutes_ask_for_every_tap_at_once_and_no_more() {
         // A screen that locks is announced when it does, once, and it is said when it is unlocked.
         let unlock = needed("unlock");
         let announced = told.iter().filter(|(_, event)| unlock(event)).count();
-        let done = told.iter().filter(|(_, event)| event["event"] == "person-done" && event["touch"] == "unlock");
+        let done =
+            told.iter().filter(|(_, event)| event["event"] == "person-done" && event["touch"] == "unlock");
         assert_eq!((announced, done.count()), if temper == "harsh" { (1, 1) } else { (0, 0) }, "{told:#?}");
         // Whatever the person does is done in the first three minutes. (The plan says that the screen may lock.)
         assert!(touches.iter().all(|(_, at)| at.duration_since(began) < Duration::from_secs(180)));

@@ -222,4 +222,3 @@ fn climbed(rung: &Rung, by: By, began_at: Timestamp, effect: &Effect, sentence: 
         changes: effect.changes.clone(),
     }
 }
-

@@ -38,11 +38,16 @@ async fn switched(run: &Run, on: bool, accepted: &[String]) -> Result<(), Stop> 
         agree(run, &facts, accepted).await?;
     }
     visit.switch_cloud_backup(on).await?;
-    tell(run, &visit, on, if on {
-        "iCloud Backup is on. It is made when the phone is on Wi-Fi and power with its screen locked."
-    } else {
-        "iCloud Backup is off. Backups that are in iCloud stay there for a while; Apple deletes them later."
-    });
+    tell(
+        run,
+        &visit,
+        on,
+        if on {
+            "iCloud Backup is on. It is made when the phone is on Wi-Fi and power with its screen locked."
+        } else {
+            "iCloud Backup is off. Backups that are in iCloud stay there for a while; Apple deletes them later."
+        },
+    );
     Ok(())
 }
 

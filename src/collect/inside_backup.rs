@@ -10,8 +10,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
-use super::full::tell_library;
 use super::domains::cocoa_date;
+use super::full::tell_library;
 use super::resolve::resolve;
 use super::words;
 use crate::facts::text::plain;

@@ -32,14 +32,10 @@ fn ios_too_old(facts: &Facts) -> Option<Found> {
 fn signed_out(facts: &Facts) -> Option<Found> {
     let account = &facts.settings.apple_account;
     if no(account) {
-        let title =
-            fixed("signed-out-by-backup");
+        let title = fixed("signed-out-by-backup");
         return Some(Found::problem(title).on(account));
     }
-    problem(
-        &engine(facts)?.not_authenticated,
-        fixed("signed-out"),
-    )
+    problem(&engine(facts)?.not_authenticated, fixed("signed-out"))
 }
 
 fn icloud_full(facts: &Facts) -> Option<Found> {

@@ -102,8 +102,7 @@ fn not_encrypted(facts: &Facts) -> Option<Found> {
 
 fn password_unknown(facts: &Facts) -> Option<Found> {
     let local = &facts.local_backup;
-    let title =
-        fixed("backup-password-unknown");
+    let title = fixed("backup-password-unknown");
     (yes(&local.encrypted) && no(&local.password_known))
         .then(|| Found::problem(title).on(&local.encrypted).on(&local.password_known))
 }

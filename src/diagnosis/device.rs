@@ -102,9 +102,7 @@ fn managed_device(facts: &Facts) -> Option<Found> {
                 number => say!("managed", n = number as u64, names = names),
             }
         }
-        None if supervised => {
-            fixed("supervised").to_owned()
-        }
+        None if supervised => fixed("supervised").to_owned(),
         None => return None,
     };
     Some(Found::notice(title).on(&settings.profiles).on(&settings.supervised))

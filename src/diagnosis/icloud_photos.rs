@@ -69,8 +69,7 @@ fn paused(facts: &Facts) -> Option<Found> {
 
 fn waiting_on_system(facts: &Facts) -> Option<Found> {
     let engine = facts.icloud_photos.engine.as_ref().filter(|engine| system_busy(engine))?;
-    let title =
-        fixed("waiting-on-system");
+    let title = fixed("waiting-on-system");
     Some(Found::notice(title).on(&engine.heavy_resource_usage).on(&engine.poor_system_conditions))
 }
 
@@ -143,11 +142,7 @@ fn deletion_scheduled(facts: &Facts) -> Option<Found> {
         say!("deletion-scheduled", day = day(at), left = left)
     };
     let enabled = &facts.icloud_photos.enabled;
-    let title = if yes(enabled) {
-        say!("deletion-although-on", title = title)
-    } else {
-        title
-    };
+    let title = if yes(enabled) { say!("deletion-although-on", title = title) } else { title };
     Some(Found::blocking(title).on(date).on(enabled))
 }
 

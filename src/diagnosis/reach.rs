@@ -104,8 +104,7 @@ fn not_activated(facts: &Facts) -> Option<Found> {
 
 fn setup_unfinished(facts: &Facts) -> Option<Found> {
     let done = &facts.settings.setup_done;
-    (was_read(facts) && no(done))
-        .then(|| Found::blocking(fixed("setup-unfinished")).on(done))
+    (was_read(facts) && no(done)).then(|| Found::blocking(fixed("setup-unfinished")).on(done))
 }
 
 fn restarting_by_itself(facts: &Facts) -> Option<Found> {

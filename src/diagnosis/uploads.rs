@@ -168,11 +168,7 @@ fn optimised(facts: &Facts) -> Option<Found> {
     if !yes(setting) && number == 0 {
         return None;
     }
-    let title = if no(setting) {
-        fixed("kept-but-only-in-icloud")
-    } else {
-        fixed("optimised-storage")
-    };
+    let title = if no(setting) { fixed("kept-but-only-in-icloud") } else { fixed("optimised-storage") };
     let found = Found::notice(title).on(setting);
     Some(if number > 0 { found.on_count("originals_only_in_icloud", number) } else { found })
 }

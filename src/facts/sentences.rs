@@ -119,8 +119,7 @@ pub enum BadSentences {
 }
 
 static OWN: LazyLock<Language> = LazyLock::new(|| {
-    Language::parse(include_str!("sentences.en.toml"))
-        .expect("a test parses the sentences that are built in")
+    Language::parse(include_str!("sentences.en.toml")).expect("a test parses the sentences that are built in")
 });
 
 static OTHER: OnceLock<Language> = OnceLock::new();

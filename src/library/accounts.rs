@@ -66,8 +66,7 @@ pub fn data_classes(dir: &Path) -> Result<Vec<String>, Unreadable> {
     let join = names.iter().find(|name| numbered(name, "ENABLEDDATACLASSES")).ok_or_else(missing)?;
     let join = database.table(join)?.ok_or_else(missing)?;
     let column = |of: &str| join.columns().find(|name| numbered(name, of));
-    let (account, class) =
-        column("ENABLEDACCOUNTS").zip(column("ENABLEDDATACLASSES")).ok_or_else(missing)?;
+    let (account, class) = column("ENABLEDACCOUNTS").zip(column("ENABLEDDATACLASSES")).ok_or_else(missing)?;
     let classes = database.table("ZDATACLASS")?.filter(|table| table.has("ZNAME")).ok_or_else(missing)?;
     let apple = apple_accounts(&database)?;
     let mut named = BTreeMap::new();

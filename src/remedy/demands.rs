@@ -74,7 +74,14 @@ pub struct Blocked {
 
 impl Blocked {
     fn known(id: impl Into<ReasonId>, text: impl Into<String>) -> Self {
-        Self { id: id.into(), text: text.into(), part: Part::YourData, known: true, first: false, clause: None }
+        Self {
+            id: id.into(),
+            text: text.into(),
+            part: Part::YourData,
+            known: true,
+            first: false,
+            clause: None,
+        }
     }
 
     fn unknown(id: impl Into<ReasonId>, text: impl Into<String>) -> Self {

@@ -162,9 +162,7 @@ impl Verdict {
         let shout = self.photos.shout();
         let mut reasons = self.reasons_for(Question::Photos);
         let said = match self.photos {
-            Answer::Safe => {
-                fixed("verdict-two-places").to_owned()
-            }
+            Answer::Safe => fixed("verdict-two-places").to_owned(),
             // The first one is what cannot be told without; the others only follow from it.
             Answer::CannotTell => reasons.next().map(clause).unwrap_or_default(),
             Answer::NotSafe => {

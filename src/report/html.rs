@@ -131,7 +131,9 @@ fn upload(report: &Report, zone: &TimeZone) -> Option<String> {
     let rest: Vec<String> = rest
         .iter()
         .filter(|(_, n, _)| *n != Some(0))
-        .map(|(word, n, _)| format!("{} {word}", n.map_or_else(|| "an unknown number".to_owned(), words::count)))
+        .map(|(word, n, _)| {
+            format!("{} {word}", n.map_or_else(|| "an unknown number".to_owned(), words::count))
+        })
         .collect();
     let synced = figures::fact(report, "icloud_photos.last_sync")
         .and_then(|at| at.as_str()?.parse().ok())
@@ -484,7 +486,8 @@ mod tests {
     #[test]
     fn the_steps_of_what_can_lose_photos_are_not_shown_while_the_gate_is_shut() {
         let mut report = sample::troubled();
-        let at = report.diagnosis.ladder.iter().position(|rung| rung.remedy == "toggle-icloud-photos").unwrap();
+        let at =
+            report.diagnosis.ladder.iter().position(|rung| rung.remedy == "toggle-icloud-photos").unwrap();
         report.diagnosis.ladder[at].steps = vec!["Turn the switch off.".to_owned()];
         report.diagnosis.ladder[at].why = vec!["It starts over.".to_owned()];
         let shut = page(&report);

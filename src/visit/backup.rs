@@ -256,7 +256,9 @@ impl Visit {
         let mut refined = facts.clone();
         let reading = tokio::task::spawn_blocking(move || {
             with_backup(&folder, &udid, password.as_deref(), |backup| {
-                crate::collect::refine(&mut refined, made_at, |domain, path| small_file(backup, domain, path));
+                crate::collect::refine(&mut refined, made_at, |domain, path| {
+                    small_file(backup, domain, path)
+                });
                 if let (true, Some(made_at)) = (refined.library.assets.is_none(), made_at) {
                     library_out_of(backup, made_at, &mut refined)?;
                 }

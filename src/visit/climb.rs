@@ -291,7 +291,13 @@ impl Visit {
     /// The phone is gone for good, or we were asked to stop.
     pub async fn still_there(&mut self, stop: Stop) -> Result<Stop, Stop> {
         let muxer = std::sync::Arc::clone(&self.beginning.muxer);
-        let broken = reach::after_a_break(muxer.as_ref(), &self.attached, self.return_wait, self.observer(), self.cancel());
+        let broken = reach::after_a_break(
+            muxer.as_ref(),
+            &self.attached,
+            self.return_wait,
+            self.observer(),
+            self.cancel(),
+        );
         match broken.await {
             reach::Broken::StillThere => Ok(stop),
             reach::Broken::Back(back) => self.take_up(back).await.map(|()| stop),

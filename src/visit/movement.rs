@@ -179,7 +179,8 @@ impl Watch {
             self.readings.last().expect("a reading was just taken"),
         );
         let (per_hour, bytes_per_second) = self.rates(last);
-        let still_from = [self.moved_at, self.explained_at].into_iter().flatten().fold(first.at, Timestamp::max);
+        let still_from =
+            [self.moved_at, self.explained_at].into_iter().flatten().fold(first.at, Timestamp::max);
         Movement {
             pace: self.pace(still_from, last),
             since: first.at,
@@ -349,8 +350,7 @@ mod tests {
 
     #[test]
     fn a_reason_makes_it_waiting() {
-        let paused =
-            |minute| Reading { reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
+        let paused = |minute| Reading { reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
         let waiting = watched([paused(0), paused(40)]);
         assert_eq!(waiting.pace, Pace::Waiting);
         let said = waiting.sentence(waiting.since, Some("iCloud storage is full."));

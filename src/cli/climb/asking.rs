@@ -34,7 +34,12 @@ pub(super) enum Choice {
 }
 
 /// After a visit: offers to climb what is left, where somebody is there to do it.
-pub(in crate::cli) async fn offer(run: &Run, visit: &mut Visit, recorded: &Recorded, outcome: &mut Outcome) -> bool {
+pub(in crate::cli) async fn offer(
+    run: &Run,
+    visit: &mut Visit,
+    recorded: &Recorded,
+    outcome: &mut Outcome,
+) -> bool {
     let gone = outcome.stops.iter().any(|stop| stop.trouble.ends_the_visit());
     let asks = !run.global.json && !run.global.yes && !run.global.quiet && terminal::can_ask();
     if gone || !asks || !is_worth_climbing(outcome) {
@@ -94,7 +99,11 @@ impl Climb<'_> {
     }
 
     /// Asks until one of `words` is said. `None`: nobody is there, or nonsense was said too often.
-    pub(super) async fn ask(&self, question: &str, words: &[&'static str]) -> Result<Option<&'static str>, Stop> {
+    pub(super) async fn ask(
+        &self,
+        question: &str,
+        words: &[&'static str],
+    ) -> Result<Option<&'static str>, Stop> {
         owner::forget_what_was_typed();
         for _ in 0..TRIES {
             match owner::reply(self.run, question).await {
@@ -112,7 +121,11 @@ impl Climb<'_> {
     }
 
     /// A rung that a statement by name would open: shows what is stated, and wants the names typed.
-    pub(super) async fn accepted(&mut self, outcome: &mut Outcome, rung: &Rung) -> Result<Option<Rung>, Stop> {
+    pub(super) async fn accepted(
+        &mut self,
+        outcome: &mut Outcome,
+        rung: &Rung,
+    ) -> Result<Option<Rung>, Stop> {
         let wanted = statements(rung);
         self.show(outcome, rung, Detail::Head);
         self.say("  It is shut only by what you can state by name:");

@@ -114,7 +114,11 @@ impl Climb<'_> {
         if let Some(stop) = plan.obstacle() {
             return Err(stop);
         }
-        if self.ask("[Enter = begin, s = skip] ", &["", "y", "s", "n"]).await?.is_none_or(|said| matches!(said, "s" | "n")) {
+        if self
+            .ask("[Enter = begin, s = skip] ", &["", "y", "s", "n"])
+            .await?
+            .is_none_or(|said| matches!(said, "s" | "n"))
+        {
             return Ok(false);
         }
         let Protected { protection, stops, .. } = self.visit.protect(&outcome.facts, wish).await;

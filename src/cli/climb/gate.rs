@@ -16,7 +16,11 @@ const CLEARED_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 impl Climb<'_> {
     /// For a rung that can lose data: a fresh reading, the gate's word, what has to be known, and its name typed.
-    pub(super) async fn cleared(&mut self, outcome: &mut Outcome, rung: &Rung) -> Result<Option<Cleared>, Stop> {
+    pub(super) async fn cleared(
+        &mut self,
+        outcome: &mut Outcome,
+        rung: &Rung,
+    ) -> Result<Option<Cleared>, Stop> {
         self.say("  This can lose data, so the phone is read again before it is opened ...");
         let Some(cleared) = self.cleared_now(outcome, rung).await? else { return Ok(None) };
         self.say("  The gate is open: what it could lose is kept and proven on this computer.");

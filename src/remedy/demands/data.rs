@@ -25,8 +25,7 @@ pub(in crate::remedy) fn in_two_places(case: &Case<'_>) -> Vec<Blocked> {
             0 => String::new(),
             number => say!("gate-trashed", n = number),
         };
-        let text =
-            say!("gate-only-here", n = spread.only_here, trashed = trashed.as_str());
+        let text = say!("gate-only-here", n = spread.only_here, trashed = trashed.as_str());
         let clause = say!("gate-only-here-not-copied", n = spread.only_here, trashed = trashed);
         blocked.push(Blocked { clause: Some(clause), ..Blocked::known(ReasonId::OriginalsOnlyHere, text) });
     }
@@ -118,10 +117,7 @@ pub(in crate::remedy) fn none_only_in_icloud(case: &Case<'_>) -> Vec<Blocked> {
 }
 
 fn number_unknown() -> Blocked {
-    Blocked::unknown(
-        FindingId::OriginalsOnlyInIcloud,
-        fixed("gate-only-in-icloud-untold"),
-    )
+    Blocked::unknown(FindingId::OriginalsOnlyInIcloud, fixed("gate-only-in-icloud-untold"))
 }
 
 /// Assets that are in iCloud and that this phone has not even taken into its library yet: they too are only in iCloud.

@@ -42,7 +42,9 @@ pub(in crate::remedy) fn no_phone(mut blocked: Vec<Blocked>) -> Vec<Blocked> {
 
 pub(in crate::remedy) fn library_read(case: &Case<'_>) -> Vec<Blocked> {
     let because = |fact: &str| {
-        case.facts.gap_of(fact).map_or_else(String::new, |gap| say!("gate-because", reason = plain(&gap.reason)))
+        case.facts
+            .gap_of(fact)
+            .map_or_else(String::new, |gap| say!("gate-because", reason = plain(&gap.reason)))
     };
     let mut blocked = Vec::new();
     if case.facts.library.assets.is_none() || case.facts.gap_of("library").is_some() {
@@ -88,7 +90,11 @@ fn missing_count(facts: &Facts) -> Option<(&'static str, &'static str)> {
         (counts.waiting, "waiting", "count-waiting"),
         (counts.failed, "failed", "count-failed"),
         (counts.never_queued, "never_queued", "count-never-queued"),
-        (counts.originals_here_and_in_icloud, "originals_here_and_in_icloud", "count-originals-here-and-in-icloud"),
+        (
+            counts.originals_here_and_in_icloud,
+            "originals_here_and_in_icloud",
+            "count-originals-here-and-in-icloud",
+        ),
         (counts.originals_only_here, "originals_only_here", "count-originals-only-here"),
         (counts.originals_only_in_icloud, "originals_only_in_icloud", "count-originals-only-in-icloud"),
         (counts.originals_in_neither, "originals_in_neither", "count-originals-in-neither"),
