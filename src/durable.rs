@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use cap_std::fs::{Dir, File, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, File, OpenOptions};
 
 /// The suffix of a file that is being written and does not count yet.
 pub const PARTIAL_SUFFIX: &str = ".partial";
@@ -78,6 +78,20 @@ pub fn open_or_create_private(path: &Path) -> io::Result<Dir> {
     Dir::open_ambient_dir(path, cap_std::ambient_authority())
 }
 
+/// Makes the folder `name` in `dir` with mode 0700; one that is there is fine, and stays as it is.
+///
+/// # Errors
+/// Any I/O error. What stands in the way and is no folder shows when it is opened.
+pub fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
+    use cap_std::fs::DirBuilderExt;
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    match dir.create_dir_with(name, &builder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
 /// True for a name that is one path component and neither `.` nor `..`.
 #[must_use]
 pub fn is_single_component(name: &str) -> bool {
@@ -121,5 +135,10 @@ mod tests {
         let (_temp, dir) = folder();
         replace_bytes(&dir, "a", 0o600, b"new").unwrap();
         assert_eq!(dir.metadata("a").unwrap().permissions().mode() & 0o777, 0o600);
+        make_private(&dir, "folder").unwrap();
+        dir.write("folder/kept", b"kept").unwrap();
+        make_private(&dir, "folder").unwrap();
+        assert_eq!(dir.metadata("folder").unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(dir.read("folder/kept").unwrap(), b"kept");
     }
 }

@@ -40,3 +40,5 @@ pub mod conformance;
 // -- doors --
 pub mod sim;
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzzed;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use cap_std::fs::Dir;
 use idevice_fix::backup::adopt::{self, Adopted, Foreign};
 use idevice_fix::backup::make::{self, Error, Made, Options};
@@ -17,9 +16,8 @@ use idevice_fix::backup::verify::{self, Depth, Proven};
 use idevice_fix::lockdown::{Phone, Session, pairing};
 use idevice_fix::mobilebackup2::host::Patience;
 use idevice_fix::progress::{CancellationToken, Event, Observer, Silent, Touch};
-use idevice_fix::sim::{Bus, Device};
-use idevice_fix::usbmux::{self, Attached, DeviceId, Muxer, Stream, Udid};
-use tokio::sync::mpsc;
+use idevice_fix::sim::{Bus, Device, Rerouted};
+use idevice_fix::usbmux::{Muxer, Stream, Udid};
 
 const QUIET: &str = "[lock]\npasscode_for_backup = false\n";
 
@@ -56,44 +54,11 @@ fn put(root: &Path, path: &str, bytes: &[u8]) {
 }
 
 /// A muxer whose connections keep what the host writes until it is flushed, as TLS may do it.
-#[derive(Debug)]
-struct HoldsBack(Bus);
-
-#[async_trait]
-impl Muxer for HoldsBack {
-    async fn devices(&self) -> Result<Vec<Attached>, usbmux::Error> {
-        self.0.devices().await
-    }
-
-    async fn listen(&self) -> Result<mpsc::Receiver<usbmux::Event>, usbmux::Error> {
-        self.0.listen().await
-    }
-
-    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, usbmux::Error> {
-        let stream = self.0.connect(device, port).await?;
-        Ok(Box::new(tokio::io::BufWriter::with_capacity(1 << 20, stream)))
-    }
-
-    async fn buid(&self) -> Result<String, usbmux::Error> {
-        self.0.buid().await
-    }
-
-    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, usbmux::Error> {
-        self.0.pair_record(udid).await
-    }
-
-    async fn save_pair_record(
-        &self,
-        udid: &Udid,
-        device: Option<DeviceId>,
-        record: &[u8],
-    ) -> Result<(), usbmux::Error> {
-        self.0.save_pair_record(udid, device, record).await
-    }
-
-    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), usbmux::Error> {
-        self.0.delete_pair_record(udid).await
-    }
+fn that_holds_back(bus: Bus) -> impl Muxer {
+    Rerouted::new(bus, |bus, device, port| async move {
+        let stream = bus.connect(device, port).await?;
+        Ok(Box::new(tokio::io::BufWriter::with_capacity(1 << 20, stream)) as Stream)
+    })
 }
 
 impl Desk {
@@ -223,7 +188,7 @@ async fn a_backup_is_made_proven_and_built_upon() {
 async fn whatever_the_host_writes_is_flushed() {
     for settings in [QUIET, "[lock]\npasscode_for_backup = false\n[tls]\nservices = \"all\"\n"] {
         let mut desk = Desk::with(settings);
-        desk.muxer = Arc::new(HoldsBack(Bus::new(vec![desk.device.clone()])));
+        desk.muxer = Arc::new(that_holds_back(Bus::new(vec![desk.device.clone()])));
         assert_eq!(desk.back_up().await.unwrap().proof.media_files(), 31);
         // The second one sends files to the phone.
         assert!(desk.back_up().await.unwrap().sent_back_bytes > 0);

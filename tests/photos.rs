@@ -616,19 +616,46 @@ async fn a_file_that_ends_every_connection_is_listed_and_the_others_are_copied()
     assert_eq!(refused.path, "DCIM/100APPLE/IMG_0007.HEIC");
 }
 
+/// A file system of its own, which is unmounted however the test ends.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`: this user may not mount one.
+    fn mount(size: &str) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let mounted = disk.mount_with(&format!("size={size}"));
+        if !mounted {
+            println!("skipped: no small file system can be mounted here");
+        }
+        mounted.then_some(disk)
+    }
+
+    fn grow(&self, size: &str) {
+        assert!(self.mount_with(&format!("remount,size={size}")));
+    }
+
+    fn mount_with(&self, options: &str) -> bool {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(self.path());
+        mount.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        let _ = umount.arg("-l").arg(self.path()).stderr(std::process::Stdio::null()).status();
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_an_error_of_its_own_and_the_next_run_goes_on() {
     let desk = Desk::with("");
-    let small = tempfile::tempdir().unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-        .arg(small.path())
-        .stderr(std::process::Stdio::null())
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: no small file system can be mounted here");
-        return;
-    }
+    let Some(small) = SmallDisk::mount("2m") else { return };
     let udid = Udid::parse("00008101-000000000000001E").unwrap();
     let open = || Dir::open_ambient_dir(small.path(), cap_std::ambient_authority()).unwrap();
     let store = Store::open(open(), udid.clone()).unwrap();
@@ -638,14 +665,10 @@ async fn a_full_disk_is_an_error_of_its_own_and_the_next_run_goes_on() {
     let proven = prove(&store, Depth::Full, &Silent, &CancellationToken::new()).await.unwrap();
     assert!(proven.damage.is_empty());
     drop(store);
-    let grown =
-        std::process::Command::new("mount").args(["-o", "remount,size=64m"]).arg(small.path()).status();
-    assert!(grown.unwrap().success());
+    small.grow("64m");
     let store = Store::open(open(), udid).unwrap();
     let rest = desk.pull(&store).await.unwrap();
     assert_eq!(rest.files + error.pulled.files, 44);
-    drop(store);
-    assert!(std::process::Command::new("umount").arg(small.path()).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -797,16 +820,7 @@ async fn what_is_not_provably_the_same_clip_is_read_from_its_beginning() {
 #[tokio::test]
 async fn a_disk_that_was_full_in_the_middle_of_a_clip_goes_on_with_it() {
     let desk = Desk::with_a_clip();
-    let small = tempfile::tempdir().unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
-        .arg(small.path())
-        .stderr(std::process::Stdio::null())
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: no small file system can be mounted here");
-        return;
-    }
+    let Some(small) = SmallDisk::mount("12m") else { return };
     let open = || {
         let dir = Dir::open_ambient_dir(small.path(), cap_std::ambient_authority()).unwrap();
         Store::open(dir, Udid::parse("00008101-000000000000001E").unwrap()).unwrap()
@@ -814,17 +828,13 @@ async fn a_disk_that_was_full_in_the_middle_of_a_clip_goes_on_with_it() {
     let store = open();
     assert!(desk.pull(&store).await.unwrap_err().cause.is_disk_full());
     drop(store);
-    let grown =
-        std::process::Command::new("mount").args(["-o", "remount,size=64m"]).arg(small.path()).status();
-    assert!(grown.unwrap().success());
+    small.grow("64m");
     let store = open();
     let rest = desk.pull(&store).await.unwrap();
     assert!(rest.files == 1 && rest.resumed_bytes > 1 << 20, "{rest:?}");
     assert_eq!(rest.received_bytes + rest.resumed_bytes, CLIP_BYTES + OVERLAP_BYTES);
     let copy = std::fs::read(small.path().join("photos").join(CLIP)).unwrap();
     assert!(copy == clip(1));
-    drop(store);
-    assert!(std::process::Command::new("umount").arg(small.path()).status().unwrap().success());
 }
 
 /// Pulls one file of a phone that changes it at the third read of the first `times` readings.

@@ -7,6 +7,9 @@ use idevice_fix::sim::usb::{
 };
 use idevice_fix::usbmux::Udid;
 
+#[path = "../fuzz/targets/mod.rs"]
+mod targets;
+
 const LOCKDOWN: u16 = 62078;
 const WINDOW: u32 = 131_072;
 const SYN: u8 = 0x02;
@@ -544,4 +547,35 @@ fn a_host_that_never_listens_fills_nothing() {
         give(&mut mux, &tcp((u16::try_from(n % 65_521).unwrap(), 7), (n, 0), ACK, 512, &[]));
     }
     assert_eq!(segments(&mut mux).len(), 1024);
+}
+
+/// Each target of `fuzz/` takes its seeds, whole, cut and changed, and some noise. libFuzzer does this by the million;
+/// here it is seen that they compile, and hold. `IDEVICE_FIX_FUZZ_RUNS` makes it longer.
+#[test]
+fn what_is_fuzzed_stands_its_seeds_and_some_noise() {
+    let runs = std::env::var("IDEVICE_FIX_FUZZ_RUNS").ok().and_then(|told| told.parse().ok()).unwrap_or(60);
+    for target in targets::TARGETS {
+        let seeds = (target.seeds)();
+        seeds.iter().for_each(|seed| (target.run)(seed));
+        let mut state = 0x5eed_u64;
+        let mut below = |most: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % most.max(1)
+        };
+        for run in 0..runs {
+            let mut bytes = seeds[below(seeds.len())].clone();
+            let noise: Vec<u8> = (0..below(64)).map(|_| below(256) as u8).collect();
+            match run % 4 {
+                0 => bytes.truncate(below(bytes.len())),
+                1 => bytes.extend(noise),
+                2 if !bytes.is_empty() => {
+                    let at = below(bytes.len());
+                    bytes[at] ^= 1 << below(8);
+                }
+                _ => bytes = noise,
+            }
+            println!("{}: {}", target.name, hex::encode(&bytes));
+            (target.run)(&bytes);
+        }
+    }
 }

@@ -4,20 +4,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use idevice_fix::facts::Reach;
 use idevice_fix::frame::{self, DictExt, Encoding, Limits};
 use idevice_fix::lockdown::certs::{DeviceKey, HostKeys, new_record, rsa_key};
 use idevice_fix::lockdown::pairing::{self, Attempt, NotReached, Obstacle};
 use idevice_fix::lockdown::{self, PairRecord, Phone};
 use idevice_fix::progress::{CancellationToken, Event, Observer, Silent, Touch};
-use idevice_fix::sim::{self, Bus, Device};
+use idevice_fix::sim::{self, Bus, Device, Rerouted};
 use idevice_fix::usbmux::client::Usbmuxd;
 use idevice_fix::usbmux::server::Listener;
-use idevice_fix::usbmux::{self, Address, Attached, DeviceId, Muxer, Stream, Udid};
+use idevice_fix::usbmux::{Address, Muxer, Stream, Udid};
 use idevice_fix::visit::reach;
 use plist::Value;
-use tokio::sync::mpsc;
 
 /// Long enough for everything that comes, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -310,63 +308,34 @@ async fn through_a_socket_as_well_and_a_session_outlives_its_connection() {
 }
 
 /// A muxer that keeps what the host sends to lockdown before it is encrypted.
-#[derive(Debug)]
-struct Eavesdropper {
-    bus: Arc<Bus>,
-    sent: Arc<Mutex<Vec<u8>>>,
+fn eavesdropper(bus: Bus, sent: Arc<Mutex<Vec<u8>>>) -> impl Muxer {
+    Rerouted::new(bus, move |bus, device, port| {
+        let sent = Arc::clone(&sent);
+        async move {
+            let phone = bus.connect(device, port).await?;
+            let (host, middle) = tokio::io::duplex(1 << 20);
+            tokio::spawn(async move {
+                let (mut from_phone, mut to_phone) = tokio::io::split(phone);
+                let (mut from_host, mut to_host) = tokio::io::split(middle);
+                let up = async {
+                    while let Ok(asked) = frame::read(&mut from_host, &Limits::LOCKDOWN).await {
+                        keep(&asked, &mut sent.lock().unwrap());
+                        frame::write(&mut to_phone, &asked, Encoding::Xml).await.unwrap();
+                    }
+                };
+                tokio::join!(up, tokio::io::copy(&mut from_phone, &mut to_host))
+            });
+            Ok(Box::new(host) as Stream)
+        }
+    })
 }
 
-#[async_trait]
-impl Muxer for Eavesdropper {
-    async fn devices(&self) -> Result<Vec<Attached>, usbmux::Error> {
-        self.bus.devices().await
-    }
-
-    async fn listen(&self) -> Result<mpsc::Receiver<usbmux::Event>, usbmux::Error> {
-        self.bus.listen().await
-    }
-
-    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, usbmux::Error> {
-        let phone = self.bus.connect(device, port).await?;
-        let (host, middle) = tokio::io::duplex(1 << 20);
-        let sent = Arc::clone(&self.sent);
-        tokio::spawn(async move {
-            let (mut from_phone, mut to_phone) = tokio::io::split(phone);
-            let (mut from_host, mut to_host) = tokio::io::split(middle);
-            let up = async {
-                while let Ok(asked) = frame::read(&mut from_host, &Limits::LOCKDOWN).await {
-                    sent.lock().unwrap().extend(frame::to_xml(&asked));
-                    let asked_for = asked.as_dictionary().unwrap();
-                    for data in asked_for.dict("PairRecord").into_iter().flat_map(|record| record.values()) {
-                        sent.lock().unwrap().extend(data.as_data().unwrap_or_default());
-                    }
-                    frame::write(&mut to_phone, &asked, Encoding::Xml).await.unwrap();
-                }
-            };
-            tokio::join!(up, tokio::io::copy(&mut from_phone, &mut to_host))
-        });
-        Ok(Box::new(host))
-    }
-
-    async fn buid(&self) -> Result<String, usbmux::Error> {
-        self.bus.buid().await
-    }
-
-    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, usbmux::Error> {
-        self.bus.pair_record(udid).await
-    }
-
-    async fn save_pair_record(
-        &self,
-        udid: &Udid,
-        device: Option<DeviceId>,
-        record: &[u8],
-    ) -> Result<(), usbmux::Error> {
-        self.bus.save_pair_record(udid, device, record).await
-    }
-
-    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), usbmux::Error> {
-        self.bus.delete_pair_record(udid).await
+/// Keeps a request as text, and what stands encoded in its pair record as it is.
+fn keep(asked: &Value, sent: &mut Vec<u8>) {
+    sent.extend(frame::to_xml(asked));
+    let asked_for = asked.as_dictionary().unwrap();
+    for data in asked_for.dict("PairRecord").into_iter().flat_map(|record| record.values()) {
+        sent.extend(data.as_data().unwrap_or_default());
     }
 }
 
@@ -374,7 +343,7 @@ impl Muxer for Eavesdropper {
 async fn no_private_key_leaves_the_host_and_the_phone_sees_one_host_however_often_it_is_asked() {
     let bench = Bench::with("[trust]\nstate = \"pending\"");
     let sent = Arc::new(Mutex::new(Vec::new()));
-    let muxer = Arc::new(Eavesdropper { bus: bench.bus.clone(), sent: sent.clone() });
+    let muxer = Arc::new(eavesdropper((*bench.bus).clone(), sent.clone()));
     let phone = Phone { muxer, attached: bench.phone().await.attached };
     let text = || String::from_utf8_lossy(&sent.lock().unwrap()).into_owned();
     let asked_often = async {

@@ -23,6 +23,7 @@ use super::manifest::{self, Manifest, Status, open_plain, read_plist};
 use super::record::Record;
 use super::vault::{self, Vault, share_blocks};
 use super::verify::{self, BackupProof, Damage, Depth, Proven};
+use crate::durable;
 use crate::frame::DictExt;
 use crate::mobilebackup2::ledger::Digest;
 use crate::progress::{CancellationToken, Event, Observer, Phase};
@@ -350,7 +351,7 @@ impl Taking {
         let mut done = Done { shares_blocks, left_out };
         for folder in folders {
             let source = from.open_dir_nofollow(&folder).map_err(|_| Error::Special(folder.clone()))?;
-            vault::make_private(&to, &folder).map_err(Error::Disk)?;
+            durable::make_private(&to, &folder).map_err(Error::Disk)?;
             let target = to.open_dir_nofollow(&folder).map_err(Error::Disk)?;
             for name in files(&source, &folder)? {
                 if name.len() == 40 && is_hex(&name) && name.starts_with(&folder) {

@@ -13,7 +13,7 @@
 use std::io;
 
 use cap_fs_ext::DirExt;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, RenameFlags};
 
@@ -21,7 +21,7 @@ use super::interrupted;
 use super::manifest::{Manifest, Status, clear, open_plain};
 use super::proof_file::{Header, ProofFile};
 use super::record::{RECORD, Record};
-use crate::durable;
+use crate::durable::{self, make_private};
 use crate::mobilebackup2::folder::INCOMING;
 use crate::usbmux::Udid;
 
@@ -444,15 +444,6 @@ fn set_aside(staging: &Dir, own: &Dir) -> io::Result<()> {
         ignore_missing(own.rename(name, &aside, name))?;
     }
     durable::sync_dir(own)
-}
-
-pub(super) fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    match dir.create_dir_with(name, &builder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
 }
 
 /// Everything on this file system is durable when this returns.

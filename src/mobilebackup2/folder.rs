@@ -13,9 +13,10 @@ use cap_fs_ext::DirExt;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use plist::{Dictionary, Value};
 
+use crate::durable::make_private;
 use crate::progress::CancellationToken;
 use crate::usbmux::Udid;
-use entries::{describe, make_private, open_file, remove_any};
+use entries::{describe, open_file, remove_any};
 use place::DEPTH_MAX;
 
 mod entries;

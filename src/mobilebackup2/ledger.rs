@@ -47,6 +47,24 @@ pub enum Entry {
     },
 }
 
+impl Received {
+    /// Bytes of the paths in it.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.path.len() + self.device_path.len()
+    }
+}
+
+impl Entry {
+    /// Bytes of the paths in it.
+    pub(super) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Received(received) => received.text_bytes(),
+            Self::Moved { from, to } | Self::Copied { from, to } => from.len() + to.len(),
+            Self::Removed { path } => path.len(),
+        }
+    }
+}
+
 /// Keeps the entries. It is handed a batch only after the data that the batch names is durable, and makes the batch
 /// durable before it returns.
 pub trait Ledger: Send {

@@ -36,6 +36,13 @@ pub use pull::{Ended, Options, Pulled, Refused, pull, pull_with};
 pub use store::{Error, Store, Taken};
 pub use walk::{walk, walk_anew};
 
+/// For [`crate::fuzzed`].
+pub(crate) fn upright(tiff: &[u8]) {
+    let mut turned = tiff.to_vec();
+    exif::set_upright(&mut turned);
+    assert_eq!(exif::orientation(&turned), exif::orientation(tiff).map(|_| 1), "what is upright says so");
+}
+
 /// A digest that was written as 64 hexadecimal digits. A copy of a million photos has millions of them.
 fn digest_of_hex(text: &str) -> Option<[u8; 32]> {
     const NO_DIGIT: u8 = 16;

@@ -3,8 +3,8 @@
 //! Proving is reading every file again and comparing it with what was received. What was proven is recorded beside the
 //! copy (`photos.proof`); with [`Depth::Recheck`] a file whose size and dates are as recorded is not read again, and
 //! whatever differs is, and so is what was read too long ago. A file that was fetched anew since differs in when it came
-//! into being here. Damage that somebody finds who may only look ends the record. The proof says how many of its files it did not read and
-//! since when they have not been.
+//! into being here. Damage that somebody finds who may only look ends the record. The proof says how many of its files
+//! it did not read and since when they have not been.
 //!
 //! A copy may have a million files: what is known of them is shared with the manifest, not repeated.
 

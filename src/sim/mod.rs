@@ -39,6 +39,7 @@ mod pipe;
 mod plists;
 mod png;
 mod ports;
+mod rerouted;
 mod run;
 mod service;
 mod small_services;
@@ -57,6 +58,7 @@ mod watched;
 
 pub use bus::{AWAY, Bus};
 pub use device::{Departure, Device, Touched};
+pub use rerouted::Rerouted;
 pub use run::run;
 pub use service::Service;
 

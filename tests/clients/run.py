@@ -26,8 +26,8 @@ from world import World
 
 LOOK_EVERY_S = 0.02
 RESULT = "result.json"
-# One more than can compute: every check also waits, for a phone that restarts or a person who takes a moment.
-AT_A_TIME = min(2, os.cpu_count() or 1) + 1
+# More than can compute: every check also waits, for a phone that restarts or a person who takes a moment.
+AT_A_TIME = min(2, os.cpu_count() or 1) + 2
 
 
 @dataclasses.dataclass

@@ -31,11 +31,24 @@ pub(super) enum Written {
     Batch(Option<mpsc::Sender<()>>),
 }
 
+impl Written {
+    /// Bytes of the paths in it.
+    pub(super) fn text_bytes(&self) -> usize {
+        match self {
+            Self::File(received) => received.text_bytes(),
+            Self::Entry(entry) => entry.text_bytes(),
+            Self::Data(_) | Self::Dropped | Self::Batch(_) => 0,
+        }
+    }
+}
+
 /// The thread.
 #[derive(Debug)]
 pub(super) struct Digests {
     queue: Option<mpsc::SyncSender<Vec<Written>>>,
     thread: Option<JoinHandle<io::Result<()>>>,
+    /// Why the thread ended: told to everyone who still wants something of it.
+    broke: Option<(io::ErrorKind, String)>,
 }
 
 impl Digests {
@@ -45,7 +58,7 @@ impl Digests {
         let mut thread = Hashing { syncer, spare, sha256: Context::new(&SHA256), batch: Vec::new() };
         let thread =
             std::thread::Builder::new().name("backup-hash".into()).spawn(move || thread.run(&written))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), broke: None })
     }
 
     /// Tells what was written; waits while the hashing is behind.
@@ -62,10 +75,11 @@ impl Digests {
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.queue.take();
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
+            Some(Ok(result)) => self.broke = result.err().map(|error| (error.kind(), error.to_string())),
             Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(()),
+            None => {}
         }
+        self.broke.clone().map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text)))
     }
 }
 

@@ -17,8 +17,12 @@ use super::{Answer, Ask, Failure, SNAPSHOT, STATUS, Work};
 const BATCH_BYTES: u64 = 64 << 20;
 /// or when it is so old.
 const BATCH_AGE: Duration = Duration::from_secs(1);
-/// Entries after which a batch ends in any case, to bound memory.
+/// Entries after which a batch ends in any case, and bytes of their paths, to bound memory: a batch waits while two before
+/// it are made durable, each once as entries and once as the ledger's lines.
 const BATCH_ENTRIES: usize = 16_384;
+const BATCH_TEXT_BYTES: usize = 4 << 20;
+/// What happened is told to the hashing thread at the latest when so much of it has gathered.
+const GATHERED_MAX: usize = 256;
 /// Free space is looked at again after so many bytes: the reserve is kept also from a phone that does not ask.
 const ROOM_LOOKED_AT_BYTES: u64 = 16 << 20;
 /// After so many bytes that could not be stored, nobody waits for the end of the stream any more: there may be none.
@@ -46,6 +50,7 @@ pub(super) struct Writer {
     failures: Vec<Failure>,
     /// Of the batch that is under way.
     batch_entries: usize,
+    batch_text_bytes: usize,
     batch_bytes: u64,
     batch_since: Instant,
     /// Files that the phone ended with an error before any byte came: they stand nowhere.
@@ -67,6 +72,7 @@ impl Writer {
             current: None,
             failures: Vec::new(),
             batch_entries: 0,
+            batch_text_bytes: 0,
             batch_bytes: 0,
             batch_since: Instant::now(),
             absent: std::collections::HashSet::new(),
@@ -101,7 +107,14 @@ impl Writer {
     /// Something happened that the ledger is to keep.
     fn happened(&mut self, written: Written) {
         self.batch_entries += 1;
+        self.batch_text_bytes += written.text_bytes();
         self.written.push(written);
+    }
+
+    /// Keeps what gathers within bounds: a single message may ask for two hundred thousand changes.
+    fn keep_up(&mut self) -> io::Result<()> {
+        self.sync_if_due();
+        if self.written.len() >= GATHERED_MAX { self.tell() } else { Ok(()) }
     }
 
     fn work(&mut self, work: Work) -> io::Result<()> {
@@ -264,7 +277,7 @@ impl Writer {
             Ok(()) => {}
         }
         self.happened(Written::Entry(entry));
-        Ok(())
+        self.keep_up().map_err(|error| Failure::new(from, &error.into()))
     }
 
     /// Puts an empty file where the phone wants one to be that it refused to send, as other hosts do: a row without any
@@ -283,7 +296,7 @@ impl Writer {
         self.announce(&entry, &place).map_err(|error| Failure::new(path, &error.into()))?;
         self.folder.remove(&place).map_err(|error| Failure::new(path, &error.into()))?;
         self.happened(Written::Entry(entry));
-        Ok(())
+        self.keep_up().map_err(|error| Failure::new(path, &error.into()))
     }
 
     /// Writes the first change to what stands in its place down before it is made, durably. What is done twice by the
@@ -310,6 +323,7 @@ impl Writer {
     fn sync_if_due(&mut self) {
         let due = self.batch_bytes >= BATCH_BYTES
             || self.batch_entries >= BATCH_ENTRIES
+            || self.batch_text_bytes >= BATCH_TEXT_BYTES
             || (self.batch_entries > 0 && self.batch_since.elapsed() >= BATCH_AGE);
         if due {
             self.end_batch(None);
@@ -322,7 +336,7 @@ impl Writer {
     /// What is in the batch is written, and may be made durable.
     fn end_batch(&mut self, waits: Option<std_mpsc::Sender<()>>) {
         self.written.push(Written::Batch(waits));
-        (self.batch_entries, self.batch_bytes) = (0, 0);
+        (self.batch_entries, self.batch_text_bytes, self.batch_bytes) = (0, 0, 0);
     }
 
     /// Returns when everything that was done so far is durable.
@@ -334,17 +348,20 @@ impl Writer {
     }
 }
 
-/// All are tried; the first failure is told, and as several if there was more than one.
+/// All are tried; the first failure is told, and as several if there was more than one. A full disk is told as such,
+/// whatever else failed: the phone ends for it, and the person can do something about it.
 fn first_failure(results: impl Iterator<Item = Result<(), Failure>>) -> Result<Answer, Failure> {
     let mut failures = results.filter_map(Result::err);
     let Some(mut first) = failures.next() else { return Ok(Answer::Done) };
+    let mut full = first.code == codes::NO_SPACE;
     let others = failures.fold(0, |count, failure| {
         first.hostile |= failure.hostile;
         first.disk |= failure.disk;
+        full |= failure.code == codes::NO_SPACE;
         count + 1
     });
     if others > 0 {
-        first.code = codes::MULTIPLE;
+        first.code = if full { codes::NO_SPACE } else { codes::MULTIPLE };
         first.text = format!("{} (and {others} more)", first.text);
     }
     Err(first)

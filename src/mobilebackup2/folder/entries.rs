@@ -3,7 +3,7 @@
 use std::io;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use plist::{Dictionary, Value};
 
 pub(super) fn open_file(dir: &Dir, name: &str) -> io::Result<File> {
@@ -22,15 +22,6 @@ pub(super) fn open_file(dir: &Dir, name: &str) -> io::Result<File> {
         return Err(io::Error::other("is no regular file"));
     }
     Ok(file)
-}
-
-pub(super) fn make_private(dir: &Dir, name: &str) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    match dir.create_dir_with(name, &builder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
 }
 
 pub(super) fn remove_any(dir: &Dir, name: &str) -> io::Result<()> {

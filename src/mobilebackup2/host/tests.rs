@@ -98,13 +98,22 @@ impl Bench {
         patience: Patience,
         script: impl FnOnce(Phone) -> F + Send + 'static,
     ) -> Report {
+        self.run_with(patience, Box::new(self.kept.clone()), script).await
+    }
+
+    async fn run_with<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        patience: Patience,
+        ledger: Box<dyn Ledger>,
+        script: impl FnOnce(Phone) -> F + Send + 'static,
+    ) -> Report {
         let (here, there) = tokio::io::duplex(64 * 1024);
         let phone = tokio::spawn(async move { script(Phone(there).greeted().await).await });
         let cancel = CancellationToken::new();
         let host = Host::greet(Box::new(here), patience, &cancel).await.unwrap();
         let root = Dir::open_ambient_dir(self.temp.path(), cap_std::ambient_authority()).unwrap();
         let folder = Folder::open(root, Udid::parse(UDID).unwrap(), 0).unwrap();
-        let report = host.backup(true, folder, Box::new(self.kept.clone()), &Silent, &cancel).await;
+        let report = host.backup(true, folder, ledger, &Silent, &cancel).await;
         phone.await.unwrap();
         report
     }
@@ -440,4 +449,70 @@ async fn a_full_disk_is_told_to_the_phone_and_to_the_person() {
     assert!(unmounted.success());
     let Outcome::HostError(error) = report.outcome else { panic!("{:?}", report.outcome) };
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+}
+
+/// A ledger whose disk is full after so many batches.
+#[derive(Debug)]
+struct FullAfter(usize);
+
+impl Ledger for FullAfter {
+    fn keep(&mut self, _: &[Entry]) -> std::io::Result<()> {
+        self.0 = self.0.checked_sub(1).ok_or(std::io::ErrorKind::StorageFull)?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_when_files_are_put_in_their_places_has_its_own_name() {
+    let report = Bench::new()
+        .run_with(Patience::default(), Box::new(FullAfter(0)), |mut phone| async move {
+            let make = DeviceMessage::CreateDirectory { path: format!("{UDID}/Snapshot") };
+            assert_eq!(phone.ask(make).await.code, 0);
+            for n in 0..3 {
+                assert_eq!(phone.upload(&[(&format!("{UDID}/Snapshot/{n}"), b"new", 0)]).await.code, 0);
+            }
+            let items =
+                (0..3).map(|n| (format!("{UDID}/Snapshot/{n}"), format!("{UDID}/{n}"))).collect::<Vec<_>>();
+            let status = phone.ask(DeviceMessage::MoveItems { items, progress: 1.0 }).await;
+            assert_eq!(status.code, codes::NO_SPACE, "{:?}", status.text);
+            phone.done(104).await;
+        })
+        .await;
+    let Outcome::HostError(error) = report.outcome else { panic!("{:?}", report.outcome) };
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+}
+
+/// A ledger that knows how much text it was handed at once.
+#[derive(Debug, Clone, Default)]
+struct Longest(Arc<Mutex<(usize, usize)>>);
+
+impl Ledger for Longest {
+    fn keep(&mut self, batch: &[Entry]) -> std::io::Result<()> {
+        let bytes = |entry: &Entry| match entry {
+            Entry::Removed { path } => path.len(),
+            other => panic!("{other:?} was not asked for"),
+        };
+        let bytes = batch.iter().map(bytes).sum();
+        let mut longest = self.0.lock().unwrap();
+        *longest = (longest.0.max(bytes), longest.1 + batch.len());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn many_long_names_in_one_message_are_kept_in_batches_of_bounded_length() {
+    const COUNT: usize = 4000;
+    let longest = Longest::default();
+    Bench::new()
+        .run_with(Patience::default(), Box::new(longest.clone()), |mut phone| async move {
+            let long = vec!["x".repeat(250); 15].join("/");
+            let paths = (0..COUNT).map(|n| format!("{UDID}/{long}/{n}")).collect();
+            assert_eq!(phone.ask(DeviceMessage::RemoveItems { paths, progress: 1.0 }).await.code, 0);
+            phone.done(104).await;
+        })
+        .await;
+    let (bytes, entries) = *longest.0.lock().unwrap();
+    // The first one is announced by itself as well.
+    assert_eq!(entries, COUNT + 1);
+    assert!(bytes < (4 << 20) + 4096, "{bytes} bytes at once");
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -14,9 +13,9 @@ use crate::afc::Afc;
 use crate::lockdown::{self, pairing};
 use crate::muxd::{self, Bulk, Line, NoLine, WRITES_MAX};
 use crate::progress::{CancellationToken, Silent};
-use crate::sim::{Bus, Device};
+use crate::sim::{Bus, Device, Rerouted};
 use crate::usbmux::packet::READ_BYTES;
-use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+use crate::usbmux::{Error, Muxer};
 
 mod line;
 mod muxer;
@@ -181,46 +180,11 @@ async fn cable(bus: &Bus) -> (Bulk, tokio::task::JoinHandle<()>) {
 }
 
 /// A bus whose one phone is reached over the mux protocol.
-#[derive(Debug)]
-struct OverUsb {
-    bus: Bus,
-    line: Line,
-}
-
-#[async_trait]
-impl Muxer for OverUsb {
-    async fn devices(&self) -> Result<Vec<Attached>, Error> {
-        self.bus.devices().await
-    }
-
-    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
-        self.bus.listen().await
-    }
-
-    async fn connect(&self, _: DeviceId, port: u16) -> Result<Stream, Error> {
-        self.line.connect(port).await
-    }
-
-    async fn buid(&self) -> Result<String, Error> {
-        self.bus.buid().await
-    }
-
-    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
-        self.bus.pair_record(udid).await
-    }
-
-    async fn save_pair_record(
-        &self,
-        udid: &Udid,
-        device: Option<DeviceId>,
-        record: &[u8],
-    ) -> Result<(), Error> {
-        self.bus.save_pair_record(udid, device, record).await
-    }
-
-    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
-        self.bus.delete_pair_record(udid).await
-    }
+fn over_usb(bus: Bus, line: Line) -> impl Muxer {
+    Rerouted::new(bus, move |_, _, port| {
+        let line = line.clone();
+        async move { line.connect(port).await }
+    })
 }
 
 fn phone_folder(bytes: usize) -> (tempfile::TempDir, Bus) {
@@ -239,7 +203,7 @@ async fn a_whole_phone_is_paired_and_read_over_the_mux_protocol() {
     let (bulk, plugged) = cable(&bus).await;
     let line = Line::open(bulk).await.unwrap();
     assert!(matches!(line.connect(9).await, Err(Error::Refused(9))));
-    let muxer: Arc<dyn Muxer> = Arc::new(OverUsb { bus, line: line.clone() });
+    let muxer: Arc<dyn Muxer> = Arc::new(over_usb(bus, line.clone()));
     let attached = muxer.devices().await.unwrap().remove(0);
     let phone = lockdown::Phone { muxer, attached };
     let wait = Duration::from_secs(20);

@@ -246,5 +246,16 @@ fn interfaces(mut configuration: &[u8]) -> Vec<[u8; 3]> {
     found
 }
 
+/// For [`crate::fuzzed`]: reads what a host says as long as it can be understood.
+pub(crate) fn read_all(bytes: &[u8]) {
+    use futures_util::FutureExt as _;
+    let (mut asked, mut said) = (bytes, bytes);
+    let reading = async {
+        while wire::Request::read(&mut asked).await.is_ok() {}
+        while wire::Command::read(&mut said).await.is_ok() {}
+    };
+    reading.now_or_never().expect("bytes that are there are not waited for");
+}
+
 #[cfg(test)]
 mod tests;
