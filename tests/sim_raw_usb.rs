@@ -549,6 +549,20 @@ fn a_host_that_never_listens_fills_nothing() {
     assert_eq!(segments(&mut mux).len(), 1024);
 }
 
+/// What a target was given: shown where it breaks it.
+struct Tried {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{} breaks at {}", self.name, hex::encode(&self.bytes));
+        }
+    }
+}
+
 /// Each target of `fuzz/` takes its seeds, whole, cut and changed, and some noise. libFuzzer does this by the million;
 /// here it is seen that they compile, and hold. `IDEVICE_FIX_FUZZ_RUNS` makes it longer.
 #[test]
@@ -574,8 +588,8 @@ fn what_is_fuzzed_stands_its_seeds_and_some_noise() {
                 }
                 _ => bytes = noise,
             }
-            println!("{}: {}", target.name, hex::encode(&bytes));
-            (target.run)(&bytes);
+            let tried = Tried { name: target.name, bytes };
+            (target.run)(&tried.bytes);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::lockdown::pairing::Attempt;
 use crate::muxd::{Hold, Manners, Muxd, NotReady, Ready, Records, Seen};
+use crate::usbmux::{DeviceId, Event};
 
 /// Ports of a computer, and what is plugged into them.
 #[derive(Debug)]
