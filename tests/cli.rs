@@ -1112,3 +1112,62 @@ fn wait_for(dir: &Path, part: &str) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Our own usbmuxd on a socket of its own; told to stop when it is dropped.
+struct OwnMux(Child);
+
+impl OwnMux {
+    fn start(socket: &Path, records: &Path) -> Self {
+        let mut command = program();
+        command.args(["mux", "--socket"]).arg(socket).arg("--records").arg(records);
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let mux = Self(started);
+        let began = Instant::now();
+        while !socket.exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "it does not serve");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        mux
+    }
+
+    /// Asks it to stop; its exit status.
+    fn stop(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.0.wait().expect("it is ours").code()
+    }
+}
+
+impl Drop for OwnMux {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn our_own_usbmuxd_serves_its_socket_alone_and_ends_when_it_is_asked_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let (socket, records) = (scratch.path("mux"), scratch.path("records"));
+    let mut mux = OwnMux::start(&socket, &records);
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    let (status, stdout, stderr) = run(program().arg("--mux").arg(&socket).args(["-v", "devices", "--json"]));
+    let listed = json(&stdout)["devices"].as_array().expect("a list").len();
+    assert_eq!(status == 3, listed == 0, "{stderr}");
+    assert_says(&stderr, &["reached through the usbmuxd at", "mux"]);
+    let (status, _, stderr) = run(program().args(["mux", "--socket"]).arg(&socket));
+    assert_eq!(status, 1, "{stderr}");
+    assert_says(&stderr, &["already", "--socket"]);
+    let (status, _, stderr) = run(program().args(["mux", "--group", "no such group", "--socket", "/nonexistent/mux"]));
+    assert_eq!(status, 2, "{stderr}");
+    assert_eq!((mux.stop(), socket.exists()), (Some(0), false));
+}
+
+#[test]
+fn without_any_usbmuxd_the_bus_itself_is_looked_at() {
+    let (status, stdout, stderr) = run(program().args(["--mux", "embedded", "-v", "devices", "--json"]));
+    let listed = json(&stdout)["devices"].as_array().expect("a list").len();
+    assert_eq!(status == 3, listed == 0, "{stderr}");
+    assert_says(&stderr, &["our own multiplexer"]);
+}

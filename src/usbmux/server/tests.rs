@@ -382,3 +382,47 @@ async fn clients_that_say_nothing_lock_nobody_out() {
     let waits = tokio::time::timeout(Duration::from_millis(50), last.read(&mut [0; 1])).await;
     assert!(waits.is_err());
 }
+
+/// A connection of another user's, if this one may become another.
+fn as_nobody(path: &std::path::Path) -> Option<UnixStream> {
+    const NOBODY: u32 = 65_534;
+    let path = path.to_owned();
+    let connecting = std::thread::spawn(move || {
+        // Only this thread is nobody from here on, and it ends.
+        let nobody = rustix::thread::Uid::from_raw(NOBODY);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).ok()?;
+        Some(std::os::unix::net::UnixStream::connect(path).unwrap())
+    });
+    let stream = connecting.join().unwrap()?;
+    stream.set_nonblocking(true).unwrap();
+    Some(UnixStream::from_std(stream).unwrap())
+}
+
+#[tokio::test]
+async fn pair_records_are_not_for_every_user_of_the_machine() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = folder.path().join("mux");
+    let listener = Listener::unix_for(&path, 0o666, Keyholders::new(None).unwrap()).unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve(Arc::new(OnePhone::default()), listener, stop.clone()));
+    let about = |kind: &str, more: &str| format!("{}<key>PairRecordID</key><string>{UDID}</string>{more}", asks(kind));
+    let save = about("SavePairRecord", "<key>PairRecordData</key><data>a2V5cw==</data>");
+    let mut owner = UnixStream::connect(&path).await.unwrap();
+    send(&mut owner, 1, &save).await;
+    assert_eq!(receive_dict(&mut owner, 1).await.uint("Number"), Some(0));
+    if let Some(mut nobody) = as_nobody(&path) {
+        for request in [about("ReadPairRecord", ""), save, about("DeletePairRecord", "")] {
+            send(&mut nobody, 2, &request).await;
+            assert_eq!(receive_dict(&mut nobody, 2).await.uint("Number"), Some(13), "{request}");
+        }
+        // The phones themselves are for whoever may open the socket.
+        send(&mut nobody, 3, &asks("ListDevices")).await;
+        assert!(receive_dict(&mut nobody, 3).await.array("DeviceList").is_some());
+    }
+    send(&mut owner, 4, &about("ReadPairRecord", "")).await;
+    assert_eq!(receive_dict(&mut owner, 4).await.data("PairRecordData"), Some(&b"keys"[..]));
+    stop.cancel();
+    task.await.unwrap();
+}
