@@ -1120,7 +1120,8 @@ impl OwnMux {
     fn start(socket: &Path, records: &Path) -> Self {
         let mut command = program();
         command.args(["mux", "--socket"]).arg(socket).arg("--records").arg(records);
-        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let started =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
         let mux = Self(started);
         let began = Instant::now();
         while !socket.exists() {
@@ -1159,7 +1160,8 @@ fn our_own_usbmuxd_serves_its_socket_alone_and_ends_when_it_is_asked_to() {
     let (status, _, stderr) = run(program().args(["mux", "--socket"]).arg(&socket));
     assert_eq!(status, 1, "{stderr}");
     assert_says(&stderr, &["already", "--socket"]);
-    let (status, _, stderr) = run(program().args(["mux", "--group", "no such group", "--socket", "/nonexistent/mux"]));
+    let (status, _, stderr) =
+        run(program().args(["mux", "--group", "no such group", "--socket", "/nonexistent/mux"]));
     assert_eq!(status, 2, "{stderr}");
     assert_eq!((mux.stop(), socket.exists()), (Some(0), false));
 }

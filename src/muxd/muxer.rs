@@ -24,6 +24,8 @@ use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
 
 /// How often the bus is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often it is looked whether a phone is still configured as it was.
+const LOOK_AT_HOLD: Duration = Duration::from_millis(500);
 /// The pause before a phone is tried again: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -169,7 +171,7 @@ impl House {
             match self.open(seen).await {
                 Ok((udid, line, held)) => {
                     complaint.clear();
-                    self.attend(&seen, udid, line, &mut first_try).await;
+                    self.attend(&seen, udid, line, &held, &mut first_try).await;
                     drop(held);
                 }
                 Err(error) => {
@@ -223,6 +225,7 @@ impl House {
         seen: &Seen,
         udid: Udid,
         line: Line,
+        held: &Held,
         first_try: &mut Option<FirstTry<'_>>,
     ) {
         let here = self.enter(seen, udid, line.clone());
@@ -232,16 +235,22 @@ impl House {
                 preflight(&phone).await;
             }
         };
-        tokio::pin!(asking);
+        let gone = async {
+            tokio::select! {
+                () = line.gone() => {}
+                () = held.breaks() => tracing::info!("somebody has set another configuration of {}", phone.attached.udid),
+            }
+        };
+        tokio::pin!(asking, gone);
         let asked = tokio::select! {
             () = &mut asking => true,
-            () = line.gone() => return,
+            () = &mut gone => return,
             () = tokio::time::sleep(PREFLIGHT_FIRST) => false,
         };
         here.list();
         *first_try = None;
         tokio::select! {
-            () = line.gone() => {}
+            () = gone => {}
             () = async { if !asked { asking.await }; std::future::pending().await } => {}
         }
     }
@@ -290,7 +299,21 @@ impl Drop for FirstTry<'_> {
 
 /// Keeps a phone's endpoints open; closes them where that may take its time.
 #[derive(Debug)]
-struct Held(Option<Box<dyn Hold>>);
+struct Held(Option<Arc<dyn Hold>>);
+
+impl Held {
+    /// Until they are not as they were.
+    async fn breaks(&self) {
+        let Some(hold) = &self.0 else { return };
+        loop {
+            tokio::time::sleep(LOOK_AT_HOLD).await;
+            let hold = Arc::clone(hold);
+            if !tokio::task::spawn_blocking(move || hold.is_whole()).await.unwrap_or(false) {
+                return;
+            }
+        }
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {

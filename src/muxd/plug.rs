@@ -5,12 +5,13 @@
 //! that has the interface is taken, and a phone whose multiplexer is switched off is asked to switch it on. Knows
 //! nothing of the mux protocol.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusb::{ConfigDescriptor, Context, Device, DeviceHandle, TransferType, UsbContext};
 
 use super::line::Bulk;
-use super::sysfs::Sysfs;
+use super::sysfs::{self, Sysfs};
 use super::transfers::{Cable, Endpoints};
 use super::usb::{APPLE, Mode, read_serial};
 use crate::usbmux::Udid;
@@ -48,14 +49,33 @@ pub struct Ready {
     pub udid: Udid,
     /// Its endpoints.
     pub bulk: Bulk,
-    /// Keeps the endpoints open; to be dropped where waiting for a few milliseconds is allowed.
-    pub hold: Box<dyn Hold>,
+    /// Keeps the endpoints open; to be dropped where waiting for a moment is allowed.
+    pub hold: Arc<dyn Hold>,
 }
 
 /// What keeps a phone's endpoints open.
-pub trait Hold: Send + Sync + std::fmt::Debug {}
+pub trait Hold: Send + Sync + std::fmt::Debug {
+    /// Whether they are as they were. The kernel tells nobody when another program takes the configuration away: what
+    /// was under way is simply never heard of again. May block for a moment.
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
 
-impl Hold for Cable {}
+/// A cable into this computer.
+#[derive(Debug)]
+struct Plugged {
+    _cable: Cable,
+    entry: Option<sysfs::Device>,
+    configuration: u8,
+}
+
+impl Hold for Plugged {
+    fn is_whole(&self) -> bool {
+        let now = self.entry.as_ref().and_then(sysfs::Device::configuration);
+        now.is_none_or(|now| now == self.configuration)
+    }
+}
 
 /// Why a phone on the bus cannot be made ready.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +166,9 @@ impl Bus for Usb {
         claim(&device, &handle, &found)?;
         let (cable, bulk) = Cable::begin(handle, found.endpoints)
             .map_err(|error| NotReady::Usb { request: "bulk transfers", why: error.to_string() })?;
-        Ok(Ready { udid, bulk, hold: Box::new(cable) })
+        let entry = self.sysfs.device(seen.bus, seen.address);
+        let hold = Plugged { _cable: cable, entry, configuration: found.configuration };
+        Ok(Ready { udid, bulk, hold: Arc::new(hold) })
     }
 
     fn plugged_for(&self, seen: &Seen) -> Option<Duration> {

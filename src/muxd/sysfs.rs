@@ -75,6 +75,12 @@ impl Device {
         text(&self.folder.join("serial")).filter(|serial| !serial.is_empty())
     }
 
+    /// The value of its configuration, 0 without one; `None`: it is gone.
+    pub(super) fn configuration(&self) -> Option<u8> {
+        let value = text(&self.folder.join("bConfigurationValue"))?;
+        if value.is_empty() { Some(0) } else { value.parse().ok() }
+    }
+
     /// How long it has been plugged in.
     pub(super) fn plugged_for(&self) -> Option<Duration> {
         let ms = text(&self.folder.join("power/connected_duration"))?.parse().ok()?;
@@ -192,6 +198,15 @@ mod tests {
         let phone = Plugged { bus: 1, address: 2, product_id: 0x12a8, megabits_per_s: 480 };
         assert_eq!(sysfs.made_by(0x05ac).unwrap(), [phone]);
         assert_eq!(sysfs.made_by(0x1234).unwrap(), []);
+        let device = sysfs.device(1, 2).unwrap();
+        assert_eq!((device.configuration(), device.plugged_for()), (None, None));
+        for (text, value) in [("4\n", Some(4)), ("\n", Some(0)), ("what\n", None)] {
+            fs::write(root.path().join("devices/1-2/bConfigurationValue"), text).unwrap();
+            assert_eq!(device.configuration(), value, "{text:?}");
+        }
+        fs::create_dir(root.path().join("devices/1-2/power")).unwrap();
+        fs::write(root.path().join("devices/1-2/power/connected_duration"), "1500\n").unwrap();
+        assert_eq!(device.plugged_for(), Some(Duration::from_millis(1500)));
         // A device that is about to leave has files no more.
         fs::remove_file(root.path().join("devices/1-2/devnum")).unwrap();
         assert_eq!(sysfs.made_by(0x05ac).unwrap(), []);

@@ -5,7 +5,8 @@
 //! The only file with unsafe code. What makes it sound: a transfer is at any time either *ours* (a [`Transfer`], which
 //! frees it) or *libusb's* (a [`Flight`] behind its `user_data`, made by [`Shared::submit`] and taken back by the
 //! callback, exactly once). A flight owns its buffer and a share of everything that the callback looks at. The device
-//! is closed by the one thread that handles its events, after every flight has come back.
+//! is closed by the one thread that handles its events, after every flight has come back; one that does not come back
+//! is freed after that, when nobody knows of it any more.
 
 #![expect(
     unsafe_code,
@@ -35,8 +36,9 @@ const FINISHED_MAX: usize = 16;
 const COPIED_BYTES_MAX: usize = 2 << 10;
 /// Whoever has something for the event thread wakes it; it looks around by itself as often as this.
 const LOOK_AROUND: Duration = Duration::from_secs(5);
-/// Transfers that were taken back return within this, or the kernel is in trouble.
-const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// Transfers that were taken back return within this, or never: the kernel forgets those of an interface that goes away
+/// because somebody sets another configuration.
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
 
 /// Where the transfers go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// There until every transfer is back.
+    /// There until the end.
     handle: Option<DeviceHandle<Context>>,
     /// With libusb, or returned and not looked at.
     flying: HashMap<usize, Raw>,
@@ -148,8 +150,7 @@ impl Shared {
         let Ok(length) = c_int::try_from(transfer.buffer.len()) else { return false };
         let flight = Box::into_raw(Box::new(Flight { transfer, shared: Arc::clone(self) }));
         // SAFETY: `raw` is a transfer that is not under way and `flight` a box that only we know. The buffer lies on the
-        // heap and lives as long as the flight. The handle is open: it is closed under the lock that we hold, and only
-        // after all flights have come back.
+        // heap and lives as long as the flight. The handle is open: it is taken away under the lock that we hold.
         let result = unsafe {
             let buffer = (*flight).transfer.buffer.as_mut_ptr();
             let user_data = flight.cast::<c_void>();
@@ -243,23 +244,33 @@ impl Shared {
             unsafe { ffi::libusb_cancel_transfer(raw.0.as_ptr()) };
         }
         let began = Instant::now();
-        loop {
+        while !lock(&self.state).flying.is_empty() && began.elapsed() < DRAIN_WAIT {
+            let _ = self.context.handle_events(Some(Duration::from_millis(50)));
             while let Some(returned) = self.next_returned() {
                 drop(returned);
             }
-            if lock(&self.state).flying.is_empty() {
-                break;
-            }
-            if began.elapsed() > DRAIN_WAIT {
-                tracing::warn!("the system does not give transfers back; their memory is left to it");
-                // The flights have shares of everything: nothing is freed under them.
-                std::mem::forget(Arc::clone(self));
-                return;
-            }
-            let _ = self.context.handle_events(Some(Duration::from_millis(100)));
         }
-        // Closing releases the interface.
-        drop(lock(&self.state).handle.take());
+        // Closing releases the interface, and ends what the kernel may still have.
+        let handle = lock(&self.state).handle.take();
+        drop(handle);
+        self.reclaim();
+    }
+
+    /// Frees what never came back, after the device was closed.
+    fn reclaim(&self) {
+        while let Some(returned) = self.next_returned() {
+            drop(returned);
+        }
+        let lost = std::mem::take(&mut lock(&self.state).flying);
+        if !lost.is_empty() {
+            tracing::debug!("{} transfers did not come back", lost.len());
+        }
+        for raw in lost.values() {
+            // SAFETY: with the device libusb has struck out its transfers and calls back for none of them, and the
+            // kernel has ended all that were under way: nobody writes to their buffers. What had come back was taken out
+            // of `flying` above, so the box is still where `submit` put it, and is taken from there once.
+            drop(unsafe { Box::from_raw((*raw.0.as_ptr()).user_data.cast::<Flight>()) });
+        }
     }
 }
 
@@ -313,6 +324,7 @@ impl Cable {
     }
 }
 
+/// Closes the device.
 impl Drop for Cable {
     fn drop(&mut self) {
         self.shared.stop();

@@ -407,7 +407,9 @@ async fn pair_records_are_not_for_every_user_of_the_machine() {
     let listener = Listener::unix_for(&path, 0o666, Keyholders::new(None).unwrap()).unwrap();
     let stop = CancellationToken::new();
     let task = tokio::spawn(serve(Arc::new(OnePhone::default()), listener, stop.clone()));
-    let about = |kind: &str, more: &str| format!("{}<key>PairRecordID</key><string>{UDID}</string>{more}", asks(kind));
+    let about = |kind: &str, more: &str| {
+        format!("{}<key>PairRecordID</key><string>{UDID}</string>{more}", asks(kind))
+    };
     let save = about("SavePairRecord", "<key>PairRecordData</key><data>a2V5cw==</data>");
     let mut owner = UnixStream::connect(&path).await.unwrap();
     send(&mut owner, 1, &save).await;

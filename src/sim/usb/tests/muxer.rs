@@ -44,7 +44,7 @@ impl muxd::Bus for Ports {
         tokio::runtime::Handle::current().block_on(async {
             let udid = bus.devices().await.unwrap().remove(0).udid;
             let (bulk, plugged) = cable(&bus).await;
-            Ok(Ready { udid, bulk, hold: Box::new(Plugged(plugged)) })
+            Ok(Ready { udid, bulk, hold: Arc::new(Plugged(plugged)) })
         })
     }
 }
