@@ -262,7 +262,7 @@ impl Ends {
         let idle = host.is_none() && phone.is_none();
         match host {
             Some(muxd::Output::Write(bytes)) if bytes.is_empty() => {
-                self.phone.handle(usb::Input::Transfer(&[]))
+                self.phone.handle(usb::Input::Transfer(&[]));
             }
             Some(muxd::Output::Write(bytes)) => {
                 for piece in bytes.chunks(USB_PACKET_BYTES.into()) {
