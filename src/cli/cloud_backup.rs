@@ -33,7 +33,8 @@ async fn switched(run: &Run, on: bool, accepted: &[String]) -> Result<(), Stop> 
     if !on {
         let facts = visit.quick().await?;
         if value(&facts.icloud_backup.enabled) == Some(false) {
-            return Ok(tell(run, &visit, on, "iCloud Backup is off already; nothing was changed."));
+            tell(run, &visit, on, "iCloud Backup is off already; nothing was changed.");
+            return Ok(());
         }
         agree(run, &facts, accepted).await?;
     }
