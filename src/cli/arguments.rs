@@ -1,15 +1,22 @@
 //! The command tree and its options, as clap sees them. What they mean is decided in the commands' own files.
 
+mod backup;
+mod photos;
+mod sim;
+
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::photos::layout::Layout;
-use crate::sim::new::Sizes;
 use crate::usbmux::Address;
-use crate::visit::lists::List;
+
+pub(crate) use backup::{
+    Backup, BackupCommand, BackupExtract, BackupList, BackupPassword, BackupRestore, FilesOfBackup,
+    NewPassword,
+};
+pub(crate) use photos::{Photos, PhotosStatus};
+pub(crate) use sim::{Sim, SimJudge, SimNew, SimRun};
 
 const AFTER_HELP: &str = "\
 Without a command the whole visit is made: find the phone, read it, answer, ask once, copy the photos, back up, \
@@ -209,215 +216,6 @@ pub(crate) enum Switch {
     Off,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Photos {
-    /// Where every original is: counts, then lists
-    Status(PhotosStatus),
-    /// Copy all originals, edits and sidecars; goes on where it stopped
-    Pull(PhotosPull),
-    /// Check the copy against its manifest
-    Verify,
-    /// Arrange the copy that is there, without the phone: folders of links beside it
-    Layout {
-        /// by-date, by-album, recently-deleted
-        #[arg(required = true, value_name = "LAYOUT", value_parser = layouts())]
-        layouts: Vec<Layout>,
-    },
-    /// Take in originals that were downloaded elsewhere (icloud.com, privacy.apple.com, a Mac)
-    Adopt {
-        /// The folder that the download was unpacked into; nothing in it is changed
-        dir: PathBuf,
-    },
-    /// Make the contact sheet of the copy again, without the phone
-    Gallery,
-    /// Export the pictures of the copy into a folder, HEIC as JPEG; the copy stays as it is
-    Export {
-        /// The folder; what is there already is never replaced
-        #[arg(long, value_name = "DIR")]
-        jpeg: PathBuf,
-    },
-}
-
-/// Every list by its name.
-fn lists() -> impl TypedValueParser<Value = List> {
-    PossibleValuesParser::new(List::ALL.map(List::as_str)).map(|name| {
-        let found = List::ALL.into_iter().find(|list| list.as_str() == name);
-        found.expect("only these names are possible")
-    })
-}
-
-/// Every arrangement by its name.
-fn layouts() -> impl TypedValueParser<Value = Layout> {
-    PossibleValuesParser::new(Layout::ALL.map(Layout::as_str)).map(|name| {
-        let found = Layout::ALL.into_iter().find(|layout| layout.as_str() == name);
-        found.expect("only these names are possible")
-    })
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PhotosStatus {
-    /// List them, newest first: several separated by commas, or the option again
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = lists())]
-    pub(crate) list: Vec<List>,
-    /// The lists (without --list: everything) as CSV on stdout
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) csv: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PhotosPull {
-    /// Then arrange the copy: folders of links beside it, never second copies
-    #[arg(long, value_name = "LAYOUT", value_delimiter = ',', value_parser = layouts())]
-    pub(crate) layout: Vec<Layout>,
-    /// Read each file twice and keep it only when both readings agree
-    #[arg(long)]
-    pub(crate) paranoid: bool,
-    /// Also make a contact sheet of the copy: one page, photos.html
-    #[arg(long)]
-    pub(crate) gallery: bool,
-    /// Show the Hidden album on the contact sheet as well
-    #[arg(long, requires = "gallery")]
-    pub(crate) hidden: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Backup {
-    /// A full backup, even where an earlier one could be built upon
-    #[arg(long)]
-    pub(crate) full: bool,
-    #[command(subcommand)]
-    pub(crate) command: Option<BackupCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BackupCommand {
-    /// The backups kept under DEST, or what is in one
-    List(BackupList),
-    /// Read the newest backup again and prove it
-    Verify {
-        /// Read only so much of it, drawn anew each time: that proves nothing (exit status 6)
-        #[arg(long, value_name = "PERCENT", value_parser = share)]
-        sample: Option<u32>,
-    },
-    /// Take in a backup that Finder, iTunes, Apple Devices, idevicebackup2 or pymobiledevice3 made: it is copied, proven and
-    /// becomes the newest one
-    Adopt {
-        /// The folder with Manifest.db in it, or the one above
-        dir: PathBuf,
-    },
-    /// Take files out of a backup, without touching the phone
-    Extract(BackupExtract),
-    /// Restore a proven backup onto a phone that is empty, or may be erased
-    Restore(BackupRestore),
-    /// Set, change or remove the password that encrypts the phone's backups
-    #[command(subcommand)]
-    Password(BackupPassword),
-}
-
-/// Which files of which backup.
-#[derive(Debug, Args)]
-pub(crate) struct FilesOfBackup {
-    /// The backup in this folder, whoever made it [default: the newest one kept of the phone]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) from: Option<PathBuf>,
-    /// Files of this domain (with * and ?), e.g. HomeDomain or 'AppDomain-*'
-    #[arg(long, value_name = "NAME")]
-    pub(crate) domain: Vec<String>,
-    /// Files with this path (with *, ** and ?), e.g. 'Library/SMS/**' or '*.sqlite'
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) path: Vec<String>,
-}
-
-impl FilesOfBackup {
-    /// Something is chosen.
-    pub(crate) fn chooses(&self) -> bool {
-        self.from.is_some() || !self.domain.is_empty() || !self.path.is_empty()
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BackupList {
-    /// The files of one backup
-    #[arg(long)]
-    pub(crate) files: bool,
-    /// The domains of one backup, with the number and size of their files
-    #[arg(long, conflicts_with = "files")]
-    pub(crate) domains: bool,
-    #[command(flatten)]
-    pub(crate) which: FilesOfBackup,
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("wanted").required(true).multiple(true).args(["photos", "all", "domain", "path"]))]
-pub(crate) struct BackupExtract {
-    /// The folder to make; it must not be there yet
-    #[arg(value_name = "OUT")]
-    pub(crate) out: PathBuf,
-    /// Photos and videos by month, with their names, dates and albums
-    #[arg(long, conflicts_with_all = ["all", "domain", "path"])]
-    pub(crate) photos: bool,
-    /// Everything, by domain
-    #[arg(long, conflicts_with_all = ["domain", "path"])]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) which: FilesOfBackup,
-}
-
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
-pub(crate) struct BackupRestore {
-    /// The backup in this folder of DEST [default: the newest one kept of the phone]
-    #[arg(long, value_name = "DIR", conflicts_with = "of")]
-    pub(crate) from: Option<PathBuf>,
-    /// The newest backup of another phone, by its id: to move to a new phone
-    #[arg(long, value_name = "UDID")]
-    pub(crate) of: Option<String>,
-    /// Leave out what belongs to the system: accounts, messages, settings
-    #[arg(long)]
-    pub(crate) no_system: bool,
-    /// The phone keeps its settings
-    #[arg(long)]
-    pub(crate) keep_settings: bool,
-    /// Do not have the phone install the apps that the backup knows
-    #[arg(long)]
-    pub(crate) no_apps: bool,
-    /// What the phone has and the backup has not stays
-    #[arg(long)]
-    pub(crate) keep_others: bool,
-    /// Do not restart the phone afterwards; only its restart puts everything in place
-    #[arg(long)]
-    pub(crate) no_reboot: bool,
-    /// Agree by name, instead of typing it: replace-content; also what the gate takes (see gate --help)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) accept: Vec<String>,
-}
-
-/// Passwords come from a file descriptor, the environment, the desktop's keyring or a person at the terminal, in this order:
-/// never from the command line.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BackupPassword {
-    /// Encrypt backups from now on (BACKUP_PASSWORD_NEW)
-    Set(NewPassword),
-    /// Replace the password (BACKUP_PASSWORD by BACKUP_PASSWORD_NEW)
-    Change(NewPassword),
-    /// Encrypt backups no more (BACKUP_PASSWORD)
-    Off,
-    /// Keep the password (BACKUP_PASSWORD) in this desktop's keyring, where it is looked up
-    Keep,
-    /// Remove the password from this desktop's keyring
-    Forget,
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct NewPassword {
-    /// The new password is the next line of this file descriptor
-    #[arg(long, value_name = "FD")]
-    pub(crate) new_password_fd: Option<u32>,
-    /// Also keep it in this desktop's keyring, where it is looked up
-    #[arg(long)]
-    pub(crate) keep_in_keyring: bool,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Gate {
     /// The step to be judged
@@ -469,100 +267,6 @@ pub(crate) enum ConformanceCommand {
         /// A file that was saved by idevice-fix conformance
         file: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Sim {
-    /// Write a simulated phone's folder
-    New(SimNew),
-    /// Serve simulated phones as usbmuxd does
-    Run(SimRun),
-    /// Judge labelled cases: phones, each with what must be found on it
-    Judge(SimJudge),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimJudge {
-    /// Folders of cases, or single cases
-    #[arg(required = true)]
-    pub(crate) dirs: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimNew {
-    /// The folder to make
-    #[arg(required_unless_present = "list")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Name the scenarios and what each is
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// What is the matter with it
-    #[arg(long, default_value = "healthy", value_name = "NAME")]
-    pub(crate) scenario: String,
-    /// Its version of iOS
-    #[arg(long, default_value = "18.4.1", value_name = "VERSION")]
-    pub(crate) ios: String,
-    /// How many photos it holds
-    #[arg(long, value_name = "N")]
-    pub(crate) photos: Option<u32>,
-    /// The same seed makes the same phone
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) seed: u64,
-    /// kind: as the protocols say; harsh: as real phones were seen to make it
-    #[arg(long, default_value = "harsh", value_parser = ["harsh", "kind"], value_name = "TEMPER")]
-    pub(crate) temper: String,
-    /// Its owner's name for it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// About how many bytes all originals together have
-    #[arg(long, value_name = "BYTES", conflicts_with = "sizes")]
-    pub(crate) media_bytes: Option<u64>,
-    /// How large each file is: real (as an iPhone's camera makes them, about 2 GB for 750 photos), or so many bytes
-    #[arg(long, value_name = "real|BYTES", value_parser = sizes)]
-    pub(crate) sizes: Option<Sizes>,
-    /// Let what only fills files up take no place on the disk (always so above 4 GiB)
-    #[arg(long)]
-    pub(crate) sparse: bool,
-    /// Also write the originals that are only in iCloud here, as they are downloaded from there
-    #[arg(long, value_name = "DIR")]
-    pub(crate) originals: Option<PathBuf>,
-}
-
-fn sizes(text: &str) -> Result<Sizes, String> {
-    match text {
-        "real" => Ok(Sizes::Real),
-        bytes => bytes.parse().map(Sizes::Each).map_err(|_| "real, or a number of bytes".to_owned()),
-    }
-}
-
-/// A share in percent, as parts of a million.
-fn share(text: &str) -> Result<u32, String> {
-    let wanted = "a share such as 5%";
-    let percent: f64 = text.strip_suffix('%').ok_or(wanted)?.parse().map_err(|_| wanted)?;
-    if !(0.0001..=100.0).contains(&percent) {
-        return Err("more than nothing and at most 100%".to_owned());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a million")]
-    Ok((percent * 10_000.0).round() as u32)
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimRun {
-    /// The phones' folders
-    #[arg(required = true)]
-    pub(crate) dirs: Vec<PathBuf>,
-    /// Listen on this unix socket
-    #[arg(long, value_name = "PATH")]
-    pub(crate) unix: Option<PathBuf>,
-    /// Listen on this address
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) tcp: Option<std::net::SocketAddr>,
-    /// Offer the phones as USB devices on this address: `usbip attach` plugs one in
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) usbip: Option<std::net::SocketAddr>,
-    /// What happens to the phones stays in their folders
-    #[arg(long)]
-    pub(crate) keep: bool,
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! be shown later without the phone. The renderers are pure functions of it; none of them decides anything, and a
 //! number that two of them show is one number here. Text in it came from phones and is escaped where it is shown.
 
+#[cfg(test)]
+mod contrast;
 pub mod fact_words;
 mod figures;
 mod html;
