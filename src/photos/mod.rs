@@ -40,7 +40,8 @@ pub use walk::{walk, walk_anew};
 pub(crate) fn upright(tiff: &[u8]) {
     let mut turned = tiff.to_vec();
     exif::set_upright(&mut turned);
-    assert_eq!(exif::orientation(&turned), exif::orientation(tiff).map(|_| 1), "what is upright says so");
+    let was_told = exif::orientation(tiff).is_some();
+    assert!(!was_told || exif::orientation(&turned) == Some(1), "what is upright says so");
 }
 
 /// A digest that was written as 64 hexadecimal digits. A copy of a million photos has millions of them.
