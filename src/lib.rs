@@ -35,10 +35,12 @@ pub mod ladder;
 pub mod job;
 pub mod visit;
 pub mod report;
+pub mod record;
 pub mod conformance;
 
 // -- doors --
 pub mod sim;
+pub mod bench;
 pub mod cli;
 #[doc(hidden)]
 pub mod fuzzed;

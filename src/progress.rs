@@ -2,6 +2,7 @@
 //!
 //! Deeds know nothing of terminals: they hand [`Event`]s to an [`Observer`], and the doors decide how to show them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use tokio_util::sync::CancellationToken;
@@ -119,4 +120,19 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn event(&self, _: Event) {}
+}
+
+/// Two observers, each of which hears everything.
+pub struct Both(
+    /// Hears first.
+    pub Arc<dyn Observer>,
+    /// Hears second.
+    pub Arc<dyn Observer>,
+);
+
+impl Observer for Both {
+    fn event(&self, event: Event) {
+        self.0.event(event.clone());
+        self.1.event(event);
+    }
 }

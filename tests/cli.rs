@@ -7,8 +7,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use idevice_fix::progress::CancellationToken;
+use idevice_fix::lockdown::Phone;
+use idevice_fix::lockdown::pairing::establish;
+use idevice_fix::progress::{CancellationToken, Silent};
 use idevice_fix::sim::{Bus, Device, Touched};
+use idevice_fix::usbmux::Muxer;
 use idevice_fix::usbmux::server::{Listener, serve};
 use serde_json::Value;
 
@@ -534,6 +537,90 @@ fn ctrl_c_is_130_and_the_next_run_goes_on() {
     assert_eq!(status, 0, "{stderr}");
     let photos = &result(&stdout)["protection"]["photos"];
     assert!(photos["copied_files"].as_u64() < photos["proven_files"].as_u64(), "it went on: {photos}");
+}
+
+#[test]
+fn a_bench_visits_what_is_plugged_in_and_stops_when_it_is_told_to() {
+    let scratch = Scratch::with("healthy", KIND);
+    let notify = std::os::unix::net::UnixDatagram::bind(scratch.path("notify")).unwrap();
+    notify.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    std::fs::write(scratch.path("wrong.toml"), "[policy]\non_plug = \"erase\"\n").unwrap();
+    let wrong = scratch.path("wrong.toml").display().to_string();
+    let (status, _, stderr) = scratch.run(&["serve", "--config", &wrong]);
+    assert_eq!(status, 2, "{stderr}");
+    assert_says(&stderr, &["wrong.toml", "line 2", "erase"]);
+
+    std::fs::write(scratch.path("config.toml"), "[policy]\non_plug = \"identify\"\n").unwrap();
+    let mut child = scratch
+        .on_phone(&["serve", "--json", "--config"])
+        .arg(scratch.path("config.toml"))
+        .env("NOTIFY_SOCKET", scratch.path("notify"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| json(&line.unwrap()));
+    let told: Vec<Value> = lines.take_while(|event| event["event"] != "visit-done").collect();
+    let names: Vec<&str> = told.iter().filter_map(|event| event["event"].as_str()).collect();
+    for name in ["ready", "device-connected", "visit-began"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "to be told to stop is a good end");
+    let mut said = Vec::new();
+    while said.last().is_none_or(|last| last != "STOPPING=1") {
+        let mut bytes = [0; 256];
+        let length = notify.recv(&mut bytes).expect("the supervisor is told");
+        said.push(text(&bytes[..length]));
+    }
+    assert!(said[0].starts_with("READY=1\n"), "{said:?}");
+    let (_, stdout, _) = scratch.run(&["jobs", "--json"]);
+    let job = &json(&stdout)["jobs"][0];
+    assert_eq!(
+        (&job["command"], &job["exit_status"], &job["ended_at"]),
+        (&"serve".into(), &0.into(), &Value::Null)
+    );
+}
+
+#[test]
+fn a_pair_record_of_another_computer_lets_this_one_in() {
+    let scratch = Scratch::with("healthy", KIND);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let device = Device::open(&scratch.path("phone"), false).unwrap();
+    let udid = device.udid().clone();
+    let record = runtime.block_on(async {
+        let elsewhere = Arc::new(Bus::new(vec![Arc::clone(&device)]));
+        let attached = elsewhere.devices().await.unwrap().remove(0);
+        let phone = Phone { muxer: elsewhere.clone(), attached };
+        let wait = Duration::from_secs(60);
+        establish(&phone, wait, &Silent, &CancellationToken::new()).await.unwrap();
+        elsewhere.pair_record(&udid).await.unwrap().unwrap()
+    });
+    // From now on nobody can tap anything on it.
+    let broken = format!("{KIND}[person]\ntrusts_after_ms = 0\nunlocks_after_ms = 0\n");
+    std::fs::write(scratch.path("phone/device.toml"), broken).unwrap();
+    let (file, socket) = (scratch.path(&format!("{udid}.plist")), scratch.path("mux"));
+    std::fs::write(&file, record).unwrap();
+    let stop = CancellationToken::new();
+    let here = Arc::new(Bus::new(vec![device]));
+    runtime.spawn(serve(here.clone(), Listener::unix(&socket, 0o600).unwrap(), stop.clone()));
+    let import = |file: &Path| {
+        let mut command = program();
+        run(command.env("USBMUXD_SOCKET_ADDRESS", &socket).args(["doctor", "--import-pair-record"]).arg(file))
+    };
+
+    let (status, stdout, stderr) = import(&file);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.contains("lets this computer in"), "{stdout}");
+    let (status, _, stderr) = import(&file);
+    assert_eq!(status, 2, "{stderr}");
+    assert_says(&stderr, &["already"]);
+    std::fs::write(scratch.path("other.plist"), "no record").unwrap();
+    let (status, _, stderr) = import(&scratch.path("other.plist"));
+    assert_eq!(status, 2, "{stderr}");
+    assert_says(&stderr, &["other.plist", "no property list"]);
+    stop.cancel();
 }
 
 #[test]

@@ -129,7 +129,9 @@ pub(crate) enum Command {
     /// The recorded visits
     Jobs,
     /// Is this computer ready? Names what is in the way and the one command that mends it
-    Doctor,
+    Doctor(Doctor),
+    /// The repair bench: visit every phone that is plugged in, as far as the settings allow, until told to stop
+    Serve(Serve),
     /// What this phone does that was only assumed so far: a file without a word of whose it is
     Conformance(Conformance),
     /// Our own usbmuxd for other programs: the same socket and the same words
@@ -140,7 +142,11 @@ pub(crate) enum Command {
     /// Completions for a shell, on stdout
     Completions { shell: Shell },
     /// The manual page, on stdout
-    Man,
+    Man {
+        /// The pages of all commands, as files in this folder
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +252,20 @@ pub(crate) struct Report {
     /// Leave out what says whose phone it is: names, ids, folders, files
     #[arg(long)]
     pub(crate) redact: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Let usbmuxd use this pair record, made where the phone was trusted: for a phone whose screen is broken
+    #[arg(long, value_name = "FILE")]
+    pub(crate) import_pair_record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The settings [default: ~/.config/idevice-fix/config.toml, else /etc/idevice-fix/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

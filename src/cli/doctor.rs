@@ -2,14 +2,20 @@
 
 use serde_json::json;
 
-use super::phones::{Phones, look_at_usb};
+use super::arguments::Doctor;
+use super::pair_record;
+use super::phones::Phones;
 use super::run::Run;
 use super::terminal;
+use crate::collect::bus::Host;
 use crate::visit::host::{self, Check, State};
 use crate::visit::{Stop, exit_status};
 
 /// Looks, and names the one command that mends what it found.
-pub(super) async fn doctor(run: &Run) -> Result<(), Stop> {
+pub(super) async fn doctor(run: &Run, arguments: &Doctor) -> Result<(), Stop> {
+    if let Some(file) = &arguments.import_pair_record {
+        return pair_record::import(run, file).await.map_err(|stop| run.explain("doctor", stop));
+    }
     let phones = Phones::open(run);
     let dest = match &phones {
         Ok(phones) => phones.dest(run),
@@ -20,7 +26,8 @@ pub(super) async fn doctor(run: &Run) -> Result<(), Stop> {
         Ok(phones) => phones.muxer.devices().await,
         Err(stop) => Err(crate::usbmux::Error::BadAddress(stop.cause.clone())),
     };
-    let checks = host::examine(&devices, &look_at_usb().await, &dest);
+    let computer = Host::system();
+    let checks = host::examine(&computer, &devices, &dest, jiff::Timestamp::now());
     let status = exit_status(checks.iter().filter_map(|check| check.trouble));
     if run.global.json {
         terminal::print_json(

@@ -24,6 +24,7 @@ mod language;
 mod logging;
 mod mux;
 mod owner;
+mod pair_record;
 mod phones;
 mod photos;
 mod photos_adopt;
@@ -35,6 +36,7 @@ mod restart;
 mod run;
 mod screen;
 mod secrets;
+mod serve;
 mod shell;
 mod sim;
 mod terminal;
@@ -96,11 +98,12 @@ async fn dispatch(run: &Run, command: Option<Command>) -> Result<(), Stop> {
         Command::CloudBackup(arguments) => cloud_backup::cloud_backup(run, &arguments).await,
         Command::Report(arguments) => reports::report(run, &arguments),
         Command::Jobs => jobs::jobs(run),
-        Command::Doctor => doctor::doctor(run).await,
+        Command::Doctor(arguments) => doctor::doctor(run, &arguments).await,
+        Command::Serve(arguments) => serve::serve(run, &arguments).await,
         Command::Conformance(arguments) => conformance::conformance(run, &arguments).await,
         Command::Mux(arguments) => mux::mux(run, &arguments).await,
         Command::Sim(command) => sim::sim(run, &command).await,
         Command::Completions { shell } => shell::completions(shell),
-        Command::Man => shell::man(),
+        Command::Man { to } => shell::man(to.as_deref()),
     }
 }

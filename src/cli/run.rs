@@ -11,8 +11,9 @@ use super::events::Events;
 use super::screen::{Screen, Talk};
 use super::secrets::Given;
 use super::terminal;
-use crate::job;
-use crate::progress::{CancellationToken, Event, Observer};
+pub(super) use crate::progress::Both;
+use crate::progress::{CancellationToken, Observer};
+pub(super) use crate::record::record_stop;
 use crate::visit::{Stop, Trouble};
 
 /// The folder of DEST in the user's home.
@@ -124,30 +125,4 @@ impl Run {
         }
         stop
     }
-}
-
-/// Two observers.
-pub(super) struct Both(pub(super) Arc<dyn Observer>, pub(super) Arc<dyn Observer>);
-
-impl Observer for Both {
-    fn event(&self, event: Event) {
-        self.0.event(event.clone());
-        self.1.event(event);
-    }
-}
-
-/// A trouble with the record of visits.
-pub(super) fn record_stop(error: &job::Error) -> Stop {
-    if error.is_disk_full() {
-        return Stop::new(
-            Trouble::NoSpace,
-            format!("The disk is full: {error}."),
-            "Free some space, or name another folder with --dest.",
-        );
-    }
-    Stop::new(
-        Trouble::Failed,
-        format!("{error}."),
-        "Check that the folder is yours, or name another with --dest.",
-    )
 }

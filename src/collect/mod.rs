@@ -8,6 +8,7 @@
 //! `ideviceinfo.c`).
 
 mod battery;
+pub mod bus;
 mod database;
 mod domains;
 mod engine;

@@ -82,6 +82,15 @@ pub(super) fn make_job(dest: &Path, udid: &Udid, began_at: Timestamp) -> Result<
     Err(failed(&jobs, "given another visit in this second")(io::ErrorKind::AlreadyExists.into()))
 }
 
+/// The folder of a visit that was begun earlier. `udid` and `job` come out of the record, so they are checked once more.
+pub(super) fn open_job(dest: &Path, udid: &str, job: &str) -> Result<Dir, FolderError> {
+    let path = dest.join(udid).join("jobs").join(job);
+    if ![udid, job].into_iter().all(durable::is_single_component) {
+        return Err(failed(&path, "opened")(io::ErrorKind::InvalidInput.into()));
+    }
+    make_private(&path)
+}
+
 fn create_private_dir(parent: &Dir, name: &str) -> io::Result<()> {
     use cap_std::fs::{DirBuilder, DirBuilderExt};
     parent.create_dir_with(name, DirBuilder::new().mode(0o700))
@@ -126,7 +135,8 @@ pub fn by_name(udid: &Udid, device_name: Option<&str>) -> String {
     format!("{} ({})", if clean.is_empty() { "iPhone" } else { clean }, tail.to_uppercase())
 }
 
-/// Puts the link for people in place; a link of the same phone under an older name goes.
+/// Puts the link for people in place; a link of the same phone under an older name goes. One that does not tell its name
+/// keeps the link that it has.
 pub(super) fn link_by_name(dest: &Path, udid: &Udid, device_name: Option<&str>) -> Result<(), FolderError> {
     let path = dest.join(BY_NAME);
     let dir = make_private(&path)?;
@@ -136,6 +146,9 @@ pub(super) fn link_by_name(dest: &Path, udid: &Udid, device_name: Option<&str>) 
     for entry in links.flatten() {
         let points_here = std::fs::read_link(path.join(entry.file_name()))
             .is_ok_and(|points| points.as_os_str() == target.as_str());
+        if points_here && device_name.is_none() {
+            return Ok(());
+        }
         if points_here && entry.file_name() != name.as_str() {
             dir.remove_file(entry.file_name()).map_err(failed(&path, "tidied"))?;
         }
@@ -169,8 +182,8 @@ mod tests {
     #[test]
     fn a_renamed_phone_has_one_link() {
         let dest = tempfile::tempdir().unwrap();
-        for name in ["Old", "New", "New"] {
-            link_by_name(dest.path(), &udid(), Some(name)).unwrap();
+        for name in [None, Some("Old"), Some("New"), Some("New"), None] {
+            link_by_name(dest.path(), &udid(), name).unwrap();
         }
         let links: Vec<_> =
             std::fs::read_dir(dest.path().join(BY_NAME)).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -191,5 +204,6 @@ mod tests {
         let dest = tempfile::tempdir().unwrap();
         assert!(read(dest.path(), "..", "x", "report.json").is_err());
         assert!(read(dest.path(), "a", "../..", "report.json").is_err());
+        assert!(open_job(dest.path(), "..", "x").is_err() && open_job(dest.path(), "a", "..").is_err());
     }
 }

@@ -90,9 +90,12 @@ pub struct Row {
     pub command: String,
     /// A simulated phone.
     pub simulated: bool,
+    /// The USB port that the phone was plugged into, as the kernel names it (`1-4.2`), where that was seen.
+    pub port: Option<String>,
     /// When it began.
     pub began_at: Timestamp,
-    /// When it ended; `None`: it runs, or was cut off.
+    /// When it ended; `None`: it runs, or was cut off. A visit of the bench ends when the phone is unplugged, also when
+    /// all that was to be done was done before.
     pub ended_at: Option<Timestamp>,
     /// The exit status that it ended with.
     pub exit_status: Option<u8>,
@@ -182,6 +185,24 @@ impl Jobs {
         folder::link_by_name(&self.dest, udid, device.name.as_deref())?;
         let path = folder::job_path(&self.dest, udid, &id);
         Ok(Job { id, path, folder, connection: Arc::clone(&self.connection) })
+    }
+
+    /// The visits by this command that have not ended, oldest first, without their steps.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn open_visits(&self, command: &str) -> Result<Vec<Row>, Error> {
+        schema::open_rows(&self.lock(), command).map_err(while_doing("read"))
+    }
+
+    /// Goes on with a visit that has not ended.
+    ///
+    /// # Errors
+    /// When its folder cannot be opened, or the row names none.
+    pub fn take_up(&self, row: &Row) -> Result<Job, Error> {
+        let folder = folder::open_job(&self.dest, &row.udid, &row.job)?;
+        let path = self.dest.join(&row.udid).join("jobs").join(&row.job);
+        Ok(Job { id: row.job.clone(), path, folder, connection: Arc::clone(&self.connection) })
     }
 
     /// Every visit, newest first.
@@ -296,6 +317,39 @@ impl Job {
         )
     }
 
+    /// All that was to be done is done, and the phone is still there: as [`Job::ended`], but the visit stays open.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn settled(&self, ending: &Ending) -> Result<(), Error> {
+        self.execute(
+            "UPDATE jobs SET exit_status = ?2, sentence = ?3, photos_verdict = COALESCE(?4, photos_verdict)
+             WHERE job = ?1",
+            params![self.id, ending.exit_status, ending.sentence, ending.photos_verdict],
+        )
+    }
+
+    /// The phone is gone since `at`, and with it the visit. What was settled stands; a visit that was not gets `ending`.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn left(&self, at: Timestamp, ending: &Ending) -> Result<(), Error> {
+        self.execute(
+            "UPDATE jobs SET ended_at = ?2, sentence = CASE WHEN exit_status IS NULL THEN ?4 ELSE sentence END,
+                 exit_status = COALESCE(exit_status, ?3)
+             WHERE job = ?1 AND ended_at IS NULL",
+            params![self.id, at.to_string(), ending.exit_status, ending.sentence],
+        )
+    }
+
+    /// The phone is plugged into this port.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn at_port(&self, port: &str) -> Result<(), Error> {
+        self.execute("UPDATE jobs SET port = ?2 WHERE job = ?1", params![self.id, port])
+    }
+
     /// Keeps a file in the visit's folder, replacing it in one step.
     ///
     /// # Errors
@@ -328,6 +382,7 @@ impl schema::FromRow for Row {
             ios_version: row.get("ios_version")?,
             command: row.get("command")?,
             simulated: row.get("simulated")?,
+            port: row.get("port")?,
             began_at: schema::time(row, "began_at")?,
             ended_at: schema::optional_time(row, "ended_at")?,
             exit_status: row.get("exit_status")?,
@@ -382,6 +437,54 @@ mod tests {
         jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
         assert_eq!(jobs.list().unwrap()[0].ended_at, None);
         assert!(jobs.find(None).unwrap().is_none(), "it has no report");
+    }
+
+    #[test]
+    fn an_open_visit_is_settled_taken_up_and_ends_when_the_phone_leaves() {
+        let dest = tempfile::tempdir().unwrap();
+        let jobs = Jobs::open(dest.path()).unwrap();
+        let udid = Udid::parse(UDID).unwrap();
+        let job = jobs.begin(&udid, &device("x"), "serve", false).unwrap();
+        jobs.begin(&udid, &device("x"), "fix", false).unwrap();
+        job.at_port("1-4.2").unwrap();
+        job.settled(&ending()).unwrap();
+
+        let open = jobs.open_visits("serve").unwrap();
+        assert_eq!(open.len(), 1, "that of another command is nobody's to take up");
+        assert_eq!((open[0].exit_status, open[0].ended_at), (Some(0), None));
+        assert_eq!(open[0].port.as_deref(), Some("1-4.2"));
+        let again = jobs.take_up(&open[0]).unwrap();
+        again.log("goes on").unwrap();
+        let gone = Ending { exit_status: 3, sentence: "gone".to_owned(), photos_verdict: None };
+        let at = Timestamp::UNIX_EPOCH;
+        again.left(at, &gone).unwrap();
+        again.left(Timestamp::now(), &gone).unwrap();
+        assert!(jobs.open_visits("serve").unwrap().is_empty());
+        let row = jobs.find(Some(job.id())).unwrap().unwrap();
+        assert_eq!((row.exit_status, row.sentence.as_deref()), (Some(0), Some("done")));
+        assert_eq!(row.ended_at, Some(at), "it ends once");
+    }
+
+    #[test]
+    fn a_visit_that_was_not_done_when_the_phone_left_says_so() {
+        let dest = tempfile::tempdir().unwrap();
+        let jobs = Jobs::open(dest.path()).unwrap();
+        let job = jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "serve", false).unwrap();
+        let gone = Ending { exit_status: 3, sentence: "gone".to_owned(), photos_verdict: None };
+        job.left(Timestamp::now(), &gone).unwrap();
+        let row = jobs.find(Some(job.id())).unwrap().unwrap();
+        assert_eq!((row.exit_status, row.sentence.as_deref()), (Some(3), Some("gone")));
+    }
+
+    #[test]
+    fn a_record_of_the_first_layout_is_brought_up_to_date() {
+        let dest = tempfile::tempdir().unwrap();
+        let jobs = Jobs::open(dest.path()).unwrap();
+        jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
+        jobs.lock().execute_batch("ALTER TABLE jobs DROP COLUMN port; PRAGMA user_version = 1").unwrap();
+        drop(jobs);
+        let row = Jobs::open(dest.path()).unwrap().list().unwrap().remove(0);
+        assert_eq!((row.command.as_str(), row.port), ("fix", None));
     }
 
     #[test]

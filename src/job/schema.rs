@@ -7,7 +7,8 @@ use rusqlite::{Connection, Row as SqlRow};
 use super::{Error, Row, Step, while_doing};
 
 /// Each entry takes the layout one further; `user_version` counts how many have been applied.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE jobs (
         job TEXT PRIMARY KEY,
         udid TEXT NOT NULL,
@@ -38,7 +39,9 @@ const MIGRATIONS: &[&str] = &["
         text TEXT NOT NULL,
         at TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "ALTER TABLE jobs ADD COLUMN port TEXT;",
+];
 
 /// How long another program that writes the record is waited for.
 const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -78,6 +81,14 @@ pub(super) fn rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
         .prepare("SELECT * FROM jobs ORDER BY began_at DESC, job DESC")?
         .query_map([], Row::from_row)?
+        .collect()
+}
+
+/// The visits by this command that have not ended, oldest first, without steps.
+pub(super) fn open_rows(connection: &Connection, command: &str) -> rusqlite::Result<Vec<Row>> {
+    connection
+        .prepare("SELECT * FROM jobs WHERE command = ?1 AND ended_at IS NULL ORDER BY began_at, job")?
+        .query_map([command], Row::from_row)?
         .collect()
 }
 

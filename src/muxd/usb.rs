@@ -25,7 +25,9 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub(super) fn of_product(id: u16) -> Option<Self> {
+    /// What the product id of one of Apple's devices says; `None`: it is no phone or tablet.
+    #[must_use]
+    pub fn of_product(id: u16) -> Option<Self> {
         match id {
             0x1290..=0x12af => Some(Self::Normal),
             0x1280..=0x1283 => Some(Self::Recovery),

@@ -1,0 +1,311 @@
+//! The bench: the background service. Every phone that is plugged in gets a visit, recorded in DEST, in which no more is
+//! done than the settings allow; nothing on a phone is ever changed, restarted or erased by it.
+//!
+//! It lives with what comes and goes: phones, usbmuxd, itself. A visit lasts as long as the phone is plugged in; one
+//! that was open when the bench ended is gone on with when it starts again and the phone is still there. There is at
+//! most one visit of a phone at a time, and several phones are visited at once.
+//!
+//! It knows no terminal and no command line: it hands [`Happening`]s to who runs it.
+
+mod happening;
+mod listening;
+mod settings;
+mod stays;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use happening::{Happening, Weight};
+pub use settings::{OnPlug, Policy, Settings, SettingsError};
+pub use stays::Pace;
+pub use supervisor::Supervisor;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinSet};
+
+use crate::collect::bus::Host;
+use crate::durable;
+use crate::job::{Ending, Jobs};
+use crate::progress::CancellationToken;
+use crate::record::record_stop;
+use crate::usbmux::{Event, Muxer, Udid};
+use crate::visit::{Stop, Trouble};
+
+use listening::News;
+use stays::{Do, Stays, Worked};
+use work::Order;
+
+/// What the record calls a visit of the bench.
+pub const COMMAND: &str = "serve";
+/// Held by the bench that works in a DEST.
+const LOCK_NAME: &str = "idevice-fix.serve.lock";
+/// Phones that are worked with at once; the others wait their turn.
+const AT_ONCE: usize = 10;
+/// How often it is looked whether time has come for something.
+const TICK: Duration = Duration::from_millis(500);
+/// As much as the main thread of a program has, where the command line makes its visits.
+const VISIT_STACK_BYTES: usize = 8 * 1024 * 1024;
+/// How long visits may take to stop cleanly.
+const STOP_WAIT: Duration = Duration::from_secs(20);
+
+/// Is told what happens; must return at once.
+pub type Tell = Arc<dyn Fn(&Happening) + Send + Sync>;
+
+/// The bench before it begins its work.
+pub struct Bench {
+    /// Where phones come from.
+    pub muxer: Arc<dyn Muxer>,
+    /// Where everything goes.
+    pub dest: PathBuf,
+    /// What is done with a phone that is plugged in.
+    pub on_plug: OnPlug,
+    /// How long things are waited for.
+    pub pace: Pace,
+    /// The phones are simulated ones.
+    pub simulated: bool,
+    /// Who is told that it runs.
+    pub supervisor: Supervisor,
+    /// Is told what happens.
+    pub tell: Tell,
+    /// Stops it.
+    pub cancel: CancellationToken,
+}
+
+impl Bench {
+    /// Works until it is told to stop. Visits that are open then stay open.
+    ///
+    /// # Errors
+    /// The record cannot be used, or another bench works in the same DEST.
+    pub async fn run(self) -> Result<(), Stop> {
+        let jobs = Jobs::open(&self.dest).map_err(|error| record_stop(&error))?;
+        let _lock = lock(&self.dest)?;
+        let mut floor = Floor {
+            stays: Stays::new(self.pace),
+            works: JoinSet::new(),
+            of_task: HashMap::new(),
+            stopping: HashMap::new(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            jobs,
+            bench: self,
+        };
+        floor.take_up()?;
+        floor.work().await;
+        floor.close().await;
+        Ok(())
+    }
+}
+
+/// Makes sure that nobody else serves this DEST.
+fn lock(dest: &Path) -> Result<File, Stop> {
+    let failed = |error: std::io::Error| {
+        Stop::new(Trouble::Failed, format!("{} cannot be locked: {error}.", dest.display()), "")
+    };
+    let dir = durable::open_or_create_private(dest).map_err(failed)?;
+    let mut options = cap_std::fs::OpenOptions::new();
+    let file = dir.open_with(LOCK_NAME, options.append(true).create(true)).map_err(failed)?.into_std();
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Stop::new(
+            Trouble::Failed,
+            format!("Another idevice-fix serves {} already.", dest.display()),
+            "Name another folder with --dest, or stop that one.",
+        )),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// A visit writes its record and proves what it copied, which blocks, and is deep: it has a thread of its own.
+async fn on_a_thread(order: Order) -> Worked {
+    let runtime = tokio::runtime::Handle::current();
+    let (done, worked) = tokio::sync::oneshot::channel();
+    let (udid, tell) = (order.attached.udid.clone(), Arc::clone(&order.tell));
+    let visit = std::thread::Builder::new().name("visit".to_owned()).stack_size(VISIT_STACK_BYTES);
+    let begun = visit.spawn(move || {
+        let _ = done.send(runtime.block_on(order.carry_out()));
+    });
+    match begun {
+        Ok(_) => worked.await.expect("a visit does not panic"),
+        Err(error) => {
+            tell(&Happening::Trouble(format!(
+                "{udid}: this computer gives no thread for its visit: {error}"
+            )));
+            Worked::Waits
+        }
+    }
+}
+
+/// The bench at work.
+struct Floor {
+    bench: Bench,
+    jobs: Jobs,
+    stays: Stays,
+    works: JoinSet<(Udid, Worked)>,
+    /// Whose work a task is: one that panics cannot say it itself.
+    of_task: HashMap<Id, Udid>,
+    stopping: HashMap<Udid, CancellationToken>,
+    turns: Arc<Semaphore>,
+}
+
+impl Floor {
+    fn tell(&self, happening: &Happening) {
+        (self.bench.tell)(happening);
+    }
+
+    /// Visits that were open when the last bench ended.
+    fn take_up(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        let again = [Trouble::PersonNeeded, Trouble::NoDevice].map(Trouble::exit_status);
+        for row in self.jobs.open_visits(COMMAND).map_err(|error| record_stop(&error))? {
+            let Some(udid) = Udid::parse(&row.udid) else { continue };
+            self.stays.taken_up(now, udid, row.exit_status.is_none_or(|status| again.contains(&status)));
+        }
+        Ok(())
+    }
+
+    async fn work(&mut self) {
+        let mut news = listening::listen(Arc::clone(&self.bench.muxer));
+        let watchdog = self.bench.supervisor.watchdog().map_or(TICK, |wanted| wanted / 3);
+        let mut tick = tokio::time::interval(TICK.min(watchdog));
+        let cancel = self.bench.cancel.clone();
+        self.bench.supervisor.ready("Waiting for phones");
+        self.tell(&Happening::Ready);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                Some(heard) = news.recv() => self.heard(heard),
+                Some(done) = self.works.join_next_with_id() => self.done(done),
+                _ = tick.tick() => {
+                    let deeds = self.stays.tick(Instant::now());
+                    self.all(deeds);
+                    self.bench.supervisor.alive();
+                }
+            }
+        }
+    }
+
+    /// Lets visits stop cleanly. What they were at stays open in the record.
+    async fn close(mut self) {
+        self.bench.supervisor.stopping();
+        let stopped = async { while self.works.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WAIT, stopped).await.is_err() {
+            self.tell(&Happening::Trouble("A visit did not stop in time and was broken off.".to_owned()));
+        }
+    }
+
+    fn heard(&mut self, news: News) {
+        let now = Instant::now();
+        match news {
+            News::Back => self.tell(&Happening::MuxerBack),
+            News::Lost(why) => {
+                self.stays.unseen(now);
+                self.tell(&Happening::MuxerLost(why));
+            }
+            News::Event(Event::Attached(attached)) => {
+                let udid = attached.udid.clone();
+                let port = Host::system().port_of(&udid);
+                self.tell(&Happening::Connected { udid, port });
+                let deeds = self.stays.attached(attached);
+                self.all(deeds);
+            }
+            News::Event(Event::Detached(id)) => {
+                if let Some(udid) = self.stays.detached(now, id) {
+                    self.tell(&Happening::Disconnected { udid });
+                }
+            }
+            News::Event(Event::Paired(id)) => self.stays.paired(now, id),
+        }
+    }
+
+    fn done(&mut self, done: Result<(Id, (Udid, Worked)), tokio::task::JoinError>) {
+        let (task, how) = match done {
+            Ok((task, (_, how))) => (task, how),
+            Err(error) => {
+                self.tell(&Happening::Trouble(format!("A visit was broken off by a fault of ours: {error}")));
+                (error.id(), Worked::Settled)
+            }
+        };
+        let Some(udid) = self.of_task.remove(&task) else { return };
+        self.stopping.remove(&udid);
+        let deeds = self.stays.worked(Instant::now(), &udid, how);
+        self.all(deeds);
+    }
+
+    fn all(&mut self, deeds: Vec<Do>) {
+        for deed in deeds {
+            match deed {
+                Do::Work { attached, quietly } => self.begin(attached, quietly),
+                Do::Stop(udid) => {
+                    if let Some(stop) = self.stopping.get(&udid) {
+                        stop.cancel();
+                    }
+                }
+                Do::End { udid, since } => self.end(udid, since),
+                Do::Refuse(udid) => {
+                    let cause =
+                        format!("More phones than any bench has are said to be there; {udid} is left out.");
+                    self.tell(&Happening::Trouble(cause));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, attached: crate::usbmux::Attached, quietly: bool) {
+        let udid = attached.udid.clone();
+        let cancel = self.bench.cancel.child_token();
+        let order = Order {
+            muxer: Arc::clone(&self.bench.muxer),
+            port: Host::system().port_of(&udid),
+            attached,
+            dest: self.bench.dest.clone(),
+            jobs: self.jobs.clone(),
+            on_plug: self.bench.on_plug,
+            simulated: self.bench.simulated,
+            quietly,
+            tell: Arc::clone(&self.bench.tell),
+            cancel: cancel.clone(),
+        };
+        let (turns, whose) = (Arc::clone(&self.turns), udid.clone());
+        let task = self.works.spawn(async move {
+            let turn = tokio::select! {
+                () = order.cancel.cancelled() => return (whose, Worked::Stopped),
+                turn = turns.acquire_owned() => turn,
+            };
+            let worked = on_a_thread(order).await;
+            drop(turn);
+            (whose, worked)
+        });
+        self.of_task.insert(task.id(), udid.clone());
+        self.stopping.insert(udid, cancel);
+    }
+
+    /// The phone was unplugged: its visit ends.
+    fn end(&self, udid: Udid, since: Instant) {
+        let ago = jiff::SignedDuration::try_from(since.elapsed()).unwrap_or_default();
+        let at = jiff::Timestamp::now().checked_sub(ago).unwrap_or(jiff::Timestamp::now());
+        let ended = self.jobs.open_visits(COMMAND).and_then(|rows| {
+            let gone = Ending {
+                exit_status: Trouble::NoDevice.exit_status(),
+                sentence: "The phone was unplugged before all was done.".to_owned(),
+                photos_verdict: None,
+            };
+            let mut ended = None;
+            for row in rows.into_iter().filter(|row| row.udid == udid.as_str()) {
+                self.jobs.take_up(&row)?.left(at.max(row.began_at), &gone)?;
+                ended = Some(row.job);
+            }
+            Ok(ended)
+        });
+        match ended {
+            Ok(job) => self.tell(&Happening::Ended { udid, job }),
+            Err(error) => self.tell(&Happening::Trouble(record_stop(&error).to_string())),
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! Computers in trouble, each in a folder: what the kernel, udev and the packages of such a one would show. Each is named
+//! for what it is, and those that are well are not flagged.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use super::*;
+use crate::usbmux::{DeviceId, Udid};
+
+const UDID: &str = "00008101-000000000000001E";
+
+/// A computer that is put together.
+struct Computer {
+    root: tempfile::TempDir,
+    opens: bool,
+    listed: Result<Vec<Attached>, usbmux::Error>,
+    now: Timestamp,
+}
+
+impl Computer {
+    /// One with two buses and a usbmuxd that runs and lists nothing.
+    fn new() -> Self {
+        let this = Self {
+            root: tempfile::tempdir().unwrap(),
+            opens: true,
+            listed: Ok(Vec::new()),
+            now: "2026-11-22T12:00:00Z".parse().unwrap(),
+        };
+        this.device("usb1", &[("idVendor", "1d6b"), ("idProduct", "0002"), ("busnum", "1"), ("devnum", "1")]);
+        this.put("proc/12/comm", "usbmuxd\n")
+            .put("proc/12/status", "Name:\tusbmuxd\nUid:\t105\t105\t105\t105\n");
+        this.put(
+            "etc/passwd",
+            "root:x:0:0::/root:/bin/sh\nusbmux:x:105:46::/var/lib/usbmux:/usr/sbin/nologin\n",
+        );
+        this
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    fn put(&self, path: &str, content: &str) -> &Self {
+        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        fs::write(self.path(path), content).unwrap();
+        self
+    }
+
+    fn link(&self, path: &str, target: &str) -> &Self {
+        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        symlink(target, self.path(path)).unwrap();
+        self
+    }
+
+    fn device(&self, port: &str, fields: &[(&str, &str)]) -> &Self {
+        for (field, value) in fields {
+            self.put(&format!("sys/bus/usb/devices/{port}/{field}"), &format!("{value}\n"));
+        }
+        self
+    }
+
+    /// A phone in the multiplexer's configuration, at address 2 of bus 1.
+    fn phone(&self, port: &str) -> &Self {
+        self.device(
+            port,
+            &[
+                ("idVendor", "05ac"),
+                ("idProduct", "12a8"),
+                ("busnum", "1"),
+                ("devnum", "2"),
+                ("serial", "00008101000000000000001E"),
+                ("speed", "480"),
+                ("version", " 2.00"),
+                ("bConfigurationValue", "4"),
+                ("bMaxPower", "500mA"),
+                ("bmAttributes", "c0"),
+                ("authorized", "1"),
+            ],
+        );
+        self.interface(port, 0, ["06", "01", "01"]).interface(port, 1, ["ff", "fe", "02"])
+    }
+
+    fn interface(&self, port: &str, number: u8, kind: [&str; 3]) -> &Self {
+        let folder = format!("{port}/{port}:4.{number}");
+        let names = ["bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol"];
+        self.device(&folder, &[(names[0], kind[0]), (names[1], kind[1]), (names[2], kind[2])])
+    }
+
+    /// A program has claimed an interface of the phone, and this process has its node open.
+    fn claimed(&self, port: &str, number: u8, pid: u32, name: &str) -> &Self {
+        self.link(&format!("sys/bus/usb/devices/{port}/{port}:4.{number}/driver"), "../../usbfs");
+        self.put(&format!("proc/{pid}/comm"), &format!("{name}\n"));
+        self.link(&format!("proc/{pid}/fd/7"), "/dev/bus/usb/001/002")
+    }
+
+    fn listing(mut self) -> Self {
+        let udid = Udid::parse(UDID).unwrap();
+        let attached = Attached { id: DeviceId(1), udid, product_id: 0x12a8, location_id: 0, speed_bps: 0 };
+        self.listed = Ok(vec![attached]);
+        self
+    }
+
+    fn without_muxer(mut self) -> Self {
+        fs::remove_dir_all(self.path("proc/12")).unwrap();
+        self.listed = Err(usbmux::Error::NotRunning("/var/run/usbmuxd".to_owned()));
+        self
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let opens = self.opens;
+        let host = Host::at(self.root.path().to_owned(), move |_| opens);
+        let mut checks = examine(&host, &self.listed, self.root.path(), self.now);
+        // The disk is that of the computer that this runs on.
+        checks.retain(|check| check.name != "disk");
+        checks
+    }
+}
+
+/// Puts something wrong into a computer.
+type Break = fn(Computer) -> Computer;
+
+/// What is wrong, how it comes out, and words that must be in what is said and in what mends it.
+const BROKEN: &[(&str, Break, State, &str, &str)] = &[
+    (
+        "usbmuxd is not there",
+        Computer::without_muxer,
+        State::Bad,
+        "no usbmuxd answers",
+        "apt install usbmuxd",
+    ),
+    (
+        "its socket is not ours",
+        |mut it| {
+            it.listed = Err(usbmux::Error::NoPermission("/var/run/usbmuxd".to_owned()));
+            it
+        },
+        State::Bad,
+        "no permission",
+        "ls -l /var/run/usbmuxd",
+    ),
+    (
+        "a socket with something in it that does not come up",
+        |it| {
+            it.put("sys/bus/usb/devices/1-0:1.0/usb1-port3/state", "default\n");
+            it
+        },
+        State::Bad,
+        "socket 1-3 does not come up (default)",
+        "another cable",
+    ),
+    (
+        "a socket that was switched off",
+        |it| {
+            it.put("sys/bus/usb/devices/1-4:1.0/1-4-port2/over_current_count", "3\n");
+            it
+        },
+        State::Bad,
+        "socket 1-4.2 was switched off",
+        "another cable",
+    ),
+    ("nothing is plugged in", |it| it, State::Notice, "no iPhone or iPad", "data cable"),
+    (
+        "a container",
+        |it| {
+            fs::remove_dir_all(it.path("sys")).unwrap();
+            it
+        },
+        State::Notice,
+        "has no USB",
+        "hand the phone in",
+    ),
+    (
+        "no rule lets this user open it",
+        |mut it| {
+            it.phone("1-2");
+            it.opens = false;
+            it.without_muxer()
+        },
+        State::Bad,
+        "it would be: SUBSYSTEM==\"usb\", ATTR{idVendor}==\"05ac\", TAG+=\"uaccess\"",
+        "udevadm control --reload",
+    ),
+    (
+        "a rule is there, and this user has no seat",
+        |mut it| {
+            it.phone("1-2").put("usr/lib/udev/rules.d/70-idevice-fix.rules", "");
+            it.opens = false;
+            it.without_muxer()
+        },
+        State::Bad,
+        "in spite of /usr/lib/udev/rules.d/70-idevice-fix.rules",
+        "adduser",
+    ),
+    (
+        "the desktop has opened it as a camera",
+        |it| {
+            it.phone("1-2").claimed("1-2", 0, 77, "gvfsd-gphoto2");
+            it
+        },
+        State::Bad,
+        "gvfsd-gphoto2 (process 77) holds 00008101-000000000000001E (socket 1-2) as a camera",
+        "gio mount -s gphoto2",
+    ),
+    (
+        "another usbmuxd has it",
+        |it| {
+            it.phone("1-2").claimed("1-2", 1, 99, "usbmuxd");
+            it
+        },
+        State::Bad,
+        "another usbmuxd (usbmuxd (process 99))",
+        "sudo kill 99",
+    ),
+    (
+        "a program has it that cannot be seen",
+        |it| {
+            it.phone("1-2").link("sys/bus/usb/devices/1-2/1-2:4.1/driver", "../../usbfs");
+            it
+        },
+        State::Bad,
+        "another program, of another user",
+        "sudo idevice-fix doctor",
+    ),
+    (
+        "restricted mode",
+        |it| {
+            it.phone("1-2");
+            fs::remove_dir_all(it.path("sys/bus/usb/devices/1-2/1-2:4.1")).unwrap();
+            it
+        },
+        State::Bad,
+        "no data connection (USB restricted mode)",
+        "unlock it",
+    ),
+    (
+        "recovery mode",
+        |it| {
+            it.phone("1-2").device("1-2", &[("idProduct", "1281")]);
+            it
+        },
+        State::Bad,
+        "recovery mode",
+        "buttons",
+    ),
+    (
+        "DFU mode",
+        |it| {
+            it.phone("1-2").device("1-2", &[("idProduct", "1227")]);
+            it
+        },
+        State::Bad,
+        "DFU mode",
+        "buttons",
+    ),
+    (
+        "usbmuxd lost it",
+        |it| {
+            it.phone("1-2");
+            it
+        },
+        State::Bad,
+        "usbmuxd does not list it",
+        "restart usbmuxd",
+    ),
+    (
+        "usbmuxd never took it up",
+        |it| {
+            it.phone("1-2").device("1-2", &[("bConfigurationValue", "")]);
+            it
+        },
+        State::Bad,
+        "has not taken it up",
+        "restart usbmuxd",
+    ),
+    (
+        "USBGuard",
+        |it| {
+            it.phone("1-2").device("1-2", &[("authorized", "0")]);
+            it
+        },
+        State::Bad,
+        "USB authorization",
+        "/sys/bus/usb/devices/1-2/authorized",
+    ),
+    (
+        "a hub of USB 2 before a phone of USB 3",
+        |it| {
+            it.phone("1-4.2").device("1-4.2", &[("version", " 2.10")]);
+            it.device(
+                "1-4",
+                &[("idVendor", "05e3"), ("idProduct", "0608"), ("busnum", "1"), ("devnum", "5")],
+            );
+            it.device("1-4", &[("version", " 2.00"), ("speed", "480"), ("bmAttributes", "e0")]);
+            it.listing()
+        },
+        State::Notice,
+        "faster than the hub at 1-4",
+        "hub of USB 3",
+    ),
+    (
+        "a cable that hardly carries anything",
+        |it| {
+            it.phone("1-2").device("1-2", &[("speed", "12")]);
+            it.listing()
+        },
+        State::Notice,
+        "only 12 Mbit/s",
+        "another cable",
+    ),
+    (
+        "a hub without a supply",
+        |it| {
+            it.phone("1-4.2").device("1-4", &[("idVendor", "05e3"), ("idProduct", "0608"), ("busnum", "1")]);
+            it.device("1-4", &[("devnum", "5"), ("version", " 2.00"), ("bmAttributes", "80")]);
+            it.listing()
+        },
+        State::Notice,
+        "no power supply",
+        "hub with a power supply",
+    ),
+    (
+        "little current",
+        |it| {
+            it.phone("1-2").device("1-2", &[("bMaxPower", "100mA")]);
+            it.listing()
+        },
+        State::Notice,
+        "only 100 mA",
+        "socket of this computer",
+    ),
+    (
+        "a camera program runs",
+        |it| {
+            it.phone("1-2").put("proc/78/comm", "gvfsd-gphoto2\n");
+            it.listing()
+        },
+        State::Notice,
+        "gvfsd-gphoto2 (process 78) opens phones as cameras",
+        "gio mount",
+    ),
+    (
+        "two usbmuxds",
+        |it| {
+            it.phone("1-2").put("proc/40/comm", "usbmuxd\n");
+            it.listing()
+        },
+        State::Notice,
+        "2 usbmuxds run",
+        "sudo kill",
+    ),
+    (
+        "an old usbmuxd",
+        |it| {
+            it.put(
+                "var/lib/dpkg/status",
+                "Package: usbmuxd\nStatus: install ok installed\nVersion: 1.1.1-2\n",
+            );
+            it.phone("1-2");
+            it.listing()
+        },
+        State::Notice,
+        "CVE-2025-66004",
+        "--only-upgrade usbmuxd",
+    ),
+    (
+        "pair records on a disk that cannot be written",
+        |it| {
+            it.put("var/lib/lockdown/x", "").put("proc/self/mounts", "/dev/sda1 / ext4 ro,relatime 0 0\n");
+            it
+        },
+        State::Bad,
+        "mounted read-only",
+        "remount,rw",
+    ),
+    (
+        "a clock before this program",
+        |mut it| {
+            it.now = "2013-01-01T00:00:00Z".parse().unwrap();
+            it
+        },
+        State::Bad,
+        "before this program was written",
+        "set-ntp",
+    ),
+    (
+        "a clock that went back",
+        |mut it| {
+            it.put("var/lib/dpkg/status", "");
+            it.now = "2026-11-02T00:00:00Z".parse().unwrap();
+            let file = fs::File::options().write(true).open(it.path("var/lib/dpkg/status")).unwrap();
+            let later: std::time::SystemTime = "2026-12-24T00:00:00Z".parse::<Timestamp>().unwrap().into();
+            file.set_modified(later).unwrap();
+            it
+        },
+        State::Bad,
+        "installed here on 2026-12-24",
+        "set-ntp",
+    ),
+];
+
+#[test]
+fn each_trouble_is_named_with_what_mends_it() {
+    for (what, breaks, state, said, mend) in BROKEN {
+        let checks = breaks(Computer::new()).checks();
+        let found = checks.iter().find(|check| check.text.contains(said));
+        let found = found.unwrap_or_else(|| panic!("{what}: {said:?} is not said in {checks:#?}"));
+        assert_eq!(found.state, *state, "{what}: {found:?}");
+        assert!(found.mend.as_ref().is_some_and(|text| text.contains(mend)), "{what}: {found:?}");
+        assert_eq!(found.trouble.is_some(), *state == State::Bad, "{what}");
+        let bad = checks.iter().filter(|check| check.state == State::Bad && check.name != "usbmuxd").count();
+        assert!(bad <= 1, "{what}: one trouble is one check: {checks:#?}");
+    }
+}
+
+#[test]
+fn a_folder_of_pair_records_that_usbmuxd_may_not_write_is_named() {
+    let it = Computer::new();
+    it.put("var/lib/lockdown/x", "");
+    fs::set_permissions(it.path("var/lib/lockdown"), fs::Permissions::from_mode(0o755)).unwrap();
+    // Whoever runs this test owns the folder; usbmuxd runs as another user.
+    it.put("proc/12/status", "Uid:\t54321\t54321\t54321\t54321\n");
+    let checks = it.checks();
+    let check = checks.iter().find(|check| check.name == "pair records").unwrap();
+    assert!(check.state == State::Bad && check.text.contains("mode 0755"), "{check:?}");
+}
+
+/// A computer that is well, in one way.
+type Well = fn(&Computer);
+
+#[test]
+fn computers_that_are_well_are_not_flagged() {
+    let well: &[(&str, Well)] = &[
+        ("a phone at the computer itself", |it| {
+            it.phone("1-2");
+        }),
+        ("one with usbmuxd's claim on it", |it| {
+            it.phone("1-2").claimed("1-2", 1, 12, "usbmuxd");
+        }),
+        ("the kernel's network driver on it", |it| {
+            it.phone("1-2").interface("1-2", 2, ["ff", "fd", "01"]);
+            it.link("sys/bus/usb/devices/1-2/1-2:4.2/driver", "../../ipheth");
+        }),
+        ("a hub of USB 3 with a supply", |it| {
+            it.phone("1-4.2").device("1-4.2", &[("version", " 2.10")]);
+            it.device(
+                "1-4",
+                &[("idVendor", "05e3"), ("idProduct", "0610"), ("busnum", "1"), ("devnum", "5")],
+            );
+            it.device("1-4", &[("version", " 2.10"), ("speed", "480"), ("bmAttributes", "e0")]);
+        }),
+        ("a fast link", |it| {
+            it.phone("1-2")
+                .device("1-2", &[("version", " 3.20"), ("speed", "10000"), ("bMaxPower", "896mA")]);
+        }),
+        ("a mended usbmuxd, and its folder", |it| {
+            let status = "Package: usbmuxd\nStatus: install ok installed\nVersion: 1.1.1-2+deb12u1\n";
+            it.put("var/lib/dpkg/status", status).put("var/lib/lockdown/x", "").phone("1-2");
+            let now = it.now.into();
+            fs::File::options()
+                .write(true)
+                .open(it.path("var/lib/dpkg/status"))
+                .unwrap()
+                .set_modified(now)
+                .unwrap();
+            fs::set_permissions(it.path("var/lib/lockdown"), fs::Permissions::from_mode(0o2775)).unwrap();
+        }),
+        ("sockets at rest", |it| {
+            it.phone("1-2");
+            it.put("sys/bus/usb/devices/1-0:1.0/usb1-port1/state", "not attached\n");
+            it.put("sys/bus/usb/devices/1-0:1.0/usb1-port2/state", "configured\n");
+        }),
+    ];
+    for (what, set_up) in well {
+        let computer = Computer::new().listing();
+        set_up(&computer);
+        let flagged: Vec<Check> = computer.checks().into_iter().filter(|c| c.state != State::Good).collect();
+        assert!(flagged.is_empty(), "{what}: {flagged:#?}");
+    }
+}
+
+#[test]
+fn a_missing_usbmuxd_is_no_trouble_of_a_phone_that_this_user_may_open() {
+    let it = Computer::new();
+    it.phone("1-2");
+    let checks = it.without_muxer().checks();
+    assert!(
+        checks
+            .iter()
+            .any(|c| c.name == "USB" && c.state == State::Notice && c.text.contains("may be opened"))
+    );
+}
+
+#[test]
+fn a_fat_disk_and_a_small_one_are_named() {
+    let dest = Path::new("/mnt/stick");
+    let roomy = Space { free_bytes: 1 << 40, fat: false, no_links: false };
+    assert_eq!(disk(Ok(roomy), dest).state, State::Good);
+    let fat = disk(Ok(Space { fat: true, ..roomy }), dest);
+    assert!(
+        fat.state == State::Bad && fat.text.contains("FAT") && fat.text.contains("/mnt/stick"),
+        "{fat:?}"
+    );
+    assert_eq!(disk(Ok(Space { free_bytes: 1 << 30, ..roomy }), dest).state, State::Notice);
+    assert_eq!(disk(Err(std::io::ErrorKind::NotFound.into()), dest).trouble, Some(Trouble::NoSpace));
+}
+
+#[test]
+fn hostile_names_are_shown_as_text() {
+    let it = Computer::new();
+    it.phone("1-2").claimed("1-2", 1, 66, "evil\u{1b}[2J");
+    for check in it.checks() {
+        assert!(!check.text.contains('\u{1b}'), "{check:?}");
+    }
+}
