@@ -89,6 +89,12 @@ mod tests {
     }
 
     #[test]
+    fn the_file_that_the_package_brings_says_what_holds_without_it() {
+        let shipped = Settings::parse(include_str!("../../udev/config.toml")).unwrap();
+        assert_eq!(shipped, Settings::default());
+    }
+
+    #[test]
     fn what_is_not_known_is_named_with_its_line() {
         for (text, name) in [
             ("[policy]\non_plugg = \"protect\"\n", "on_plugg"),

@@ -96,7 +96,10 @@ fn line(happening: &Happening, to_journal: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::arguments::{Arguments, Command};
 
     #[test]
     fn the_journal_gets_the_weight_and_people_the_time() {
@@ -104,6 +107,21 @@ mod tests {
         assert!(line(&lost, true).starts_with("<4>The muxer"));
         assert!(line(&Happening::Ready, true).starts_with("<6>"));
         assert!(line(&lost, false)[8..].starts_with(" The muxer"), "{}", line(&lost, false));
+    }
+
+    #[test]
+    fn the_rule_of_udev_writes_nothing_to_a_phone_and_starts_the_unit_that_serves() {
+        let rule = include_str!("../../udev/70-idevice-fix.rules");
+        let lines = rule.lines().filter(|line| !line.starts_with('#')).flat_map(|line| line.split(", "));
+        for part in lines.filter(|part| part.starts_with("ATTR{") || part.starts_with("RUN")) {
+            assert!(part.contains("==") || part.contains("!="), "{part} is more than a look");
+        }
+        assert!(rule.contains("ENV{SYSTEMD_WANTS}+=\"idevice-fix.service\""), "usbmuxd's own stays");
+        let unit = include_str!("../../udev/idevice-fix.service");
+        let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/")).unwrap();
+        let arguments = Arguments::try_parse_from(start.split(' ')).unwrap();
+        let Some(Command::Serve(Serve { config: Some(config) })) = arguments.command else { panic!("{start}") };
+        assert_eq!(config, Path::new(SYSTEM_SETTINGS).join(SETTINGS));
     }
 
     #[test]

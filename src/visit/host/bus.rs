@@ -171,7 +171,9 @@ fn holder(host: &Host, phone: &UsbDevice) -> Option<Check> {
     if taken.is_empty() {
         return None;
     }
-    let programs = host.programs_at(phone);
+    let mut programs = host.programs_at(phone);
+    // We may be about to take it ourselves.
+    programs.retain(|program| program.pid != std::process::id());
     let is_camera_program =
         |program: &&Process| CAMERA_PROGRAMS.iter().any(|name| program.name.starts_with(name));
     let whose = of(phone);
