@@ -137,7 +137,7 @@ async fn on_a_thread(order: Order) -> Worked {
             tell(&Happening::Trouble(format!(
                 "{udid}: this computer gives no thread for its visit: {error}"
             )));
-            Worked::Waits
+            Worked::Hindered
         }
     }
 }

@@ -45,6 +45,8 @@ pub(super) enum Worked {
     Settled,
     /// A person has to act first.
     Waits,
+    /// Something here was in the way, which may pass.
+    Hindered,
     /// The phone left.
     Gone,
     /// It was told to stop.
@@ -88,6 +90,8 @@ struct Stay {
     work: Work,
     tries: u32,
     told_to_stop: bool,
+    /// The work may ask a person when it is begun again.
+    may_ask: bool,
 }
 
 /// All of them.
@@ -106,7 +110,7 @@ impl Stays {
     pub(super) fn taken_up(&mut self, now: Instant, udid: Udid, due: bool) {
         let work = if due { Work::Due } else { Work::Settled(None) };
         let absent = Some((now, Absence::Unseen));
-        self.stays.insert(udid, Stay { attached: None, absent, work, tries: 0, told_to_stop: false });
+        self.stays.insert(udid, Stay { absent, ..Stay::new(work) });
     }
 
     /// A phone is there.
@@ -115,13 +119,7 @@ impl Stays {
         if !self.stays.contains_key(&udid) && self.stays.len() >= STAYS_MAX {
             return vec![Do::Refuse(udid)];
         }
-        let stay = self.stays.entry(udid).or_insert_with(|| Stay {
-            attached: None,
-            absent: None,
-            work: Work::Due,
-            tries: 0,
-            told_to_stop: false,
-        });
+        let stay = self.stays.entry(udid).or_insert_with(|| Stay::new(Work::Due));
         stay.attached = Some(attached.clone());
         stay.absent = None;
         if stay.work != Work::Due {
@@ -171,7 +169,9 @@ impl Stays {
                 vec![Do::End { udid: udid.clone(), since }]
             }
             _ => {
-                let again = (how == Worked::Waits).then_some(now + self.pace.look_again);
+                let later = matches!(how, Worked::Waits | Worked::Hindered);
+                let again = later.then_some(now + self.pace.look_again);
+                stay.may_ask = how == Worked::Hindered;
                 stay.work = Work::Settled(again);
                 Vec::new()
             }
@@ -191,6 +191,10 @@ impl Stays {
 }
 
 impl Stay {
+    fn new(work: Work) -> Self {
+        Self { attached: None, absent: None, work, tries: 0, told_to_stop: false, may_ask: false }
+    }
+
     fn number(&self) -> Option<DeviceId> {
         self.attached.as_ref().map(|attached| attached.id)
     }
@@ -218,7 +222,7 @@ impl Stay {
             (Some(attached), Work::Settled(Some(again))) if now >= again => {
                 let attached = attached.clone();
                 self.work = Work::Running;
-                Some(Do::Work { attached, quietly: true })
+                Some(Do::Work { attached, quietly: !self.may_ask })
             }
             _ => None,
         }
@@ -346,6 +350,8 @@ mod tests {
         stays.worked(at(26), &udid(1), Worked::Waits);
         stays.paired(at(27), DeviceId(7));
         assert_eq!(stays.tick(at(27)), again, "somebody has just tapped Trust");
+        stays.worked(at(28), &udid(1), Worked::Hindered);
+        assert_eq!(stays.tick(at(43)), work(phone(1, 7)), "nobody was asked yet: the disk was full");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Order {
             Err(stop) => {
                 (self.tell)(&Happening::Trouble(format!("{}: {stop}", self.udid())));
                 // The disk is full, say: that may pass.
-                Worked::Waits
+                Worked::Hindered
             }
         }
     }

@@ -120,7 +120,9 @@ mod tests {
         let unit = include_str!("../../udev/idevice-fix.service");
         let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/")).unwrap();
         let arguments = Arguments::try_parse_from(start.split(' ')).unwrap();
-        let Some(Command::Serve(Serve { config: Some(config) })) = arguments.command else { panic!("{start}") };
+        let Some(Command::Serve(Serve { config: Some(config) })) = arguments.command else {
+            panic!("{start}")
+        };
         assert_eq!(config, Path::new(SYSTEM_SETTINGS).join(SETTINGS));
     }
 

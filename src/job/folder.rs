@@ -63,13 +63,21 @@ pub(super) fn job_path(dest: &Path, udid: &Udid, id: &str) -> PathBuf {
 }
 
 /// Makes the folder of a new visit. Its id is the time it began, e.g. `20261122T022510Z`, with a number if there is
-/// one of that second already.
-pub(super) fn make_job(dest: &Path, udid: &Udid, began_at: Timestamp) -> Result<(String, Dir), FolderError> {
+/// one of that second already: one of this phone, or one that is `taken` by another.
+pub(super) fn make_job(
+    dest: &Path,
+    udid: &Udid,
+    began_at: Timestamp,
+    taken: impl Fn(&str) -> bool,
+) -> Result<(String, Dir), FolderError> {
     let jobs = dest.join(udid.as_str()).join("jobs");
     let parent = make_private(&jobs)?;
     let second = began_at.strftime("%Y%m%dT%H%M%SZ").to_string();
     for number in 1..JOBS_PER_SECOND_MAX {
         let id = if number == 1 { second.clone() } else { format!("{second}-{number}") };
+        if taken(&id) {
+            continue;
+        }
         match create_private_dir(&parent, &id) {
             Ok(()) => {
                 let folder = parent.open_dir(&id).map_err(failed(&jobs.join(&id), "opened"))?;
@@ -194,9 +202,11 @@ mod tests {
     fn two_visits_in_one_second_have_their_own_folders() {
         let dest = tempfile::tempdir().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let (first, _) = make_job(dest.path(), &udid(), now).unwrap();
-        let (second, _) = make_job(dest.path(), &udid(), now).unwrap();
+        let (first, _) = make_job(dest.path(), &udid(), now, |_| false).unwrap();
+        let (second, _) = make_job(dest.path(), &udid(), now, |_| false).unwrap();
         assert_eq!((first.as_str(), second.as_str()), ("19700101T000000Z", "19700101T000000Z-2"));
+        let (fourth, _) = make_job(dest.path(), &udid(), now, |id| id.ends_with("-3")).unwrap();
+        assert_eq!(fourth, "19700101T000000Z-4", "another phone's visit has that id");
     }
 
     #[test]

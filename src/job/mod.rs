@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use cap_std::fs::Dir;
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use serde::Serialize;
 
 use crate::facts;
@@ -165,23 +165,35 @@ impl Jobs {
         simulated: bool,
     ) -> Result<Job, Error> {
         let began_at = Timestamp::now();
-        let (id, folder) = folder::make_job(&self.dest, udid, began_at)?;
-        self.lock()
+        let mut connection = self.lock();
+        // Two phones may be plugged in in the same second, also before two programs.
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(while_doing("written"))?;
+        let taken = |id: &str| {
+            let found = transaction.query_row("SELECT 1 FROM jobs WHERE job = ?1", [id], |_| Ok(()));
+            !matches!(found, Err(rusqlite::Error::QueryReturnedNoRows))
+        };
+        let (id, folder) = folder::make_job(&self.dest, udid, began_at, taken)?;
+        let row = params![
+            id,
+            udid.as_str(),
+            device.name,
+            device.product_type,
+            device.ios_version,
+            command,
+            simulated,
+            began_at.to_string()
+        ];
+        transaction
             .execute(
                 "INSERT INTO jobs(job, udid, device_name, product_type, ios_version, command, simulated, began_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    id,
-                    udid.as_str(),
-                    device.name,
-                    device.product_type,
-                    device.ios_version,
-                    command,
-                    simulated,
-                    began_at.to_string()
-                ],
+                row,
             )
+            .and_then(|_| transaction.commit())
             .map_err(while_doing("written"))?;
+        drop(connection);
         folder::link_by_name(&self.dest, udid, device.name.as_deref())?;
         let path = folder::job_path(&self.dest, udid, &id);
         Ok(Job { id, path, folder, connection: Arc::clone(&self.connection) })

@@ -83,7 +83,10 @@ fn muxer(devices: &Result<Vec<Attached>, usbmux::Error>) -> Check {
     match devices {
         Ok(devices) => Check::good(
             "usbmuxd",
-            format!("phones can be reached; {} listed", words::counted(devices.len() as u64, "device", "devices")),
+            format!(
+                "phones can be reached; {} listed",
+                words::counted(devices.len() as u64, "device", "devices")
+            ),
         ),
         Err(error @ usbmux::Error::NotRunning(_)) => Check::bad(
             "usbmuxd",
