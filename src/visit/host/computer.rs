@@ -15,7 +15,7 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// The last release of usbmuxd whose socket let every local user write files as its own (CVE-2025-66004, its issue 272).
 const HOLE_UP_TO: [u32; 3] = [1, 1, 1];
 /// The first day of the month in which it was mended.
-const MENDED: u32 = 2025_12_01;
+const MENDED: u32 = 20_251_201;
 
 /// The version of the package, if it says something.
 pub(super) fn usbmuxd_version(host: &Host) -> Option<Check> {
