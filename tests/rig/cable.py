@@ -54,7 +54,8 @@ def in_usbmuxds_place(program, phone):
         if run("ideviceinfo", "-k", "UniqueDeviceID", env=env).strip() != udid:
             raise Failed("ideviceinfo names another phone")
         # A configuration that somebody sets under our hands: the phone comes back by itself.
-        device = next(pathlib.Path("/sys/bus/usb/devices").glob("*/serial")).parent
+        vendors = pathlib.Path("/sys/bus/usb/devices").glob("*/idVendor")
+        device = next(vendor.parent for vendor in vendors if vendor.read_text().strip() == "05ac")
         (device / "bConfigurationValue").write_text("0")
         listener.wait("Detached", 3)
         listener.wait("Attached", 4)
