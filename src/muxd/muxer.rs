@@ -34,7 +34,7 @@ const GOOD_LINE: Duration = Duration::from_secs(10);
 /// The first list waits for the phones that are there at the beginning; one that is silent ends this wait.
 const SETTLE_WAIT: Duration = Duration::from_secs(6);
 /// A phone is asked whether it trusts this computer before anybody else can ask it, if it answers so soon.
-const PREFLIGHT_FIRST: Duration = Duration::from_millis(400);
+const PREFLIGHT_FIRST: Duration = Duration::from_millis(250);
 /// Phones at the same time; a machine with more ports than this has not been built.
 const PHONES_MAX: usize = 256;
 /// Events that may wait for a slow listener; one that lets more wait hears no more.

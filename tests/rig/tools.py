@@ -80,6 +80,15 @@ def cpu_s(process):
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+def plugged_for_s():
+    """How long the phone has been plugged in, as the kernel counts."""
+    for vendor in pathlib.Path("/sys/bus/usb/devices").glob("*/idVendor"):
+        with contextlib.suppress(OSError, ValueError):
+            if vendor.read_text().strip() == "05ac":
+                return int((vendor.parent / "power/connected_duration").read_text()) / 1000
+    return None
+
+
 class Mux:
     """A client of usbmuxd's socket, by hand."""
 
@@ -119,7 +128,7 @@ class Mux:
 
 
 class Listener:
-    """Hears what happens on a multiplexer, and when."""
+    """Hears what happens on a multiplexer, and how long the phone had been plugged in by then."""
 
     def __init__(self, path):
         self.mux = Mux(path)
@@ -132,7 +141,7 @@ class Listener:
         with contextlib.suppress(Failed, OSError):
             while True:
                 event = self.mux.hear()
-                self.events.append((time.monotonic(), event["MessageType"], event))
+                self.events.append((plugged_for_s(), event["MessageType"], event))
 
     def wait(self, kind, count=1):
         return wait_for(f"{count} x {kind}", lambda: [it for it in self.events if it[1] == kind][count - 1 : count])[0]
