@@ -625,7 +625,7 @@ impl SmallDisk {
         let disk = Self(tempfile::tempdir().unwrap());
         let mounted = disk.mount_with(&format!("size={size}"));
         if !mounted {
-            println!("skipped: no small file system can be mounted here");
+            eprintln!("skipped: no small file system can be mounted here");
         }
         mounted.then_some(disk)
     }

@@ -558,7 +558,7 @@ struct Tried {
 impl Drop for Tried {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("{} breaks at {}", self.name, hex::encode(&self.bytes));
+            eprintln!("{} breaks at {}", self.name, hex::encode(&self.bytes));
         }
     }
 }
