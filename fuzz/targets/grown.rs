@@ -25,7 +25,7 @@ fn grow(source: &mut Source<'_>, words: &[&str], depth: usize) -> Value {
     match source.byte() % if depth < DEPTH_MAX { 10 } else { 7 } {
         0 => Value::Boolean(source.byte() & 1 == 1),
         1 => Value::Integer(u64::from(source.word()).into()),
-        2 => Value::Integer((i64::from(source.word().cast_signed()) << source.byte() % 32).into()),
+        2 => Value::Integer((i64::from(source.word().cast_signed()) << (source.byte() % 32)).into()),
         3 => Value::Real(f64::from(source.word().cast_signed()) / 7.0),
         4 => {
             let most = usize::from(source.byte());
