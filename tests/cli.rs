@@ -604,7 +604,7 @@ fn a_pair_record_of_another_computer_lets_this_one_in() {
     std::fs::write(&file, record).unwrap();
     let stop = CancellationToken::new();
     let here = Arc::new(Bus::new(vec![device]));
-    runtime.spawn(serve(here.clone(), Listener::unix(&socket, 0o600).unwrap(), stop.clone()));
+    runtime.spawn(serve(here, Listener::unix(&socket, 0o600).unwrap(), stop.clone()));
     let import = |file: &Path| {
         let mut command = program();
         run(command.env("USBMUXD_SOCKET_ADDRESS", &socket).args(["doctor", "--import-pair-record"]).arg(file))

@@ -232,7 +232,7 @@ mod tests {
                 event: Event::Skipped { item: evil.clone(), reason: evil.clone() },
             },
             Happening::MuxerLost(evil.clone()),
-            Happening::Trouble(evil.clone()),
+            Happening::Trouble(evil),
         ] {
             let line = happening.to_string();
             assert!(!line.contains(['\n', '\u{1b}']), "{line:?}");
