@@ -162,6 +162,16 @@ async fn shows_another_key(phone: &Phone, record: &[u8]) -> Result<bool, Error> 
     Ok(shown.is_some_and(|shown| DeviceKey::of_certificate(&paired).is_ok_and(|paired| paired != shown)))
 }
 
+/// Whether a new record is for another device's key than the earlier one, as far as that one can be read.
+fn has_another_key(earlier: &[u8], new: &PairRecord) -> bool {
+    let key_of = |record: &PairRecord| {
+        let certificate = super::certs::certificate("DeviceCertificate", record.device_certificate()).ok()?;
+        DeviceKey::of_certificate(&certificate).ok()
+    };
+    let earlier = PairRecord::from_plist(earlier).ok().and_then(|earlier| key_of(&earlier));
+    earlier.is_some_and(|earlier| key_of(new).is_none_or(|new| new != earlier))
+}
+
 /// What the muxer says must be who answers: the id decides whose folder is written.
 fn same_device(phone: &Phone, udid: &Value) -> Result<(), Error> {
     let answered = udid.as_string().and_then(Udid::parse);
@@ -299,6 +309,10 @@ impl Wish<'_> {
             self.candidate = Some(candidate(self.phone, connection).await?);
         }
         let candidate = self.candidate.as_mut().expect("made above");
+        // It may not have told its key when it was first asked. The earlier pairing is not given up for another key.
+        if self.stale.as_ref().is_some_and(|stale| has_another_key(stale, candidate)) {
+            return Ok(Attempt::Not(Obstacle::KeyChanged));
+        }
         if let Some(bag) = connection.pair(candidate).await? {
             candidate.insert("EscrowBag", Value::Data(bag));
         }

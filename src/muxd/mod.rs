@@ -7,6 +7,7 @@
 mod auto;
 mod client;
 mod connection;
+mod descriptors;
 mod line;
 mod mux;
 mod muxer;

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusb::{ConfigDescriptor, Context, Device, DeviceHandle, TransferType, UsbContext};
+use rusb::{Context, Device, DeviceHandle, UsbContext};
 
+use super::descriptors::{self, CONFIGURATIONS_MAX, Configuration, Interface};
 use super::line::Bulk;
 use super::sysfs::{self, Sysfs};
 use super::transfers::{Cable, Endpoints};
@@ -18,8 +19,12 @@ use crate::usbmux::Udid;
 
 /// The longest wait for an answer on the control endpoint.
 const CONTROL_WAIT: Duration = Duration::from_secs(1);
-/// Configurations beyond this are not looked at: none has been seen to have so many.
-const CONFIGURATIONS_MAX: u8 = 16;
+/// The standard's request for a descriptor, and the kind that describes a configuration.
+const FROM_DEVICE: u8 = 0x80;
+const GET_DESCRIPTOR: u8 = 6;
+const CONFIGURATION: u16 = 2 << 8;
+/// Longer answers the kernel does not let through.
+const DESCRIPTOR_BYTES_MAX: usize = 4096;
 /// Apple's request for the mode, and for another one; to the device, of the vendor's kind, with an answer.
 const GET_MODE: u8 = 0x45;
 const SET_MODE: u8 = 0x52;
@@ -156,17 +161,13 @@ impl Bus for Usb {
         let device = devices.iter().find(is_it).ok_or(NotReady::Gone)?;
         let handle = device.open().map_err(|error| trouble("open", error))?;
         let udid = self.name(seen, &device, &handle)?;
-        let found = configurations(&device).and_then(|described| choose(&described));
-        let Some(found) = found else {
-            return Err(switch_on(
-                &handle,
-                device.device_descriptor().map_or(0, |it| it.num_configurations()),
-            ));
-        };
-        claim(&device, &handle, &found)?;
+        let entry = self.sysfs.device(seen.bus, seen.address);
+        let count = device.device_descriptor().map_or(0, |it| it.num_configurations());
+        let described = configurations(entry.as_ref(), &handle, count);
+        let Some(found) = choose(&described) else { return Err(switch_on(&handle, count)) };
+        claim(&handle, &described, &found)?;
         let (cable, bulk) = Cable::begin(handle, found.endpoints)
             .map_err(|error| NotReady::Usb { request: "bulk transfers", why: error.to_string() })?;
-        let entry = self.sysfs.device(seen.bus, seen.address);
         let hold = Plugged { _cable: cable, entry, configuration: found.configuration };
         Ok(Ready { udid, bulk, hold: Arc::new(hold) })
     }
@@ -220,27 +221,6 @@ fn trouble(request: &'static str, error: rusb::Error) -> NotReady {
     }
 }
 
-/// An interface in its first setting, as a configuration describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Interface {
-    number: u8,
-    class: [u8; 3],
-    endpoints: Vec<Endpoint>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Endpoint {
-    address: u8,
-    is_bulk: bool,
-    packet_bytes: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Configuration {
-    value: u8,
-    interfaces: Vec<Interface>,
-}
-
 /// Where a phone's multiplexer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
@@ -249,27 +229,24 @@ struct Found {
     endpoints: Endpoints,
 }
 
-/// The configurations that can be read; `None` when there is none.
-fn configurations(device: &Device<Context>) -> Option<Vec<Configuration>> {
-    let count = device.device_descriptor().ok()?.num_configurations().min(CONFIGURATIONS_MAX);
-    Some(
-        (0..count).filter_map(|index| device.config_descriptor(index).ok()).map(|it| describe(&it)).collect(),
-    )
-}
-
-fn describe(descriptor: &ConfigDescriptor) -> Configuration {
-    let interfaces = descriptor.interfaces().filter_map(|interface| {
-        let first = interface.descriptors().find(|it| it.setting_number() == 0)?;
-        let endpoints = first.endpoint_descriptors().map(|endpoint| Endpoint {
-            address: endpoint.address(),
-            is_bulk: endpoint.transfer_type() == TransferType::Bulk,
-            // The upper bits mean something else on other kinds of endpoints.
-            packet_bytes: endpoint.max_packet_size() & 0x07FF,
-        });
-        let class = [first.class_code(), first.sub_class_code(), first.protocol_code()];
-        Some(Interface { number: first.interface_number(), class, endpoints: endpoints.collect() })
-    });
-    Configuration { value: descriptor.number(), interfaces: interfaces.collect() }
+/// The configurations as the kernel has read them; where it does not tell, as the phone does. Not by libusb: see
+/// [`descriptors`].
+fn configurations(
+    entry: Option<&sysfs::Device>,
+    handle: &DeviceHandle<Context>,
+    count: u8,
+) -> Vec<Configuration> {
+    if let Some(bytes) = entry.and_then(sysfs::Device::configurations) {
+        return descriptors::parse(&bytes);
+    }
+    let mut found = Vec::new();
+    for index in 0..count.min(CONFIGURATIONS_MAX) {
+        let (mut answer, which) = ([0; DESCRIPTOR_BYTES_MAX], CONFIGURATION | u16::from(index));
+        let read = handle.read_control(FROM_DEVICE, GET_DESCRIPTOR, which, 0, &mut answer, CONTROL_WAIT);
+        let bytes = read.ok().and_then(|length| answer.get(..length)).unwrap_or_default();
+        found.extend(descriptors::parse(bytes).into_iter().next());
+    }
+    found
 }
 
 /// The multiplexer of the configuration with the highest value that has one.
@@ -289,7 +266,7 @@ fn choose(described: &[Configuration]) -> Option<Found> {
 fn multiplexer(interface: &Interface) -> Option<Endpoints> {
     const CLASS: [u8; 3] = [255, 254, 2];
     let [one, other] = interface.endpoints[..] else { return None };
-    let is_input = |endpoint: Endpoint| endpoint.address & TO_HOST != 0;
+    let is_input = |endpoint: descriptors::Endpoint| endpoint.address & TO_HOST != 0;
     let (input, out) = if is_input(one) { (one, other) } else { (other, one) };
     let fits = is_input(input) && !is_input(out) && input.is_bulk && out.is_bulk && out.packet_bytes > 0;
     (interface.class == CLASS && fits).then_some(Endpoints {
@@ -301,13 +278,12 @@ fn multiplexer(interface: &Interface) -> Option<Endpoints> {
 
 /// Sets the configuration, unless it is set, and claims the interface. Drivers of the kernel's that hold interfaces of
 /// the configuration before it are detached: cameras are usually claimed by one.
-fn claim(device: &Device<Context>, handle: &DeviceHandle<Context>, found: &Found) -> Result<(), NotReady> {
+fn claim(handle: &DeviceHandle<Context>, described: &[Configuration], found: &Found) -> Result<(), NotReady> {
     let active = handle.active_configuration().map_err(|error| trouble("GetConfiguration", error))?;
     if active != found.configuration {
-        if let Ok(descriptor) = device.active_config_descriptor() {
-            for first in descriptor.interfaces().filter_map(|interface| interface.descriptors().next()) {
-                detach(handle, first.interface_number());
-            }
+        let before = described.iter().filter(|configuration| configuration.value == active);
+        for interface in before.flat_map(|configuration| &configuration.interfaces) {
+            detach(handle, interface.number);
         }
         tracing::info!(from = active, to = found.configuration, "the phone's configuration is set");
         handle
@@ -349,6 +325,7 @@ fn switch_on(handle: &DeviceHandle<Context>, configurations: u8) -> NotReady {
 
 #[cfg(test)]
 mod tests {
+    use super::super::descriptors::Endpoint;
     use super::*;
 
     fn endpoint(address: u8) -> Endpoint {

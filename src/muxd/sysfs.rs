@@ -2,11 +2,16 @@
 //! `Documentation/ABI/stable/sysfs-bus-usb`. On other systems nothing is there and nothing is found.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A serial number in recovery mode has about 150 characters.
 const TEXT_BYTES_MAX: usize = 512;
+/// The device's own descriptor stands before those of its configurations.
+const DEVICE_DESCRIPTOR_BYTES: usize = 18;
+/// All descriptors of a device; a phone's take less than 2 KiB.
+const DESCRIPTORS_BYTES_MAX: u64 = 256 << 10;
 /// Processes that are looked at to name the one that uses a device.
 const PROCESSES_MAX: usize = 10_000;
 
@@ -79,6 +84,14 @@ impl Device {
     pub(super) fn configuration(&self) -> Option<u8> {
         let value = text(&self.folder.join("bConfigurationValue"))?;
         if value.is_empty() { Some(0) } else { value.parse().ok() }
+    }
+
+    /// The descriptors of its configurations as the kernel read them at plug-in, one after the other.
+    pub(super) fn configurations(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = fs::File::open(self.folder.join("descriptors")).ok()?;
+        file.take(DESCRIPTORS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        (bytes.len() > DEVICE_DESCRIPTOR_BYTES).then(|| bytes.split_off(DEVICE_DESCRIPTOR_BYTES))
     }
 
     /// How long it has been plugged in.
@@ -207,6 +220,10 @@ mod tests {
         fs::create_dir(root.path().join("devices/1-2/power")).unwrap();
         fs::write(root.path().join("devices/1-2/power/connected_duration"), "1500\n").unwrap();
         assert_eq!(device.plugged_for(), Some(Duration::from_millis(1500)));
+        for (length, rest) in [(0, None), (18, None), (20, Some(vec![18, 19]))] {
+            fs::write(root.path().join("devices/1-2/descriptors"), (0..length).collect::<Vec<u8>>()).unwrap();
+            assert_eq!(device.configurations(), rest, "{length}");
+        }
         // A device that is about to leave has files no more.
         fs::remove_file(root.path().join("devices/1-2/devnum")).unwrap();
         assert_eq!(sysfs.made_by(0x05ac).unwrap(), []);

@@ -3,6 +3,7 @@
 //! Speaks both versions of the protocol, as usbmuxd's `client.c` does. After a successful Connect the socket is the
 //! connection itself and nothing is looked at any more.
 
+mod crowd;
 mod keyholders;
 mod listener;
 mod silent;
@@ -17,7 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crowd::Crowd;
 pub use keyholders::Keyholders;
+use listener::Guest;
 pub use listener::Listener;
 use silent::Silent;
 
@@ -28,7 +31,7 @@ use crate::progress::CancellationToken;
 
 /// Clients at a time. One more, and the one that has been silent for longest before its request has to go.
 const CLIENTS_MAX: usize = 1024;
-/// Of which so many may listen for events; nobody can tell whether they still want to.
+/// Of which so many may listen for events, and half at most; nobody can tell whether they still want to.
 const LISTENERS_MAX: usize = 512;
 /// The longest wait for a client that has to go.
 const EVICTION_WAIT: Duration = Duration::from_secs(1);
@@ -47,7 +50,12 @@ const LIMITS: Limits = Limits { bytes: REQUEST_BYTES_MAX, depth: 8, nodes: 1_000
 /// Serves clients until `stop`; their connections end with it.
 pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: CancellationToken) {
     let (listeners, silent) = (Arc::new(Listeners::default()), Arc::new(Silent::default()));
-    let room = Arc::new(Semaphore::new(clients_max()));
+    let most = clients_max();
+    // Who has made a request cannot be told to go: no user gets more than half of the places that way, and some are
+    // root's.
+    let roots = most / 8;
+    let (room, roots_room) = (Arc::new(Semaphore::new(most - roots)), Arc::new(Semaphore::new(roots)));
+    let crowd = Arc::new(Crowd::of(most / 2));
     let mut clients = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -55,7 +63,7 @@ pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: Cancellation
             Some(_) = clients.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, has_keys)) = accepted else {
+        let Ok(guest) = accepted else {
             // Out of file descriptors, perhaps.
             silent.evict();
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -63,10 +71,12 @@ pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: Cancellation
         };
         let place = tokio::select! {
             () = stop.cancelled() => return,
-            place = place(&room, &silent) => place,
+            place = place(&room, guest.is_root().then_some(&roots_room), &silent) => place,
         };
         let (listeners, silent) = (Arc::clone(&listeners), Arc::clone(&silent));
-        let client = Client { muxer: Arc::clone(&muxer), listeners, silent, stream, has_keys };
+        let Guest { stream, user, has_keys } = guest;
+        let (muxer, crowd) = (Arc::clone(&muxer), Arc::clone(&crowd));
+        let client = Client { muxer, listeners, silent, crowd, stream, user, has_keys };
         clients.spawn(async move {
             // How a client goes is its own affair.
             let _ = client.serve().await;
@@ -82,15 +92,32 @@ fn clients_max() -> usize {
         .map_or(CLIENTS_MAX, |most| usize::try_from(most / 3).unwrap_or(CLIENTS_MAX).clamp(16, CLIENTS_MAX))
 }
 
-/// A place for one more client; where there is none, somebody silent has to go.
-async fn place(room: &Arc<Semaphore>, silent: &Silent) -> OwnedSemaphorePermit {
+/// How many of them may listen.
+fn listeners_max() -> usize {
+    LISTENERS_MAX.min(clients_max() / 2)
+}
+
+/// A place for one more client, in the reserve if there is one for it; where there is none, somebody silent has to go.
+async fn place(
+    room: &Arc<Semaphore>,
+    reserve: Option<&Arc<Semaphore>>,
+    silent: &Silent,
+) -> OwnedSemaphorePermit {
     loop {
-        if let Ok(place) = Arc::clone(room).try_acquire_owned() {
-            return place;
+        for room in [Some(room), reserve].into_iter().flatten() {
+            if let Ok(place) = Arc::clone(room).try_acquire_owned() {
+                return place;
+            }
         }
         silent.evict();
-        let waited = tokio::time::timeout(EVICTION_WAIT, Arc::clone(room).acquire_owned()).await;
-        if let Ok(place) = waited {
+        let free = async {
+            let Some(reserve) = reserve else { return Arc::clone(room).acquire_owned().await };
+            tokio::select! {
+                place = Arc::clone(room).acquire_owned() => place,
+                place = Arc::clone(reserve).acquire_owned() => place,
+            }
+        };
+        if let Ok(place) = tokio::time::timeout(EVICTION_WAIT, free).await {
             return place.expect("it is never closed");
         }
     }
@@ -104,7 +131,7 @@ impl Listeners {
     /// Enters a listener as long as the result lives; `None`: there are too many.
     fn enter(self: &Arc<Self>, said: &Dictionary) -> Option<Entered> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if guard.1.len() >= LISTENERS_MAX {
+        if guard.1.len() >= listeners_max() {
             return None;
         }
         guard.0 += 1;
@@ -145,7 +172,10 @@ struct Client {
     muxer: Arc<dyn Muxer>,
     listeners: Arc<Listeners>,
     silent: Arc<Silent>,
+    crowd: Arc<Crowd>,
     stream: Socket,
+    /// Whose it is; `None`: it came over the network.
+    user: Option<u32>,
     /// It may have pair records, and change them.
     has_keys: bool,
 }
@@ -161,6 +191,10 @@ struct Asked {
 impl Client {
     async fn serve(mut self) -> io::Result<()> {
         while let Some(asked) = self.next_request().await? {
+            let Some(_busy) = self.crowd.enter(self.user) else {
+                let answer = encode_result(&asked, ResultCode::REFUSED);
+                return tokio::time::timeout(EVICTION_WAIT, self.stream.write_all(&answer)).await?;
+            };
             match asked.request.clone() {
                 Ok(Request::Listen) => return self.listen(&asked).await,
                 Ok(Request::Connect { device, port }) => match self.muxer.open(device, port).await {

@@ -1,5 +1,6 @@
 //! Who says that it is the paired phone and cannot show it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -22,6 +23,8 @@ struct Impostor {
     public_key: Vec<u8>,
     tls: Arc<rustls::ServerConfig>,
     record: Mutex<Option<Vec<u8>>>,
+    /// It does not tell its key when it is asked for the first time.
+    is_shy: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -36,7 +39,8 @@ impl Muxer for Impostor {
 
     async fn connect(&self, _device: DeviceId, _port: u16) -> Result<Stream, usbmux::Error> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
-        tokio::spawn(answer(theirs, self.public_key.clone(), Arc::clone(&self.tls)));
+        let is_shy = Arc::clone(&self.is_shy);
+        tokio::spawn(answer(theirs, self.public_key.clone(), Arc::clone(&self.tls), is_shy));
         Ok(Box::new(ours))
     }
 
@@ -64,7 +68,12 @@ impl Muxer for Impostor {
     }
 }
 
-async fn answer(mut stream: tokio::io::DuplexStream, public_key: Vec<u8>, tls: Arc<rustls::ServerConfig>) {
+async fn answer(
+    mut stream: tokio::io::DuplexStream,
+    public_key: Vec<u8>,
+    tls: Arc<rustls::ServerConfig>,
+    is_shy: Arc<AtomicBool>,
+) {
     while let Ok(asked) = frame::read(&mut stream, &Limits::LOCKDOWN).await {
         let asked = asked.into_dictionary().unwrap();
         let request = asked.string("Request").unwrap();
@@ -73,6 +82,9 @@ async fn answer(mut stream: tokio::io::DuplexStream, public_key: Vec<u8>, tls: A
         match (request, asked.string("Key")) {
             ("QueryType", _) => drop(reply.insert("Type".into(), message::TYPE.into())),
             ("GetValue", Some("UniqueDeviceID")) => drop(reply.insert("Value".into(), UDID.into())),
+            ("GetValue", Some("DevicePublicKey")) if is_shy.swap(false, Ordering::Relaxed) => {
+                reply = message::refused(request, &Refusal::MissingValue);
+            }
             ("GetValue", Some("DevicePublicKey")) => {
                 reply.insert("Value".into(), Value::Data(public_key.clone()));
             }
@@ -92,6 +104,11 @@ async fn answer(mut stream: tokio::io::DuplexStream, public_key: Vec<u8>, tls: A
 
 /// An impostor with a key of its own, and the record of the phone that it plays.
 fn impostor(kept: bool) -> (Arc<Impostor>, Vec<u8>) {
+    impostor_who(kept, false)
+}
+
+/// One who is honest about its key names its own, after a first refusal.
+fn impostor_who(kept: bool, is_honest: bool) -> (Arc<Impostor>, Vec<u8>) {
     let phone_key = DeviceKey::of_pair(&rsa_key());
     let record = new_record(&HostKeys::generate(), &phone_key, "OLD", "BUID").unwrap().to_plist();
     let other = rsa_key();
@@ -100,7 +117,9 @@ fn impostor(kept: bool) -> (Arc<Impostor>, Vec<u8>) {
     let key = other.serialize_pem();
     let tls = tls::server_config(own.device_certificate(), key.as_bytes(), &anybody, Newest::Tls12).unwrap();
     let stored = Mutex::new(kept.then(|| record.clone()));
-    (Arc::new(Impostor { public_key: phone_key.to_pem(), tls, record: stored }), record)
+    let public_key = if is_honest { DeviceKey::of_pair(&other) } else { phone_key }.to_pem();
+    let is_shy = Arc::new(AtomicBool::new(is_honest));
+    (Arc::new(Impostor { public_key, tls, record: stored, is_shy }), record)
 }
 
 async fn met(impostor: &Arc<Impostor>) -> Result<Session, NotReached> {
@@ -129,4 +148,13 @@ async fn nothing_is_kept_of_who_does_not_hold_the_key_that_it_names() {
     let met = met(&impostor).await;
     assert!(matches!(met, Err(NotReached::Obstacle(Obstacle::KeyMismatch))), "{met:?}");
     assert!(impostor.record.lock().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn another_key_that_is_told_only_with_the_question_takes_no_place_of_an_earlier_pairing() {
+    let (impostor, record) = impostor_who(true, true);
+    let met = met(&impostor).await;
+    assert!(matches!(met, Err(NotReached::Obstacle(Obstacle::KeyChanged))), "{met:?}");
+    assert!(impostor.record.lock().unwrap().as_ref() == Some(&record), "the earlier record was replaced");
+    assert!(!impostor.is_shy.load(Ordering::Relaxed), "it was not asked");
 }

@@ -9,6 +9,21 @@ use tokio::net::{TcpListener, UnixListener};
 use super::Keyholders;
 use crate::usbmux::Socket;
 
+/// A client as it comes in.
+pub(super) struct Guest {
+    pub(super) stream: Socket,
+    /// Whose process it is; over the network nobody can tell.
+    pub(super) user: Option<u32>,
+    /// It may have pair records, and change them.
+    pub(super) has_keys: bool,
+}
+
+impl Guest {
+    pub(super) fn is_root(&self) -> bool {
+        self.user == Some(0)
+    }
+}
+
 /// Where clients come in.
 #[derive(Debug)]
 pub enum Listener {
@@ -78,22 +93,22 @@ impl Listener {
         }
     }
 
-    /// The next client, and whether it may have pair records.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, bool)> {
+    /// The next client.
+    pub(super) async fn accept(&self) -> io::Result<Guest> {
         match self {
             Self::Unix(listener, _, keyholders) => {
                 let stream = listener.accept().await?.0;
-                let is_one = |holders: &Keyholders| {
-                    // One that has gone already has no name, and needs nothing.
-                    stream.peer_cred().is_ok_and(|peer| holders.includes(peer.uid(), peer.gid()))
-                };
+                // One that has gone already has no name, and needs nothing.
+                let peer = stream.peer_cred().ok();
+                let is_one =
+                    |holders: &Keyholders| peer.is_some_and(|peer| holders.includes(peer.uid(), peer.gid()));
                 let has_keys = keyholders.as_ref().is_none_or(is_one);
-                Ok((stream.into(), has_keys))
+                Ok(Guest { stream: stream.into(), user: peer.map(|peer| peer.uid()), has_keys })
             }
             Self::Tcp(listener) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                Ok((stream.into(), true))
+                Ok(Guest { stream: stream.into(), user: None, has_keys: true })
             }
         }
     }
