@@ -10,9 +10,7 @@ const ENDPOINTS_MAX: usize = 30;
 const CONFIGURATION: u8 = 2;
 const CONFIGURATION_BYTES: usize = 9;
 const INTERFACE: u8 = 4;
-const INTERFACE_BYTES: usize = 9;
 const ENDPOINT: u8 = 5;
-const ENDPOINT_BYTES: usize = 7;
 /// The kind of an endpoint, in its attributes.
 const KIND: u8 = 3;
 const BULK: u8 = 2;
@@ -102,9 +100,9 @@ fn interfaces(mut bytes: &[u8]) -> Vec<Interface> {
 mod tests {
     use super::*;
 
-    const ENDPOINTS: [u8; 2 * ENDPOINT_BYTES] = [7, 5, 0x04, 2, 0, 2, 0, 7, 5, 0x85, 2, 0, 2, 0];
+    const ENDPOINTS: [u8; 14] = [7, 5, 0x04, 2, 0, 2, 0, 7, 5, 0x85, 2, 0, 2, 0];
 
-    fn interface(number: u8, setting: u8, endpoints: u8) -> [u8; INTERFACE_BYTES] {
+    fn interface(number: u8, setting: u8, endpoints: u8) -> [u8; 9] {
         [9, 4, number, setting, endpoints, 255, 254, 2, 0]
     }
 
