@@ -120,6 +120,8 @@ async fn a_healthy_phone_tells_all_there_is() {
         "settings.apple_account",
         "settings.account_data_classes",
         "icloud_backup.account_enabled",
+        "icloud_backup.enabled_in_backup",
+        "icloud_backup.last_backup_in_backup",
         "settings.set_up_by",
         "settings.find_my_in_backup",
     ];

@@ -110,7 +110,8 @@ async fn agree(run: &Run, visit: &mut Visit, consent: &Consent) -> Result<(), St
             format!("Say it by name: --accept {WHAT}."),
         )
     };
-    if run.global.yes || !terminal::can_ask() {
+    // Who is not shown what is lost cannot agree to it.
+    if run.global.yes || run.global.quiet || run.global.json || !terminal::can_ask() {
         return Err(nobody());
     }
     run.screen.say(&format!("\n  {}", WHAT.statement()));

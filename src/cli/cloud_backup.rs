@@ -73,7 +73,8 @@ async fn agree(run: &Run, facts: &Facts, accepted: &[String]) -> Result<(), Stop
             format!("Say it by name: --accept {NAME}."),
         )
     };
-    if run.global.yes || !terminal::can_ask() {
+    // Who is not shown what is lost cannot agree to it.
+    if run.global.yes || run.global.quiet || run.global.json || !terminal::can_ask() {
         return Err(nobody());
     }
     run.screen.say(&format!("\n{}", what_is_lost(facts)));

@@ -159,6 +159,9 @@ impl Files {
         }
         match self.backlog {
             Ok(backlog) => {
+                if let Some(reason) = backlog.as_ref().and_then(|backlog| backlog.scopes_unread.clone()) {
+                    facts.gap("icloud_photos.backlog.scopes", reason);
+                }
                 let source =
                     Source::new("afc:/PhotoData/CPL/storage/store.cloudphotodb", "outgoingResources");
                 facts.icloud_photos.backlog = backlog.map(|backlog| Fact::new(backlog, source));

@@ -65,8 +65,8 @@ fn date_all(facts: &mut Facts, made_at: Option<Timestamp>) {
     let icloud = &mut facts.icloud_backup;
     date(&mut icloud.failure, made_at);
     date(&mut icloud.account_enabled, made_at);
-    date(&mut icloud.enabled, made_at);
-    date(&mut icloud.last_backup, made_at);
+    date(&mut icloud.enabled_in_backup, made_at);
+    date(&mut icloud.last_backup_in_backup, made_at);
     let settings = &mut facts.settings;
     date(&mut settings.apple_account, made_at);
     date(&mut settings.account_data_classes, made_at);
@@ -89,22 +89,16 @@ fn tell_find_my(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
         told(facts, "settings.find_my_in_backup", PLACE, "fmipActive", found, on);
 }
 
-/// The switch and the date of iCloud Backup, where the phone itself did not tell them.
+/// The switch and the date of iCloud Backup as the backup has them. They are judged by what the phone says now: how long
+/// ago its last backup was, an older word does not tell. So these are facts of their own, and its own gaps stay.
 fn tell_switches(facts: &mut Facts, found: Result<Option<Dictionary>, String>) {
     const PLACE: &str = "backup:HomeDomain/Library/Preferences/com.apple.mobile.ldbackup.plist";
-    let Ok(Some(values)) = found else { return };
-    if facts.gap_of("icloud_backup.enabled").is_some()
-        && let Some(on) = values.boolean("CloudBackupEnabled")
-    {
-        facts.gaps.retain(|gap| gap.fact != "icloud_backup.enabled");
-        facts.icloud_backup.enabled = Some(Fact::new(on, Source::new(PLACE, "CloudBackupEnabled")));
-    }
-    if facts.gap_of("icloud_backup.last_backup").is_some()
-        && let Some(at) = cocoa_date(&values, "LastCloudBackupDate")
-    {
-        facts.gaps.retain(|gap| gap.fact != "icloud_backup.last_backup");
-        facts.icloud_backup.last_backup = Some(Fact::new(at, Source::new(PLACE, "LastCloudBackupDate")));
-    }
+    const ENABLED: (&str, &str) = ("icloud_backup.enabled_in_backup", "CloudBackupEnabled");
+    const LAST: (&str, &str) = ("icloud_backup.last_backup_in_backup", "LastCloudBackupDate");
+    let on = |values: &Dictionary| values.boolean(ENABLED.1);
+    let at = |values: &Dictionary| cocoa_date(values, LAST.1);
+    facts.icloud_backup.enabled_in_backup = told(facts, ENABLED.0, PLACE, ENABLED.1, found.clone(), on);
+    facts.icloud_backup.last_backup_in_backup = told(facts, LAST.0, PLACE, LAST.1, found, at);
 }
 
 /// The value of one key, or the gap.
@@ -305,15 +299,23 @@ mod tests {
         assert_eq!(value(&facts.icloud_backup.failure).as_deref(), Some("MBErrorDomain 303"));
         assert_eq!(value(&facts.icloud_photos.optimise_storage), Some(false));
         let gaps: Vec<&str> = facts.gaps.iter().map(|gap| gap.fact.as_ref()).collect();
-        let none = ["apple_account", "account_data_classes", "set_up_by", "find_my_in_backup"];
-        assert_eq!(gaps, none.map(|name| format!("settings.{name}")), "this backup holds no more");
+        let none = [
+            "settings.apple_account",
+            "settings.account_data_classes",
+            "settings.set_up_by",
+            "settings.find_my_in_backup",
+            "icloud_backup.enabled_in_backup",
+            "icloud_backup.last_backup_in_backup",
+        ];
+        assert_eq!(gaps, none, "this backup holds no more");
     }
 
     #[test]
     fn the_other_plists_tell_how_it_was_set_up_and_what_the_phone_itself_did_not() {
         let made_at = Timestamp::from_second(1_790_000_000).unwrap();
         let mut facts = Facts::default();
-        facts.gap("icloud_backup.enabled", "GetProhibited");
+        let now_unknown = ["icloud_backup.enabled", "icloud_backup.last_backup"];
+        now_unknown.into_iter().for_each(|fact| facts.gap(fact, "GetProhibited"));
         refine(&mut facts, Some(made_at), |domain, path| {
             Ok(match (domain, path) {
                 ("HomeDomain", SETUP) => Some(plist(&[("SetupState", "RestoredFromiCloudBackup".into())])),
@@ -328,11 +330,13 @@ mod tests {
         assert_eq!(value(&facts.settings.set_up_by).as_deref(), Some("RestoredFromiCloudBackup"));
         assert_eq!(value(&facts.settings.find_my_in_backup), Some(false));
         assert!(facts.settings.find_my.is_none(), "an older word of Find My opens no gate");
-        let enabled = facts.icloud_backup.enabled.as_ref().unwrap();
+        let icloud = &facts.icloud_backup;
+        let enabled = icloud.enabled_in_backup.as_ref().unwrap();
         assert!(enabled.value && enabled.source.written_at == Some(made_at));
-        assert!(facts.gap_of("icloud_backup.enabled").is_none());
-        // The phone said itself that there was none: that is not overruled by something older.
-        assert!(facts.icloud_backup.last_backup.is_none());
+        assert!(icloud.last_backup_in_backup.as_ref().unwrap().source.written_at == Some(made_at));
+        // It says nothing of how old the last backup is now: nothing that destroys is built on it.
+        assert!(icloud.enabled.is_none() && icloud.last_backup.is_none());
+        assert!(now_unknown.into_iter().all(|fact| facts.gap_of(fact).is_some()));
     }
 
     #[test]

@@ -58,7 +58,13 @@ pub async fn quick(session: &Session) -> Result<Facts, Error> {
     for fact in ["settings.apple_account", "settings.account_data_classes"] {
         facts.gap(fact, "only a local backup holds the accounts");
     }
-    for fact in ["icloud_backup.account_enabled", "settings.set_up_by", "settings.find_my_in_backup"] {
+    for fact in [
+        "icloud_backup.account_enabled",
+        "icloud_backup.enabled_in_backup",
+        "icloud_backup.last_backup_in_backup",
+        "settings.set_up_by",
+        "settings.find_my_in_backup",
+    ] {
         facts.gap(fact, "only a local backup holds this");
     }
     Ok(facts)

@@ -159,6 +159,8 @@ pub(super) const CASES: &[super::rule::Case] = {
             silent: |f| {
                 f.icloud_backup.enabled = fact(true);
                 f.icloud_backup.last_backup = fact(days_ago(14));
+                // What a local backup had noted is older than what is the case.
+                f.icloud_backup.last_backup_in_backup = fact(days_ago(400));
             },
         },
         Case {

@@ -317,6 +317,9 @@ pub struct Backlog {
     pub quarantined: Vec<(String, u64)>,
     /// The libraries that the engine keeps in step: the owner's own, and those that are shared with them.
     pub scopes: Vec<Scope>,
+    /// Why the libraries could not be read although the rest could.
+    #[serde(skip)]
+    pub scopes_unread: Option<String>,
 }
 
 /// A library as the engine's store notes it. What is `None` the engine has not noted.
@@ -390,6 +393,10 @@ pub struct IcloudBackup {
     pub failure: Maybe<String>,
     /// When the account that iCloud Backup uses was switched on, from inside a local backup.
     pub account_enabled: Maybe<Timestamp>,
+    /// The switch when a local backup was made. What is judged is [`IcloudBackup::enabled`], which the phone says now.
+    pub enabled_in_backup: Maybe<bool>,
+    /// The last one that had succeeded when a local backup was made; how old the last one is now it does not tell.
+    pub last_backup_in_backup: Maybe<Timestamp>,
 }
 
 /// Local backups, and what our vault can prove.

@@ -42,7 +42,11 @@ pub fn read_backlog(dir: &Path) -> Result<Backlog, Unreadable> {
         })?;
     }
     backlog.quarantined = quarantined(&store)?;
-    backlog.scopes = scopes(&store)?;
+    // What waits is worth more than which libraries there are.
+    match scopes(&store) {
+        Ok(scopes) => backlog.scopes = scopes,
+        Err(unreadable) => backlog.scopes_unread = Some(plain(&unreadable.to_string())),
+    }
     Ok(backlog)
 }
 

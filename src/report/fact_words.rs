@@ -94,6 +94,8 @@ const NAMES: &[(&str, &str)] = &[
     ("icloud_backup.last_backup", "Last backup"),
     ("icloud_backup.failure", "Trouble noted by the phone"),
     ("icloud_backup.account_enabled", "Its account was switched on"),
+    ("icloud_backup.enabled_in_backup", "Switched on when our backup was made"),
+    ("icloud_backup.last_backup_in_backup", "Last backup when ours was made"),
     ("local_backup", "Backup on a computer"),
     ("local_backup.will_encrypt", "A backup password is set"),
     ("local_backup.requires_encryption", "Encryption is demanded"),

@@ -32,8 +32,16 @@ const OURS: [&str; 16] = [
     "place",
 ];
 /// Facts that are free text from the phone, by the last part of their name.
-const FREE_TEXT: [&str; 7] =
-    ["profiles", "time_zone", "quarantined", "unknown_keys", "failure", "identifier", "account_data_classes"];
+const FREE_TEXT: [&str; 8] = [
+    "profiles",
+    "time_zone",
+    "quarantined",
+    "unknown_keys",
+    "failure",
+    "identifier",
+    "account_data_classes",
+    "set_up_by",
+];
 /// Files of iOS itself, which tell nothing of anybody.
 const OF_IOS: [&str; 5] =
     ["Photos.sqlite", "syncstatus.plist", "store.cloudphotodb", "Manifest.db", "cloudServiceEnableLog.plist"];
@@ -178,8 +186,8 @@ mod tests {
     #[test]
     fn nothing_that_names_the_owner_is_left_and_the_verdict_is() {
         let mut report = sample::troubled();
-        report.diagnosis.facts["settings"] =
-            json!({"profiles": ["Acme Corp"], "time_zone": "Europe/Zurich", "find_my": true});
+        report.diagnosis.facts["settings"] = json!({"profiles": ["Acme Corp"], "time_zone": "Europe/Zurich", "find_my": true,
+                   "set_up_by": {"value": "Restored by Zoe"}});
         report.diagnosis.facts["icloud_photos"]["switchings"] =
             json!([{"enabled": false, "at": "2026-11-01T10:00:00Z", "reason": "anna turned it off"}]);
         report.diagnosis.findings[1].title =
@@ -189,9 +197,18 @@ mod tests {
             "HomeDomain/Library/SMS/sms.db of 00008101-000000000000001E was refused".to_owned();
         let clean = redacted(&report);
         let text = serde_json::to_string(&clean).unwrap();
-        for secret in
-            ["Anna", "anna", "000000000000001E", "IMG_0007", "sms.db", "/home/", "Acme", "Zurich", "b.MOV"]
-        {
+        for secret in [
+            "Anna",
+            "anna",
+            "000000000000001E",
+            "IMG_0007",
+            "sms.db",
+            "/home/",
+            "Acme",
+            "Zurich",
+            "Zoe",
+            "b.MOV",
+        ] {
             assert!(!text.contains(secret), "{secret}: {text}");
         }
         assert_eq!(clean.diagnosis.verdict.photos, report.diagnosis.verdict.photos);

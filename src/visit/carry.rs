@@ -31,7 +31,10 @@ impl Visit {
     ) -> Result<T, Stop> {
         for _ in 0..RETURNS_MAX {
             let stop = match deed(Arc::clone(&self.session)).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.seen_at = Timestamp::now();
+                    return Ok(done);
+                }
                 Err(_) if self.cancel().is_cancelled() => return Err(Stop::interrupted()),
                 Err(Failed::Finally(stop)) => return Err(stop),
                 Err(Failed::Broke(stop)) => stop,
@@ -76,6 +79,9 @@ impl Visit {
         // Only with a session is it the phone as it is now: until then the next try finds that the old one has left.
         self.session = Arc::new(session.await.map_err(|unreached| unreached.stop)?);
         self.attached = back;
+        // When it left is known no better than when it was last there.
+        self.leave_out(self.seen_at);
+        self.seen_at = Timestamp::now();
         Ok(())
     }
 }

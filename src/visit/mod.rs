@@ -100,6 +100,10 @@ pub struct Visit {
     known_copy: Known,
     /// How long a phone that left is waited for.
     return_wait: Duration,
+    /// Until when the phone was surely there.
+    seen_at: Timestamp,
+    /// Time that says nothing of whether anything goes up.
+    unwatched: movement::Unwatched,
 }
 
 impl Visit {
@@ -128,6 +132,8 @@ impl Visit {
             plugged_in_since,
             known_copy: Known::default(),
             return_wait: reach::RETURN_WAIT,
+            seen_at: Timestamp::now(),
+            unwatched: movement::Unwatched::default(),
         })
     }
 
@@ -164,6 +170,11 @@ impl Visit {
     pub fn be_patient(&mut self) {
         self.return_wait = reach::WITHOUT_END;
         self.beginning.wait = reach::WITHOUT_END;
+    }
+
+    /// Since then the phone was kept from its own work, so that time is no part of a standstill.
+    pub fn leave_out(&mut self, since: Timestamp) {
+        self.unwatched.leave_out(since, Timestamp::now());
     }
 
     fn observer(&self) -> &dyn Observer {

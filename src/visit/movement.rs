@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::words;
 pub use crate::diagnosis::thresholds::STILL_AFTER;
 use crate::diagnosis::{Diagnosis, FindingId};
-use crate::facts::{Fact, Facts, Source, value};
+use crate::facts::{Fact, Facts, Reach, Source, value};
 
 /// The rate is that of the last hour: an upload of last night says nothing about this one.
 const RATE_OVER: SignedDuration = SignedDuration::from_mins(60);
@@ -39,6 +39,8 @@ pub struct Reading {
     pub last_sync: Option<Timestamp>,
     /// What explains that it does not go on: the one reason why the engine pauses, else what keeps it from going on.
     pub reason: Option<FindingId>,
+    /// The phone has not been unlocked since it was started: nothing can go up.
+    pub shut: bool,
 }
 
 /// What keeps everything from going up without being a pause, weightiest first.
@@ -64,17 +66,20 @@ impl Reading {
     pub fn of(facts: &Facts, diagnosis: &Diagnosis) -> Self {
         let counts = &facts.library.counts;
         let parts = [counts.waiting, counts.failed, counts.never_queued];
-        let known = parts.iter().any(Option::is_some);
+        // A library out of a backup is the same whenever it is read: it shows no standstill.
+        let live = facts.library.from_backup.is_none();
+        let known = live && parts.iter().any(Option::is_some);
         let icloud = &facts.icloud_photos;
         Self {
             at: facts.observed_at,
             to_upload: known.then(|| parts.iter().flatten().fold(0, |sum, n| n.saturating_add(sum))),
-            uploaded: counts.uploaded,
+            uploaded: counts.uploaded.filter(|_| live),
             bytes_to_upload: icloud.backlog.as_ref().map(|backlog| backlog.value.outgoing_bytes),
             server_assets: value(&icloud.server_assets),
             to_download: value(&icloud.to_download),
             last_sync: value(&icloud.last_sync),
             reason: reason(facts, diagnosis),
+            shut: facts.reach == Reach::NotUnlockedSinceBoot,
         }
     }
 
@@ -87,6 +92,24 @@ impl Reading {
             || less(self.bytes_to_upload, earlier.bytes_to_upload)
             || more(self.server_assets, earlier.server_assets)
             || less(self.to_download, earlier.to_download)
+    }
+
+    /// With the numbers of `earlier` where this one has none: what was known last.
+    fn or(&self, earlier: Option<&Self>) -> Self {
+        let mut known = self.clone();
+        if let Some(earlier) = earlier {
+            known.to_upload = known.to_upload.or(earlier.to_upload);
+            known.uploaded = known.uploaded.or(earlier.uploaded);
+            known.bytes_to_upload = known.bytes_to_upload.or(earlier.bytes_to_upload);
+            known.server_assets = known.server_assets.or(earlier.server_assets);
+            known.to_download = known.to_download.or(earlier.to_download);
+        }
+        known
+    }
+
+    /// Nothing is known to wait without a reason, so nothing can be stuck from then on.
+    fn expects_nothing(&self) -> bool {
+        self.reason.is_some() || self.to_upload.is_none_or(|left| left == 0)
     }
 
     fn nothing_left(&self) -> bool {
@@ -147,8 +170,14 @@ pub struct Watch {
     readings: Vec<Reading>,
     first: Option<Reading>,
     moved_at: Option<Timestamp>,
-    /// The last reading that something explained: what stood still until then had its reason.
-    explained_at: Option<Timestamp>,
+    /// The last reading, with the last known numbers where it has none: a movement is seen across a reading that failed.
+    known: Option<Reading>,
+    /// Since when something should go on and has not. Time that says nothing is taken out of it by moving this on.
+    still_from: Option<Timestamp>,
+    /// Time since the last reading in which nothing could be expected to go on.
+    left_out: SignedDuration,
+    /// The same over all readings.
+    left_out_ever: SignedDuration,
     taken: u64,
 }
 
@@ -158,12 +187,21 @@ impl Watch {
         if self.readings.last().is_some_and(|last| reading.at < last.at) {
             *self = Self::default();
         }
-        if self.readings.last().is_some_and(|last| reading.moved_since(last)) {
+        let known = reading.or(self.known.as_ref());
+        let moved = self.known.as_ref().is_some_and(|before| known.moved_since(before));
+        if moved {
             self.moved_at = Some(reading.at);
         }
-        if reading.reason.is_some() {
-            self.explained_at = Some(reading.at);
-        }
+        // What stood still until now had its reason, or was not there: when that ended nobody saw.
+        let anew =
+            moved || known.expects_nothing() || self.known.as_ref().is_none_or(Reading::expects_nothing);
+        let still_from = match self.still_from {
+            Some(since) if !anew => since.saturating_add(self.says_nothing(&reading)).unwrap_or(reading.at),
+            _ => reading.at,
+        };
+        self.still_from = Some(still_from.min(reading.at));
+        self.left_out = SignedDuration::ZERO;
+        self.known = Some(known);
         self.first.get_or_insert_with(|| reading.clone());
         self.taken += 1;
         self.readings.push(reading);
@@ -173,14 +211,33 @@ impl Watch {
         self.movement()
     }
 
+    /// Takes out of the next standstill that the phone was away for so long, or busy with what we asked of it.
+    pub fn leave_out(&mut self, length: SignedDuration) {
+        let length = length.max(SignedDuration::ZERO);
+        self.left_out = self.left_out.saturating_add(length);
+        self.left_out_ever = self.left_out_ever.saturating_add(length);
+    }
+
+    /// How much was taken out so far, for another watch of the same phone.
+    #[must_use]
+    pub fn left_out(&self) -> SignedDuration {
+        self.left_out_ever
+    }
+
+    /// How much of the time since the last reading says nothing.
+    fn says_nothing(&self, reading: &Reading) -> SignedDuration {
+        let Some(last) = self.readings.last() else { return SignedDuration::ZERO };
+        let between = reading.at.duration_since(last.at);
+        if last.shut || reading.shut { between } else { self.left_out.min(between) }
+    }
+
     fn movement(&self) -> Movement {
         let (first, last) = (
             self.first.as_ref().expect("a reading was just taken"),
             self.readings.last().expect("a reading was just taken"),
         );
         let (per_hour, bytes_per_second) = self.rates(last);
-        let still_from =
-            [self.moved_at, self.explained_at].into_iter().flatten().fold(first.at, Timestamp::max);
+        let still_from = self.still_from.unwrap_or(first.at);
         Movement {
             pace: self.pace(still_from, last),
             since: first.at,
@@ -223,6 +280,26 @@ impl Watch {
         let bytes = gained(last.bytes_to_upload, base.bytes_to_upload);
         let rate = |n: u64| (n > 0).then_some(n as f64 / seconds);
         (rate(up).map(|each_second| each_second * 3600.0), rate(bytes))
+    }
+}
+
+/// Spans in which the phone was away, shut, or busy with what was asked of it.
+#[derive(Debug, Default)]
+pub(super) struct Unwatched(Vec<(Timestamp, Timestamp)>);
+
+impl Unwatched {
+    /// A span that ends later than all before it. One that lies in it is a part of it.
+    pub(super) fn leave_out(&mut self, since: Timestamp, until: Timestamp) {
+        self.0.retain(|(from, _)| *from < since);
+        let since = self.0.last().map_or(since, |(_, earlier)| since.max(*earlier));
+        self.0.push((since, until));
+    }
+
+    /// How long they are together; from here on it is counted anew.
+    pub(super) fn take(&mut self) -> SignedDuration {
+        let spans = std::mem::take(&mut self.0).into_iter();
+        let lengths = spans.map(|(from, until)| until.duration_since(from).max(SignedDuration::ZERO));
+        lengths.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
     }
 }
 
@@ -330,6 +407,7 @@ mod tests {
             to_download: None,
             last_sync: None,
             reason: None,
+            shut: false,
         }
     }
 
@@ -361,7 +439,67 @@ mod tests {
     fn what_was_explained_until_now_is_not_stuck_yet() {
         let paused = |minute| Reading { reason: Some(FindingId::IcloudStorageFull), ..reading(minute, 30) };
         assert_eq!(watched([paused(0), paused(40), reading(41, 30)]).pace, Pace::TooEarly);
-        assert_eq!(watched([paused(0), paused(40), reading(55, 30)]).pace, Pace::Stuck);
+        assert_eq!(watched([paused(0), paused(40), reading(41, 30), reading(55, 30)]).pace, Pace::TooEarly);
+        assert_eq!(watched([paused(0), paused(40), reading(41, 30), reading(56, 30)]).pace, Pace::Stuck);
+        // When the reason went nobody saw.
+        assert_eq!(watched([paused(0), reading(20, 30)]).pace, Pace::TooEarly);
+    }
+
+    #[test]
+    fn what_did_not_wait_before_is_not_stuck_yet() {
+        let taken = |minute| Reading { uploaded: Some(1000), ..reading(minute, 1) };
+        let first = || Reading { uploaded: Some(1000), ..reading(0, 0) };
+        assert_eq!(watched([first(), taken(20)]).pace, Pace::TooEarly);
+        assert_eq!(watched([first(), taken(20), taken(35)]).pace, Pace::Stuck);
+        let blind = Reading { to_upload: None, uploaded: None, ..reading(0, 0) };
+        assert_eq!(watched([blind, reading(20, 30)]).pace, Pace::TooEarly);
+    }
+
+    #[test]
+    fn a_movement_across_a_reading_that_failed_is_seen_and_a_standstill_too() {
+        let blind = |minute| Reading { to_upload: None, uploaded: None, ..reading(minute, 0) };
+        let moving = watched([reading(0, 30), blind(10), reading(20, 10)]);
+        assert_eq!((moving.pace, moving.moved_at), (Pace::Moving, Some(reading(20, 0).at)));
+        assert_eq!(watched([reading(0, 30), blind(10), reading(20, 30)]).pace, Pace::Stuck);
+    }
+
+    #[test]
+    fn time_in_which_the_phone_was_away_or_shut_is_no_standstill() {
+        let after = |away: i64, minute| {
+            let mut watch = Watch::default();
+            watch.take(reading(0, 30));
+            watch.leave_out(SignedDuration::from_mins(away));
+            watch.leave_out(SignedDuration::from_mins(-9));
+            watch.take(reading(minute, 30))
+        };
+        assert_eq!(after(0, 20).pace, Pace::Stuck);
+        assert_eq!(after(10, 20).pace, Pace::TooEarly);
+        assert_eq!(after(10, 25).pace, Pace::Stuck);
+        // Never more than there was.
+        assert_eq!(after(600, 20).still_from, reading(20, 30).at);
+        let shut = |minute| Reading { shut: true, to_upload: None, uploaded: None, ..reading(minute, 0) };
+        assert_eq!(watched([reading(0, 30), reading(5, 30), shut(15), reading(25, 30)]).pace, Pace::TooEarly);
+        // What was found stays found after a deed.
+        let mut watch = Watch::default();
+        watch.take(reading(0, 30));
+        watch.take(reading(20, 30));
+        watch.leave_out(SignedDuration::from_mins(60));
+        let movement = watch.take(reading(81, 30));
+        assert_eq!((movement.pace, watch.left_out()), (Pace::Stuck, SignedDuration::from_mins(60)));
+        assert_eq!(movement.still_since(), Some(reading(60, 30).at));
+    }
+
+    #[test]
+    fn spans_that_overlap_count_once() {
+        let at = |minute| reading(minute, 0).at;
+        let mut unwatched = Unwatched::default();
+        for (since, until) in [(0, 5), (10, 12), (14, 15), (9, 20), (15, 30)] {
+            unwatched.leave_out(at(since), at(until));
+        }
+        assert_eq!(unwatched.take(), SignedDuration::from_mins(5 + 11 + 10));
+        assert_eq!(unwatched.take(), SignedDuration::ZERO);
+        unwatched.leave_out(at(5), at(1));
+        assert_eq!(unwatched.take(), SignedDuration::ZERO, "a clock was set back");
     }
 
     #[test]
@@ -403,6 +541,10 @@ mod tests {
         assert!(found_after(15, 3, nothing));
         assert!(!found_after(14, 3, nothing));
         assert!(!found_after(15, 4, nothing));
+        assert!(!found_after(15, 3, |facts| {
+            let made_at = Fact::new(Timestamp::UNIX_EPOCH, Source::new("backup:test", ""));
+            facts.library.from_backup = Some(made_at);
+        }));
         assert!(!found_after(15, 3, |facts| {
             let engine = facts.icloud_photos.engine.get_or_insert_default();
             engine.in_airplane_mode = Some(Fact::new(true, Source::new("test", "key")));

@@ -118,7 +118,9 @@ impl Visit {
             return Ok(facts);
         }
         let within = self.beginning.wait;
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), jiff::Timestamp::now());
+        // A phone that was not unlocked since its start sends nothing; one that is only locked does.
+        let sends_nothing = facts.reach == Reach::NotUnlockedSinceBoot;
         self.observer().event(Event::PersonNeeded { touch: Touch::Unlock, within });
         while facts.reach != Reach::Trusted && began.elapsed() < within {
             tokio::select! {
@@ -128,6 +130,9 @@ impl Visit {
             facts = self.quick().await?;
         }
         self.observer().event(Event::PersonDone { touch: Touch::Unlock });
+        if sends_nothing {
+            self.leave_out(began_at);
+        }
         Ok(facts)
     }
 
@@ -164,7 +169,8 @@ impl Visit {
 
     /// Takes what was just read into a watch. A standstill that the readings show becomes a fact, and what was read is
     /// judged again with it.
-    pub fn watched(&self, watch: &mut Watch, outcome: &mut Outcome, kept: &Kept) -> Movement {
+    pub fn watched(&mut self, watch: &mut Watch, outcome: &mut Outcome, kept: &Kept) -> Movement {
+        watch.leave_out(self.unwatched.take());
         let movement = watch.take(Reading::of(&outcome.facts, &outcome.diagnosis));
         if movement.still_since().is_some() {
             movement.tell(&mut outcome.facts);

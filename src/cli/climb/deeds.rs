@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::super::{backup_password, owner};
 use super::Climb;
 use super::asking::told;
@@ -69,6 +71,7 @@ impl Climb<'_> {
         // What was read just now is the first reading: what went before is no part of this wait.
         let mut watch = Watch::default();
         let first = result(outcome);
+        let mut left_out = self.watch.left_out();
         loop {
             let movement = watch.take(Reading::of(&outcome.facts, &outcome.diagnosis));
             self.say(&format!("  {}", told(&movement, outcome)));
@@ -82,11 +85,23 @@ impl Climb<'_> {
             }
             self.visit.pause(SETTLE).await?;
             self.read_again(outcome).await?;
+            watch.leave_out(self.watch.left_out() - left_out);
+            left_out = self.watch.left_out();
         }
     }
 
-    /// Does it; `false`: it was not begun after all.
+    /// Does it; `false`: it was not begun after all. A phone that is kept busy by it is not stuck, so its time is no part
+    /// of a standstill; a wait is one.
     pub(super) async fn perform(&mut self, outcome: &mut Outcome, deed: Deed) -> Result<bool, Stop> {
+        let began_at = Timestamp::now();
+        let done = self.done(outcome, deed).await;
+        if deed != Deed::WaitAndMeasure {
+            self.visit.leave_out(began_at);
+        }
+        done
+    }
+
+    async fn done(&mut self, outcome: &mut Outcome, deed: Deed) -> Result<bool, Stop> {
         match deed {
             Deed::CopyPhotos => return self.protect(outcome, Wish { photos: true, ..Wish::default() }).await,
             Deed::BackUp => return self.protect(outcome, Wish { backup: true, ..Wish::default() }).await,

@@ -239,6 +239,19 @@ fn an_engines_store_is_read_with_the_same_doubt() {
     assert_eq!(backlog.outgoing_bytes, 10 + i64::MAX as u64);
     assert_eq!(backlog.quarantined[0], ("bad".to_owned(), 2));
     assert!(backlog.quarantined.iter().all(|(reason, _)| !reason.contains('\u{1b}')));
+    assert_eq!(backlog.scopes_unread, None);
+    // More libraries than anybody has: what waits is told all the same.
+    let store = rusqlite::Connection::open(&path).unwrap();
+    store
+        .execute_batch(
+            "CREATE TABLE scopes (scopeIdentifier TEXT);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
+             INSERT INTO scopes SELECT i FROM n;",
+        )
+        .unwrap();
+    drop(store);
+    let backlog = read_backlog(dir.path()).unwrap();
+    assert!(backlog.outgoing_files == 4 && backlog.scopes.is_empty() && backlog.scopes_unread.is_some());
     std::fs::write(&path, [7_u8; 5000]).unwrap();
     assert!(matches!(read_backlog(dir.path()), Err(Unreadable::NotADatabase(_))));
 }
