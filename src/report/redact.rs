@@ -187,7 +187,7 @@ mod tests {
     fn nothing_that_names_the_owner_is_left_and_the_verdict_is() {
         let mut report = sample::troubled();
         report.diagnosis.facts["settings"] = json!({"profiles": ["Acme Corp"], "time_zone": "Europe/Zurich", "find_my": true,
-                   "set_up_by": {"value": "Restored by Zoe"}});
+                   "set_up_by": "Restored by Zoe"});
         report.diagnosis.facts["icloud_photos"]["switchings"] =
             json!([{"enabled": false, "at": "2026-11-01T10:00:00Z", "reason": "anna turned it off"}]);
         report.diagnosis.findings[1].title =
