@@ -22,11 +22,27 @@ pub fn replace(
     mode: u32,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    assert!(is_single_component(name), "a file name without folders is wanted, got {name:?}");
-    let beside = format!("{name}{PARTIAL_SUFFIX}");
-    let written = write_beside(dir, &beside, mode, fill).and_then(|()| dir.rename(&beside, dir, name));
+    replace_by(dir, name, &format!("{name}{PARTIAL_SUFFIX}"), mode, fill)
+}
+
+/// [`replace`] by way of the file `beside`, a single path component too: for files that several processes may replace
+/// at the same time, each by way of its own.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_by(
+    dir: &Dir,
+    name: &str,
+    beside: &str,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    for name in [name, beside] {
+        assert!(is_single_component(name), "a file name without folders is wanted, got {name:?}");
+    }
+    let written = write_beside(dir, beside, mode, fill).and_then(|()| dir.rename(beside, dir, name));
     if written.is_err() {
-        let _ = dir.remove_file(&beside);
+        let _ = dir.remove_file(beside);
     }
     written?;
     sync_dir(dir)

@@ -191,7 +191,25 @@ pub async fn establish(
     observer: &dyn Observer,
     cancel: &CancellationToken,
 ) -> Result<Session, NotReached> {
-    let mut wish = Wish { phone, stale: None, candidate: None, connection: None };
+    establish_with(phone, &mut Candidate::default(), wait, observer, cancel).await
+}
+
+/// What a phone is asked to trust, once it was asked: whoever asks it again later asks for the same.
+#[derive(Debug, Default)]
+pub struct Candidate(Option<PairRecord>);
+
+/// As [`establish`], with what the phone was asked for in an earlier round.
+///
+/// # Errors
+/// As [`establish`].
+pub async fn establish_with(
+    phone: &Phone,
+    candidate: &mut Candidate,
+    wait: Duration,
+    observer: &dyn Observer,
+    cancel: &CancellationToken,
+) -> Result<Session, NotReached> {
+    let mut wish = Wish { phone, stale: None, candidate: &mut candidate.0, connection: None };
     let mut bell = Bell { observer, began: Instant::now(), wait, rung: None };
     loop {
         let step = tokio::select! {
@@ -253,7 +271,7 @@ struct Wish<'a> {
     /// The muxer's record, when the phone does not know it or it cannot be read.
     stale: Option<Vec<u8>>,
     /// What we ask the phone to trust; the same each time.
-    candidate: Option<PairRecord>,
+    candidate: &'a mut Option<PairRecord>,
     /// The connection over which we ask.
     connection: Option<Connection>,
 }
@@ -306,7 +324,7 @@ impl Wish<'_> {
             }
         };
         if self.candidate.is_none() {
-            self.candidate = Some(candidate(self.phone, connection).await?);
+            *self.candidate = Some(candidate(self.phone, connection).await?);
         }
         let candidate = self.candidate.as_mut().expect("made above");
         // It may not have told its key when it was first asked. The earlier pairing is not given up for another key.

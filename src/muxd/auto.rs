@@ -5,7 +5,6 @@
 //! until it is unplugged: somebody may be in the middle of a copy. Whoever asks sees the phones of both.
 
 use std::collections::HashSet;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::muxer::{Manners, MayTake, Muxd};
 use super::plug::Bus;
 use super::records::Records;
 use crate::usbmux::client::Usbmuxd;
+use crate::usbmux::server::is_served;
 use crate::usbmux::{Address, Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
 
 /// The numbers of our own phones begin here; a usbmuxd counts from 1.
@@ -48,7 +48,7 @@ impl Auto {
     #[must_use]
     pub fn start(socket: &Path, bus: Arc<dyn Bus>, records: Records) -> Self {
         let starts_at_plug = rule_is_installed();
-        if answers(socket) {
+        if is_served(socket) {
             tracing::info!("phones are reached through the usbmuxd at {}", socket.display());
         } else if starts_at_plug {
             tracing::info!(
@@ -71,15 +71,7 @@ impl Auto {
 /// Our own takes what no usbmuxd will take.
 fn may_take(socket: &Path, starts_at_plug: bool) -> MayTake {
     let socket = socket.to_owned();
-    Arc::new(move |plugged| !answers(&socket) && (!starts_at_plug || plugged >= STARTS_WITHIN))
-}
-
-/// Whether somebody listens there; also one that is not for this user.
-fn answers(socket: &Path) -> bool {
-    match UnixStream::connect(socket) {
-        Ok(_) => true,
-        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
-    }
+    Arc::new(move |plugged| !is_served(&socket) && (!starts_at_plug || plugged >= STARTS_WITHIN))
 }
 
 /// Whether udev starts a usbmuxd at the plug.

@@ -5,7 +5,7 @@
 //! may come a moment after itself, another program may let go of it, and one that resets itself again and again must
 //! not keep us busy. What goes wrong with one phone is no other's affair.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -141,12 +141,28 @@ impl House {
 
     /// Looks at the bus again and again: a task for each phone that is there. They end with this.
     async fn watch(self: Arc<Self>) {
-        let mut keepers: HashMap<Seen, tokio::task::JoinSet<()>> = HashMap::new();
+        // By what it has for as long as it is plugged in: its bus, and its address there.
+        let place = |phone: &Seen| (phone.bus, phone.address);
+        let mut keepers: HashMap<(u8, u8), tokio::task::JoinSet<()>> = HashMap::new();
         loop {
             let bus = Arc::clone(&self.bus);
-            let seen = tokio::task::spawn_blocking(move || bus.seen()).await.unwrap_or_default();
-            keepers.retain(|phone, _| seen.contains(phone));
-            let fresh: Vec<Seen> = seen.into_iter().filter(|phone| !keepers.contains_key(phone)).collect();
+            let looked = tokio::task::spawn_blocking(move || bus.seen()).await;
+            let seen =
+                looked.map_err(|error| error.to_string()).and_then(|it| it.map_err(|it| it.to_string()));
+            let seen = match seen {
+                Ok(seen) => seen,
+                Err(error) => {
+                    // A look that failed says nothing of the phones: none has left for that.
+                    tracing::debug!("the bus cannot be looked at: {error}");
+                    self.untried.send_modify(|untried| *untried = untried.or(Some(0)));
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+            };
+            let places: HashSet<(u8, u8)> = seen.iter().map(place).collect();
+            keepers.retain(|place, _| places.contains(place));
+            let fresh: Vec<Seen> =
+                seen.into_iter().filter(|phone| !keepers.contains_key(&place(phone))).collect();
             let fresh = &fresh[..fresh.len().min(PHONES_MAX.saturating_sub(keepers.len()))];
             let is_first = self.untried.borrow().is_none();
             if is_first {
@@ -155,7 +171,7 @@ impl House {
             for &phone in fresh {
                 let mut keeper = tokio::task::JoinSet::new();
                 keeper.spawn(Arc::clone(&self).keep(phone, is_first));
-                keepers.insert(phone, keeper);
+                keepers.insert(place(&phone), keeper);
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -113,7 +113,10 @@ pub enum NotReady {
 /// The bus, or what stands for it. Both may block for seconds.
 pub trait Bus: Send + Sync + std::fmt::Debug {
     /// The phones that are plugged in and run iOS.
-    fn seen(&self) -> Vec<Seen>;
+    ///
+    /// # Errors
+    /// When the bus could not be looked at, which says nothing of the phones.
+    fn seen(&self) -> Result<Vec<Seen>, NotReady>;
     /// Makes one ready. Called within a runtime.
     ///
     /// # Errors
@@ -141,8 +144,10 @@ impl Usb {
 
 impl Bus for Usb {
     /// Reads what the kernel tells; where there is no such thing, libusb.
-    fn seen(&self) -> Vec<Seen> {
-        let Some(plugged) = self.sysfs.made_by(APPLE) else { return seen_by_libusb() };
+    fn seen(&self) -> Result<Vec<Seen>, NotReady> {
+        let broke =
+            |error: std::io::Error| NotReady::Usb { request: "a look at the bus", why: error.to_string() };
+        let Some(plugged) = self.sysfs.made_by(APPLE).map_err(broke)? else { return seen_by_libusb() };
         let runs_ios = plugged.iter().filter(|it| Mode::of_product(it.product_id) == Some(Mode::Normal));
         let seen = runs_ios.map(|it| Seen {
             bus: it.bus,
@@ -150,7 +155,7 @@ impl Bus for Usb {
             product_id: it.product_id,
             speed_bps: it.megabits_per_s * 1_000_000,
         });
-        seen.collect()
+        Ok(seen.collect())
     }
 
     fn ready(&self, seen: &Seen) -> Result<Ready, NotReady> {
@@ -190,8 +195,9 @@ impl Usb {
     }
 }
 
-fn seen_by_libusb() -> Vec<Seen> {
-    let Ok(devices) = Context::new().and_then(|context| context.devices()) else { return Vec::new() };
+fn seen_by_libusb() -> Result<Vec<Seen>, NotReady> {
+    let devices = Context::new().and_then(|context| context.devices());
+    let devices = devices.map_err(|error| trouble("the list of devices", error))?;
     let seen = |device: Device<Context>| {
         let descriptor = device.device_descriptor().ok()?;
         let is_phone = descriptor.vendor_id() == APPLE
@@ -209,7 +215,7 @@ fn seen_by_libusb() -> Vec<Seen> {
             },
         })
     };
-    devices.iter().filter_map(seen).collect()
+    Ok(devices.iter().filter_map(seen).collect())
 }
 
 fn trouble(request: &'static str, error: rusb::Error) -> NotReady {
@@ -399,7 +405,7 @@ mod tests {
     fn a_machine_without_phones_has_none_to_make_ready() {
         let usb = Usb::system();
         let nowhere = Seen { bus: 250, address: 250, product_id: 0x12a8, speed_bps: 0 };
-        assert!(!usb.seen().contains(&nowhere));
+        assert!(!usb.seen().unwrap_or_default().contains(&nowhere));
         assert!(usb.ready(&nowhere).is_err());
     }
 }

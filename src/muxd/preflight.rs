@@ -7,15 +7,19 @@
 use std::time::Duration;
 
 use plist::{Dictionary, Value};
+use tokio::time::Instant;
 
 use crate::frame::{self, DictExt, Encoding, Limits};
 use crate::lockdown::connection::Connection;
-use crate::lockdown::pairing::{self, Attempt, NotReached, Obstacle};
+use crate::lockdown::pairing::{self, Attempt, Candidate, NotReached, Obstacle};
 use crate::lockdown::{Error, Phone};
 use crate::progress::{CancellationToken, Silent};
 
 /// A question on the phone's screen is waited for; after that only the phone's own word counts.
 const ASKED: Duration = Duration::from_secs(60);
+/// The pause before a phone that wants to be asked again is asked: at first, and at most. It may want it without end.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Open to computers that are not trusted yet.
 const NOTIFICATIONS: &str = "com.apple.mobile.insecure_notification_proxy";
 /// The phone is ready to be asked (again): it was unlocked, or its owner has answered.
@@ -39,18 +43,31 @@ async fn ask_for_trust(phone: &Phone) -> Result<(), NotReached> {
         return Ok(());
     }
     introduce(phone).await?;
+    // Making keys is work: once for each time that it is plugged in.
+    let (mut candidate, mut pause) = (Candidate::default(), PAUSE_MIN);
     loop {
         // Nobody interrupts: whoever unplugs the phone ends this with it.
-        match pairing::establish(phone, ASKED, &Silent, &CancellationToken::new()).await {
+        let never = CancellationToken::new();
+        match pairing::establish_with(phone, &mut candidate, ASKED, &Silent, &never).await {
             Ok(_) => return Ok(()),
             Err(NotReached::Obstacle(why)) if is_the_owners_affair(&why) => {
+                let began = Instant::now();
                 if !is_ready_to_be_asked(phone).await? {
                     return Err(NotReached::Obstacle(why));
                 }
+                pause = pause_after(began.elapsed(), pause);
+                tokio::time::sleep(pause).await;
+                pause *= 2;
             }
             Err(other) => return Err(other),
         }
     }
+}
+
+/// How long to wait before the phone is asked again, with the pause that it is due for; one that has been quiet for as
+/// long as the longest has a person at it.
+fn pause_after(quiet: Duration, due: Duration) -> Duration {
+    if quiet >= PAUSE_MAX { PAUSE_MIN } else { due.min(PAUSE_MAX) }
 }
 
 /// What the owner can change at any time while the phone is plugged in.
@@ -94,5 +111,22 @@ async fn is_ready_to_be_asked(phone: &Phone) -> Result<bool, Error> {
             Some("ProxyDeath") => return Ok(false),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_that_always_wants_to_be_asked_is_asked_less_and_less_often() {
+        let mut due = PAUSE_MIN;
+        let seconds = [1, 2, 4, 8, 16, 32, 60, 60].map(|seconds| {
+            let pause = pause_after(Duration::ZERO, due);
+            due = 2 * pause;
+            (pause.as_secs(), seconds)
+        });
+        assert!(seconds.iter().all(|(pause, seconds)| pause == seconds), "{seconds:?}");
+        assert_eq!(pause_after(PAUSE_MAX, due), PAUSE_MIN);
     }
 }

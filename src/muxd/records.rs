@@ -31,8 +31,8 @@ const MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct Records {
     places: Vec<PathBuf>,
-    /// Two at a time must not both make an id.
-    own: Mutex<()>,
+    /// Two at a time must neither both make an id nor write beside the same file.
+    changes: Mutex<()>,
 }
 
 /// A file and when it was written.
@@ -53,7 +53,7 @@ impl Records {
     /// These folders; what is kept goes to the first that can be written.
     #[must_use]
     pub fn in_folders(places: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { places: places.into_iter().collect(), own: Mutex::default() }
+        Self { places: places.into_iter().collect(), changes: Mutex::default() }
     }
 
     /// The host's own id; made when there is none.
@@ -61,7 +61,7 @@ impl Records {
     /// # Errors
     /// When there is none and none can be kept.
     pub fn buid(&self) -> io::Result<String> {
-        let _one_at_a_time = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         // The first place decides, so that the id stays the same for as long as the file does.
         for place in &self.places {
             let found = read(place, OWN)?.and_then(|(_, bytes)| {
@@ -100,22 +100,25 @@ impl Records {
     /// # Errors
     /// When none of the places can be written, or it is longer than any pair record.
     pub fn save(&self, udid: &Udid, record: &[u8]) -> io::Result<()> {
+        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(&file_name(udid), record)
     }
 
-    /// Forgets a pair record; one that is not there is no error.
+    /// Forgets a pair record, in every place; one that is not there is no error.
     ///
     /// # Errors
-    /// When it is there and stays.
+    /// When it is there and stays, anywhere.
     pub fn delete(&self, udid: &Udid) -> io::Result<()> {
+        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = Ok(());
         for place in &self.places {
             let Ok(dir) = Dir::open_ambient_dir(place, cap_std::ambient_authority()) else { continue };
             match dir.remove_file(file_name(udid)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => outcome = outcome.and(Err(error)),
                 _ => {}
             }
         }
-        Ok(())
+        outcome
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -142,7 +145,9 @@ impl Records {
 fn put(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     use cap_std::fs::MetadataExt;
     let folder = dir.dir_metadata()?;
-    durable::replace(dir, name, MODE, |file| {
+    // Another process may be at the same file.
+    let beside = format!("{name}.{}{}", uuid::Uuid::new_v4().simple(), durable::PARTIAL_SUFFIX);
+    durable::replace_by(dir, name, &beside, MODE, |file| {
         io::Write::write_all(file, bytes)?;
         if rustix::process::geteuid().is_root() && folder.uid() != 0 {
             let (owner, group) =
@@ -237,6 +242,32 @@ mod tests {
         records.delete(&udid()).unwrap();
         assert_eq!(records.read(&udid()).unwrap(), None);
         records.delete(&udid()).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_keeps_its_record_does_not_save_the_others() {
+        let (_root, system, users) = folders();
+        let records = Records::in_folders([system.clone(), users.clone()]);
+        // A folder of that name is not removed as a file is, by nobody.
+        std::fs::create_dir_all(system.join(file_name(&udid()))).unwrap();
+        Records::in_folders([users.clone()]).save(&udid(), b"keys").unwrap();
+        assert!(records.delete(&udid()).is_err());
+        assert!(!users.join(file_name(&udid())).exists());
+    }
+
+    #[test]
+    fn whoever_writes_at_the_same_time_leaves_one_whole_record_and_nothing_beside_it() {
+        let (_root, system, _) = folders();
+        std::thread::scope(|scope| {
+            for n in 0..4_u8 {
+                // Each with a lock of its own, as other processes are.
+                let records = Records::in_folders([system.clone()]);
+                scope.spawn(move || (0..5).for_each(|_| records.save(&udid(), &[n; 1000]).unwrap()));
+            }
+        });
+        let kept = Records::in_folders([system.clone()]).read(&udid()).unwrap().unwrap();
+        assert!(kept.len() == 1000 && kept.iter().all(|byte| *byte == kept[0]));
+        assert_eq!(std::fs::read_dir(&system).unwrap().count(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! `Documentation/ABI/stable/sysfs-bus-usb`. On other systems nothing is there and nothing is found.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,22 +28,23 @@ impl Sysfs {
     }
 
     /// Every device on the buses that is made by `vendor`. `None`: there is no such tree.
-    pub(super) fn made_by(&self, vendor: u16) -> Option<Vec<Plugged>> {
-        let entries = fs::read_dir(&self.devices).ok()?;
-        // Interfaces have a colon in their names, and no vendor.
-        let folders = entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().contains(&b':'));
-        let plugged = |folder: PathBuf| {
-            let hex = |file: &str| u16::from_str_radix(&text(&folder.join(file))?, 16).ok();
-            (hex("idVendor")? == vendor).then_some(())?;
-            Some(Plugged {
-                bus: number(&folder.join("busnum"))?,
-                address: number(&folder.join("devnum"))?,
-                product_id: hex("idProduct")?,
-                // "1.5" is the one speed that is no whole number, and no phone's.
-                megabits_per_s: text(&folder.join("speed")).and_then(|speed| speed.parse().ok()).unwrap_or(0),
-            })
+    ///
+    /// # Errors
+    /// When something that is there cannot be read: too many files are open, for example.
+    pub(super) fn made_by(&self, vendor: u16) -> io::Result<Option<Vec<Plugged>>> {
+        let entries = match fs::read_dir(&self.devices) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
         };
-        Some(folders.filter_map(|entry| plugged(entry.path())).collect())
+        let mut made = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // Interfaces have a colon in their names, and no vendor.
+            if !entry.file_name().as_encoded_bytes().contains(&b':') {
+                made.extend(made_by(&entry.path(), vendor)?);
+            }
+        }
+        Ok(Some(made))
     }
 
     /// The device at this address.
@@ -137,6 +138,27 @@ impl Device {
     }
 }
 
+/// The device in this folder of the tree, if it is `vendor`'s and is still there.
+fn made_by(folder: &Path, vendor: u16) -> io::Result<Option<Plugged>> {
+    let hex = |file: &str| {
+        let text = line(&folder.join(file))?;
+        Ok::<_, io::Error>(text.and_then(|text| u16::from_str_radix(&text, 16).ok()))
+    };
+    let number =
+        |file: &str| Ok::<_, io::Error>(line(&folder.join(file))?.and_then(|text| text.parse().ok()));
+    if hex("idVendor")? != Some(vendor) {
+        return Ok(None);
+    }
+    let (Some(bus), Some(address), Some(product_id)) =
+        (number("busnum")?, number("devnum")?, hex("idProduct")?)
+    else {
+        return Ok(None);
+    };
+    // "1.5" is the one speed that is no whole number, and no phone's.
+    let speed = line(&folder.join("speed"))?.and_then(|speed| speed.parse().ok());
+    Ok(Some(Plugged { bus, address, product_id, megabits_per_s: speed.unwrap_or(0) }))
+}
+
 fn is_multiplexer(interface: &Path) -> bool {
     let field = |name: &str| text(&interface.join(name));
     field("bInterfaceClass").as_deref() == Some("ff")
@@ -153,11 +175,25 @@ fn number(file: &Path) -> Option<u8> {
     text(file)?.parse().ok()
 }
 
-/// A short text of one line, without its end and up to the first zero.
 fn text(file: &Path) -> Option<String> {
-    let bytes = fs::read(file).ok()?;
+    line(file).ok()?
+}
+
+/// A short text of one line, without its end and up to the first zero. `None`: it is not there, or is about to leave.
+fn line(file: &Path) -> io::Result<Option<String>> {
+    let bytes = match fs::read(file) {
+        Err(error) if is_gone(&error) => return Ok(None),
+        other => other?,
+    };
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).into_owned();
-    Some(text.split(['\0', '\n']).next().unwrap_or_default().trim().to_owned())
+    Ok(Some(text.split(['\0', '\n']).next().unwrap_or_default().trim().to_owned()))
+}
+
+/// The kernel answers so when a device has just left.
+fn is_gone(error: &io::Error) -> bool {
+    let no_device = rustix::io::Errno::NODEV.raw_os_error();
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(no_device)
 }
 
 #[cfg(test)]
@@ -209,8 +245,8 @@ mod tests {
     fn what_a_vendor_made_is_listed_as_the_kernel_describes_it() {
         let (root, sysfs) = tree(None);
         let phone = Plugged { bus: 1, address: 2, product_id: 0x12a8, megabits_per_s: 480 };
-        assert_eq!(sysfs.made_by(0x05ac).unwrap(), [phone]);
-        assert_eq!(sysfs.made_by(0x1234).unwrap(), []);
+        assert_eq!(sysfs.made_by(0x05ac).unwrap().unwrap(), [phone]);
+        assert_eq!(sysfs.made_by(0x1234).unwrap().unwrap(), []);
         let device = sysfs.device(1, 2).unwrap();
         assert_eq!((device.configuration(), device.plugged_for()), (None, None));
         for (text, value) in [("4\n", Some(4)), ("\n", Some(0)), ("what\n", None)] {
@@ -226,7 +262,10 @@ mod tests {
         }
         // A device that is about to leave has files no more.
         fs::remove_file(root.path().join("devices/1-2/devnum")).unwrap();
-        assert_eq!(sysfs.made_by(0x05ac).unwrap(), []);
+        assert_eq!(sysfs.made_by(0x05ac).unwrap().unwrap(), []);
+        // What is there and cannot be read says nothing of who has left.
+        fs::create_dir(root.path().join("devices/1-2/devnum")).unwrap();
+        assert!(sysfs.made_by(0x05ac).is_err());
     }
 
     #[test]
@@ -249,6 +288,6 @@ mod tests {
     #[test]
     fn where_there_is_no_such_tree_nothing_is_found() {
         let nowhere = Sysfs { devices: "/nonexistent/a".into(), processes: "/nonexistent/b".into() };
-        assert!(nowhere.device(1, 2).is_none() && nowhere.made_by(1).is_none());
+        assert!(nowhere.device(1, 2).is_none() && nowhere.made_by(1).unwrap().is_none());
     }
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crowd::Crowd;
 pub use keyholders::Keyholders;
 use listener::Guest;
-pub use listener::Listener;
+pub use listener::{Listener, is_served};
 use silent::Silent;
 
 use super::message::{self, HEADER_BYTES, Header, REQUEST_BYTES_MAX, Request, ResultCode, Version};

@@ -1,9 +1,12 @@
 //! Sockets that clients of usbmuxd connect to.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, chmodat, chownat, fcntl_setfl, open, renameat};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Keyholders;
@@ -52,26 +55,13 @@ impl Listener {
     }
 
     fn place(path: &Path, mode: u32, keyholders: Option<Keyholders>) -> io::Result<Self> {
-        if let Ok(there) = std::fs::symlink_metadata(path) {
-            let answers = || std::os::unix::net::UnixStream::connect(path).is_ok();
-            if !there.file_type().is_socket() || answers() {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
+        if let Ok(there) = std::fs::symlink_metadata(path)
+            && (!there.file_type().is_socket() || is_served(path))
+        {
+            return Err(io::ErrorKind::AddrInUse.into());
         }
-        // It gets its permissions before it gets its name: nobody slips in between.
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", std::process::id()));
-        let beside = PathBuf::from(beside);
-        let _ = std::fs::remove_file(&beside);
-        let listener = UnixListener::bind(&beside)?;
         let group = keyholders.as_ref().and_then(Keyholders::group_id);
-        let placed = std::os::unix::fs::chown(&beside, None, group)
-            .and_then(|()| std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)))
-            .and_then(|()| std::fs::rename(&beside, path));
-        if placed.is_err() {
-            let _ = std::fs::remove_file(&beside);
-        }
-        placed.map(|()| Self::Unix(listener, path.to_owned(), keyholders))
+        bind(path, mode, group).map(|listener| Self::Unix(listener, path.to_owned(), keyholders))
     }
 
     /// A TCP port, `host:port`; port 0 takes any that is free.
@@ -112,6 +102,42 @@ impl Listener {
             }
         }
     }
+}
+
+/// Whether somebody listens there; also one that is busy, or is not for this user. Never blocks.
+#[must_use]
+pub fn is_served(path: &Path) -> bool {
+    let connected = || -> rustix::io::Result<()> {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        fcntl_setfl(&socket, OFlags::NONBLOCK)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    matches!(connected(), Ok(()) | Err(Errno::AGAIN | Errno::ACCESS | Errno::PERM))
+}
+
+/// A socket that has its permissions before it has its name: nobody slips in between, and in the folder in which it is
+/// made nobody else can put anything in its place.
+fn bind(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixListener> {
+    // Short: a socket's whole path may have a hundred characters or so.
+    const NAME: &str = "s";
+    let private = path.with_file_name(format!(".{:08x}", uuid::Uuid::new_v4().as_fields().0));
+    std::fs::DirBuilder::new().mode(0o700).create(&private)?;
+    let beside = private.join(NAME);
+    let placed = UnixListener::bind(&beside).and_then(|listener| {
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = open(&private, folder, Mode::empty())?;
+        let group = group.map(rustix::fs::Gid::from_raw);
+        chownat(&folder, NAME, None, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        chmodat(&folder, NAME, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        renameat(&folder, NAME, CWD, path)?;
+        Ok(listener)
+    });
+    if placed.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    let _ = std::fs::remove_dir(&private);
+    placed
 }
 
 impl Drop for Listener {

@@ -333,6 +333,41 @@ async fn the_socket_has_its_mode_replaces_a_dead_one_and_leaves_with_the_server(
     assert_eq!(std::fs::read(&served.path).unwrap(), b"a file");
 }
 
+#[test]
+fn a_socket_whose_owner_accepts_nobody_is_somebodys_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mux");
+    assert!(!is_served(&path));
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
+    let socket = socket.unwrap();
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    assert!(!is_served(&path), "nobody listens yet");
+    rustix::net::listen(&socket, 0).unwrap();
+    // The row of those who wait is full at once: who connects now would wait without end.
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    assert!(is_served(&path));
+    assert_eq!(Listener::unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    drop(socket);
+    assert!(!is_served(&path));
+}
+
+#[tokio::test]
+async fn nothing_stays_beside_the_socket_and_a_link_of_its_name_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mux");
+    std::fs::write(folder.path().join("other"), "").unwrap();
+    let mode = |name: &str| std::fs::symlink_metadata(folder.path().join(name)).unwrap().permissions().mode();
+    let before = mode("other");
+    let listener = Listener::unix(&path, 0o666).unwrap();
+    assert_eq!((mode("mux") & 0o777, mode("other")), (0o666, before));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    drop(listener);
+    std::os::unix::fs::symlink("other", &path).unwrap();
+    assert_eq!(Listener::unix(&path, 0o666).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(mode("other"), before);
+    assert!(Listener::unix(&folder.path().join("nowhere/mux"), 0o600).is_err());
+}
+
 #[tokio::test]
 async fn tcp_serves_as_well() {
     let listener = Listener::tcp("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,7 @@
 //! The whole of our own multiplexer with simulated phones that come, go, and make trouble.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::lockdown::pairing::Attempt;
@@ -11,6 +12,8 @@ use crate::usbmux::{DeviceId, Event};
 #[derive(Debug)]
 struct Ports {
     phones: Mutex<Vec<(Seen, Bus)>>,
+    /// Nobody can look at them.
+    is_blind: AtomicBool,
     /// So many tries fail first.
     refusals: Mutex<u32>,
 }
@@ -28,8 +31,11 @@ impl Drop for Plugged {
 }
 
 impl muxd::Bus for Ports {
-    fn seen(&self) -> Vec<Seen> {
-        self.phones.lock().unwrap().iter().map(|(seen, _)| *seen).collect()
+    fn seen(&self) -> Result<Vec<Seen>, NotReady> {
+        if self.is_blind.load(Ordering::Relaxed) {
+            return Err(NotReady::NotPermitted);
+        }
+        Ok(self.phones.lock().unwrap().iter().map(|(seen, _)| *seen).collect())
     }
 
     fn ready(&self, seen: &Seen) -> Result<Ready, NotReady> {
@@ -51,7 +57,11 @@ impl muxd::Bus for Ports {
 
 impl Ports {
     fn new() -> Arc<Self> {
-        Arc::new(Self { phones: Mutex::default(), refusals: Mutex::default() })
+        Arc::new(Self {
+            phones: Mutex::default(),
+            is_blind: AtomicBool::new(false),
+            refusals: Mutex::default(),
+        })
     }
 
     fn plug(&self, address: u8, bus: &Bus) {
@@ -92,6 +102,11 @@ async fn phones_are_listed_reached_and_taken_from_the_list_each_by_itself() {
         assert!(matches!(next(&mut events).await, Event::Attached(_)));
     }
     let mut waiting = muxd.connect(of(2).id, lockdown::PORT).await.unwrap();
+    // A look that fails unplugs nobody.
+    ports.is_blind.store(true, Ordering::Relaxed);
+    assert!(tokio::time::timeout(Duration::from_millis(600), events.recv()).await.is_err());
+    ports.is_blind.store(false, Ordering::Relaxed);
+    assert_eq!(muxd.devices().await.unwrap().len(), 2);
     let mut other = muxd.connect(of(3).id, lockdown::PORT).await.unwrap();
     ports.unplug(2);
     assert_eq!(next(&mut events).await, Event::Detached(of(2).id));
