@@ -1,17 +1,20 @@
 //! Carries a deed through a phone that leaves and returns.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::Visit;
 use super::reach::{self, Broken};
-use super::stop::Stop;
+use super::stop::{Stop, Trouble};
 use crate::lockdown::Session;
 use crate::usbmux::Attached;
 
 /// How often a phone may leave during one deed; a loose cable must not keep us for ever.
-const RETURNS_MAX: u32 = 20;
+pub(super) const RETURNS_MAX: u32 = 20;
+/// A phone whose session could not be made is left alone for so long.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// How a deed failed.
 #[derive(Debug)]
@@ -42,11 +45,7 @@ impl Visit {
             tracing::info!(%stop, "a deed broke");
             self.find_again(stop).await?;
         }
-        Err(Stop::new(
-            super::Trouble::Failed,
-            "The connection to the phone broke too often.",
-            "Try another cable or port, and run the same command again to go on.",
-        ))
+        Err(broke_too_often())
     }
 
     /// After a break: a new session if the phone left and returned; `stop` if it never left.
@@ -66,22 +65,71 @@ impl Visit {
         self.take_up(back).await
     }
 
-    /// A new session with a phone that came back.
-    pub(super) async fn take_up(&mut self, back: Attached) -> Result<(), Stop> {
-        self.plugged_in_since = Some(Timestamp::now());
-        let session = reach::session(
-            &self.beginning.muxer,
-            back.clone(),
-            self.beginning.wait,
-            self.beginning.observer.as_ref(),
-            &self.beginning.cancel,
-        );
-        // Only with a session is it the phone as it is now: until then the next try finds that the old one has left.
-        self.session = Arc::new(session.await.map_err(|unreached| unreached.stop)?);
-        self.attached = back;
-        // When it left is known no better than when it was last there.
-        self.leave_out(self.seen_at);
-        self.seen_at = Timestamp::now();
-        Ok(())
+    /// A new session with a phone that came back. One that drops off again meanwhile, as phones do while they start, is
+    /// waited for again.
+    pub(super) async fn take_up(&mut self, mut back: Attached) -> Result<(), Stop> {
+        let began = Instant::now();
+        for _ in 0..self.drops_max() {
+            self.plugged_in_since = Some(Timestamp::now());
+            let session = reach::session(
+                &self.beginning.muxer,
+                back.clone(),
+                self.beginning.wait,
+                self.beginning.observer.as_ref(),
+                &self.beginning.cancel,
+            );
+            let unreached = match session.await {
+                // Only with a session is it the phone as it is now: until then the next try finds that the old one has left.
+                Ok(session) => {
+                    self.session = Arc::new(session);
+                    self.attached = back;
+                    // When it left is known no better than when it was last there.
+                    self.leave_out(self.seen_at);
+                    self.seen_at = Timestamp::now();
+                    return Ok(());
+                }
+                Err(unreached) => unreached,
+            };
+            if unreached.reach.is_some() || self.cancel().is_cancelled() {
+                return Err(unreached.stop);
+            }
+            self.pause(TRY_AGAIN_AFTER).await?;
+            if !self.comes_again(&unreached.stop, &back).await {
+                return Err(unreached.stop);
+            }
+            tracing::info!(stop = %unreached.stop, "a phone that was back left again");
+            let dropped = if self.waits_without_end() { Instant::now() } else { began };
+            let muxer = self.beginning.muxer.as_ref();
+            let returned = reach::returned(muxer, &back.udid, dropped, self.return_wait, self.cancel());
+            back = returned.await?;
+        }
+        Err(broke_too_often())
     }
+
+    /// It left while its session was made; or it could not be talked to, and there is all the time in the world.
+    async fn comes_again(&self, stop: &Stop, back: &Attached) -> bool {
+        match stop.trouble {
+            Trouble::NoDevice => true,
+            Trouble::Failed if self.waits_without_end() => true,
+            Trouble::Failed => !reach::is_there(self.beginning.muxer.as_ref(), back.id).await,
+            _ => false,
+        }
+    }
+
+    fn waits_without_end(&self) -> bool {
+        self.return_wait == reach::WITHOUT_END
+    }
+
+    fn drops_max(&self) -> u32 {
+        if self.waits_without_end() { u32::MAX } else { RETURNS_MAX }
+    }
+}
+
+/// A cable that helps nobody.
+pub(super) fn broke_too_often() -> Stop {
+    Stop::new(
+        Trouble::Failed,
+        "The connection to the phone broke too often.",
+        "Try another cable or port, and run the same command again to go on.",
+    )
 }

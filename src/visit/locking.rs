@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use plist::Value;
 
+use crate::afc::client::ANSWER_LIMIT;
 use crate::lockdown::Session;
 use crate::mobilebackup2::host::Patience;
 use crate::progress::{Event, Observer, Phase, Touch};
@@ -38,9 +39,17 @@ struct State {
 }
 
 impl State {
+    /// For how long nothing has moved: where one thing still does, the phone works.
     fn quiet_for(&self) -> Duration {
-        let quiet = self.moving.values().map(|(_, since)| since.elapsed()).max();
+        let quiet = self.moving.values().map(|(_, since)| since.elapsed()).min();
         quiet.filter(|_| !self.passcode).unwrap_or_default()
+    }
+
+    /// How long it may go on like that before the first deed gives up.
+    fn patience_left(&self) -> Duration {
+        let left =
+            self.moving.iter().map(|(phase, (_, since))| patience(*phase).saturating_sub(since.elapsed()));
+        left.min().unwrap_or_default()
     }
 }
 
@@ -85,14 +94,13 @@ impl Locking {
             tokio::select! {
                 done = &mut work => break done,
                 () = tokio::time::sleep(LOOK_EVERY) => {
-                    let quiet = self.state().quiet_for();
-                    if quiet < QUIET {
-                        self.unlocked();
+                    // A phone that goes on may be locked all the same: who was called is needed until it says otherwise.
+                    if !self.asks() {
                         continue;
                     }
                     tokio::select! {
                         done = &mut work => break done,
-                        locked = is_locked(session) => self.told(locked, quiet),
+                        locked = is_locked(session) => self.told(locked),
                     }
                 }
             }
@@ -103,10 +111,23 @@ impl Locking {
         done
     }
 
-    fn told(&self, locked: Option<bool>, quiet: Duration) {
+    /// Is it asked whether it is locked?
+    fn asks(&self) -> bool {
+        let state = self.state();
+        state.called || state.quiet_for() >= QUIET
+    }
+
+    fn told(&self, locked: Option<bool>) {
         match locked {
-            Some(true) if !std::mem::replace(&mut self.state().called, true) => {
-                let within = Patience::default().stream.saturating_sub(quiet);
+            Some(true) => {
+                let mut state = self.state();
+                // It may have gone on while it was asked.
+                if state.called || state.quiet_for() < QUIET {
+                    return;
+                }
+                state.called = true;
+                let within = state.patience_left();
+                drop(state);
                 self.observer.event(Event::PersonNeeded { touch: Touch::Unlock, within });
             }
             Some(false) => self.unlocked(),
@@ -118,6 +139,14 @@ impl Locking {
         if std::mem::take(&mut self.state().called) {
             self.observer.event(Event::PersonDone { touch: Touch::Unlock });
         }
+    }
+}
+
+/// How long a deed waits for a silent phone.
+fn patience(phase: Phase) -> Duration {
+    match phase {
+        Phase::Photos => ANSWER_LIMIT,
+        _ => Patience::default().stream,
     }
 }
 
@@ -158,26 +187,52 @@ mod tests {
     fn one_lock_is_told_once_and_the_next_one_again() {
         let heard = Arc::new(Heard::default());
         let locking = Locking::new(Arc::clone(&heard) as Arc<dyn Observer>);
-        locking.told(Some(false), QUIET);
-        locking.told(None, QUIET);
+        locking.event(advanced(5));
+        locking.told(Some(true));
+        assert_eq!(touches(&heard), (0, 0), "it goes on");
+        long_ago(&locking);
+        locking.told(Some(false));
+        locking.told(None);
         assert_eq!(touches(&heard), (0, 0));
-        (0..3).for_each(|_| locking.told(Some(true), QUIET));
+        (0..3).for_each(|_| locking.told(Some(true)));
         assert_eq!(touches(&heard), (1, 0));
-        locking.told(Some(false), QUIET);
+        // A trickle while it is still locked is the same lock.
+        locking.event(advanced(6));
+        assert!(locking.asks());
+        locking.told(Some(true));
+        locking.told(None);
+        long_ago(&locking);
+        locking.told(Some(true));
+        assert_eq!(touches(&heard), (1, 0));
+        locking.told(Some(false));
         locking.unlocked();
         assert_eq!(touches(&heard), (1, 1));
-        locking.told(Some(true), QUIET);
+        locking.told(Some(true));
         assert_eq!(touches(&heard), (2, 1));
+    }
+
+    #[test]
+    fn what_still_moves_beside_it_is_no_quiet_and_the_call_fits_the_shortest_patience() {
+        let locking = Locking::new(Arc::new(Heard::default()));
+        let photos =
+            Event::Advanced { phase: Phase::Photos, bytes_done: 1, bytes_total: None, items_done: 0 };
+        locking.event(photos);
+        long_ago(&locking);
+        assert!(locking.asks());
+        assert!(locking.state().patience_left() <= ANSWER_LIMIT - QUIET);
+        locking.event(advanced(5));
+        assert!(!locking.asks());
+    }
+
+    fn long_ago(locking: &Locking) {
+        for (_, since) in locking.state().moving.values_mut() {
+            *since = Instant::now().checked_sub(QUIET * 2).unwrap();
+        }
     }
 
     #[test]
     fn what_has_not_begun_what_is_over_and_a_passcode_screen_are_not_quiet() {
         let locking = Locking::new(Arc::new(Heard::default()));
-        let long_ago = |locking: &Locking| {
-            for (_, since) in locking.state().moving.values_mut() {
-                *since = Instant::now().checked_sub(QUIET * 2).unwrap();
-            }
-        };
         locking.event(advanced(0));
         assert!(locking.state().quiet_for().is_zero());
         locking.event(advanced(5));

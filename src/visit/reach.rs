@@ -312,7 +312,7 @@ pub(super) fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-async fn is_there(muxer: &dyn Muxer, id: DeviceId) -> bool {
+pub(super) async fn is_there(muxer: &dyn Muxer, id: DeviceId) -> bool {
     muxer.devices().await.is_ok_and(|devices| devices.iter().any(|device| device.id == id))
 }
 
@@ -352,7 +352,10 @@ pub async fn after_a_break(
     observer.event(Event::Began { phase: Phase::Reach, bytes_total: None, items_total: None });
     let outcome = returned(muxer, &attached.udid, broke, wait, cancel).await;
     observer.event(Event::Ended { phase: Phase::Reach });
-    outcome
+    match outcome {
+        Ok(back) => Broken::Back(back),
+        Err(stop) => Broken::Over(stop),
+    }
 }
 
 /// After a phone was asked to restart: waits until it has left and is back.
@@ -378,9 +381,9 @@ pub async fn after_a_restart(
         pause(cancel).await.map_err(|()| Stop::interrupted())?;
     }
     match returned(muxer, &attached.udid, Instant::now(), wait, cancel).await {
-        Broken::Back(back) => Ok(back),
-        Broken::Over(stop) if stop.trouble == Trouble::Interrupted => Err(stop),
-        _ => Err(Stop::new(
+        Ok(back) => Ok(back),
+        Err(stop) if stop.trouble == Trouble::Interrupted => Err(stop),
+        Err(_) => Err(Stop::new(
             Trouble::NoDevice,
             format!("The phone restarted and did not come back within {}.", words::duration(wait)),
             "Unlock it and plug it in again, then run this again.",
@@ -388,24 +391,28 @@ pub async fn after_a_restart(
     }
 }
 
-async fn returned(
+/// Waits until the phone is listed, for so long after `broke`.
+///
+/// # Errors
+/// It did not come back, or we were asked to stop.
+pub(super) async fn returned(
     muxer: &dyn Muxer,
     udid: &Udid,
     broke: Instant,
     wait: Duration,
     cancel: &CancellationToken,
-) -> Broken {
+) -> Result<Attached, Stop> {
     loop {
         // A muxer that is gone for a moment (usbmuxd ends with its last device) is waited for as well.
         let devices = muxer.devices().await.unwrap_or_default();
         if let Some(back) = devices.into_iter().find(|device| device.udid == *udid) {
-            return Broken::Back(back);
+            return Ok(back);
         }
         if broke.elapsed() >= wait {
-            return Broken::Over(gone());
+            return Err(gone());
         }
         if pause(cancel).await.is_err() {
-            return Broken::Over(Stop::interrupted());
+            return Err(Stop::interrupted());
         }
     }
 }

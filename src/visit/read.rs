@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::carry::Failed;
+use super::carry::{Failed, RETURNS_MAX, broke_too_often};
 use super::kept::Kept;
 use super::movement::{Movement, Reading, Watch};
 use super::reach;
@@ -153,18 +153,34 @@ impl Visit {
                 "Set TMPDIR to a folder with room.",
             )
         })?;
+        let mut returns = 0;
         let (observer, cancel) = (std::sync::Arc::clone(&self.beginning.observer), self.cancel().clone());
-        let known = facts.clone();
-        *facts = self
-            .carry(async |session| {
+        loop {
+            let known = facts.clone();
+            let mut begun = false;
+            let read = self.carry(async |session| {
+                // It left and is back: the first look at it may be hours old.
+                if std::mem::replace(&mut begun, true) {
+                    return Ok(None);
+                }
                 let mut facts = known.clone();
-                collect::full(&session, scratch.path(), &mut facts, observer.as_ref(), &cancel)
-                    .await
-                    .map_err(failed)?;
-                Ok(facts)
-            })
-            .await?;
-        Ok(())
+                let full = collect::full(&session, scratch.path(), &mut facts, observer.as_ref(), &cancel);
+                full.await.map_err(failed)?;
+                Ok(Some(facts))
+            });
+            if let Some(whole) = read.await? {
+                *facts = whole;
+                return Ok(());
+            }
+            returns += 1;
+            if returns >= RETURNS_MAX {
+                return Err(broke_too_often());
+            }
+            *facts = self.first_look().await?;
+            if facts.reach != Reach::Trusted {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes what was just read into a watch. A standstill that the readings show becomes a fact, and what was read is
