@@ -220,6 +220,10 @@ impl Watch {
 
     /// How much was taken out so far, for another watch of the same phone.
     #[must_use]
+    #[expect(
+        clippy::misnamed_getters,
+        reason = "over all readings; the field of that name is of the last one"
+    )]
     pub fn left_out(&self) -> SignedDuration {
         self.left_out_ever
     }
