@@ -162,7 +162,9 @@ impl Floor {
     /// Visits that were open when the last bench ended.
     fn take_up(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
-        let again = [Trouble::PersonNeeded, Trouble::NoDevice].map(Trouble::exit_status);
+        // Interrupted: this service was told to stop, as it is by every upgrade.
+        let again =
+            [Trouble::PersonNeeded, Trouble::NoDevice, Trouble::Interrupted].map(Trouble::exit_status);
         for row in self.jobs.open_visits(COMMAND).map_err(|error| record_stop(&error))? {
             let Some(udid) = Udid::parse(&row.udid) else { continue };
             self.stays.taken_up(now, udid, row.exit_status.is_none_or(|status| again.contains(&status)));

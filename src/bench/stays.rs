@@ -14,6 +14,13 @@ pub(super) const STAYS_MAX: usize = 256;
 /// How often one stay may begin its work again because the phone left in the middle.
 const TRIES_MAX: u32 = 20;
 
+/// Visits of one stay that ended because a person was missing or something was in the way. Whoever refused a passcode
+/// so often is not asked again before the phone is plugged in anew.
+const ROUNDS_MAX: u32 = 3;
+
+/// After each of those it is waited so many times longer.
+const LONGER: u32 = 4;
+
 /// How long things are waited for.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -43,7 +50,9 @@ impl Default for Pace {
 pub(super) enum Worked {
     /// All that was to be done is done, or failed for good.
     Settled,
-    /// A person has to act first.
+    /// The phone was only looked at, and does not let us in yet.
+    Shut,
+    /// There was a visit, and a person has to act first.
     Waits,
     /// Something here was in the way, which may pass.
     Hindered,
@@ -92,6 +101,8 @@ struct Stay {
     told_to_stop: bool,
     /// The work may ask a person when it is begun again.
     may_ask: bool,
+    /// Visits that ended because a person was missing or something was in the way.
+    rounds: u32,
 }
 
 /// All of them.
@@ -169,10 +180,12 @@ impl Stays {
                 vec![Do::End { udid: udid.clone(), since }]
             }
             _ => {
-                let later = matches!(how, Worked::Waits | Worked::Hindered);
-                let again = later.then_some(now + self.pace.look_again);
+                let was_visit = matches!(how, Worked::Waits | Worked::Hindered);
+                stay.rounds += u32::from(was_visit);
+                let later = how == Worked::Shut || (was_visit && stay.rounds < ROUNDS_MAX);
+                let longer = LONGER.pow(stay.rounds.saturating_sub(1).min(ROUNDS_MAX));
+                stay.work = Work::Settled(later.then_some(now + self.pace.look_again * longer));
                 stay.may_ask = how == Worked::Hindered;
-                stay.work = Work::Settled(again);
                 Vec::new()
             }
         }
@@ -192,7 +205,7 @@ impl Stays {
 
 impl Stay {
     fn new(work: Work) -> Self {
-        Self { attached: None, absent: None, work, tries: 0, told_to_stop: false, may_ask: false }
+        Self { attached: None, absent: None, work, tries: 0, rounds: 0, told_to_stop: false, may_ask: false }
     }
 
     fn number(&self) -> Option<DeviceId> {
@@ -347,11 +360,14 @@ mod tests {
         assert_eq!(stays.tick(at(24)), []);
         let again = [Do::Work { attached: phone(1, 7), quietly: true }];
         assert_eq!(stays.tick(at(25)), again);
-        stays.worked(at(26), &udid(1), Worked::Waits);
+        stays.worked(at(26), &udid(1), Worked::Shut);
         stays.paired(at(27), DeviceId(7));
         assert_eq!(stays.tick(at(27)), again, "somebody has just tapped Trust");
         stays.worked(at(28), &udid(1), Worked::Hindered);
-        assert_eq!(stays.tick(at(43)), work(phone(1, 7)), "nobody was asked yet: the disk was full");
+        assert_eq!(stays.tick(at(87)), []);
+        assert_eq!(stays.tick(at(88)), work(phone(1, 7)), "nobody was asked yet: the disk was full");
+        stays.worked(at(90), &udid(1), Worked::Waits);
+        assert_eq!(stays.tick(at(100_000)), [], "a passcode that nobody enters is not asked for all night");
     }
 
     #[test]

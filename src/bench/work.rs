@@ -50,7 +50,7 @@ impl Order {
     pub(super) async fn carry_out(self) -> Worked {
         let phone = Phone { muxer: Arc::clone(&self.muxer), attached: self.attached.clone() };
         if self.quietly && !lets_us_in(&phone).await {
-            return Worked::Waits;
+            return Worked::Shut;
         }
         let worked = tokio::select! {
             () = self.cancel.cancelled(), if self.on_plug == OnPlug::Identify => return Worked::Stopped,
