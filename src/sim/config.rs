@@ -372,7 +372,8 @@ mod tests {
     fn the_readme_shows_every_section_as_it_is() {
         let readme = include_str!("../../README.md");
         let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        let block = blocks.into_iter().find(|block| block.contains("temper")).expect("the README shows the file");
+        let block =
+            blocks.into_iter().find(|block| block.contains("temper")).expect("the README shows the file");
         let shown = Config::parse(block).unwrap();
         let Config {
             temper,
