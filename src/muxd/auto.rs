@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -23,6 +23,9 @@ use crate::usbmux::{Address, Attached, DeviceId, Error, Event, Muxer, Stream, Ud
 const OWN_FIRST: u32 = 1 << 28;
 /// Where its udev rule is installed, a usbmuxd answers within this after the plug.
 const STARTS_WITHIN: Duration = Duration::from_secs(3);
+
+/// A usbmuxd that answered until now is started anew, by an upgrade say: it has so long before its phones are taken.
+const RETURNS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a usbmuxd that does not run is looked for by those who listen.
 const LOOK: Duration = Duration::from_secs(1);
 const EVENTS_WAITING_MAX: usize = 64;
@@ -71,7 +74,16 @@ impl Auto {
 /// Our own takes what no usbmuxd will take.
 fn may_take(socket: &Path, starts_at_plug: bool) -> MayTake {
     let socket = socket.to_owned();
-    Arc::new(move |plugged| !is_served(&socket) && (!starts_at_plug || plugged >= STARTS_WITHIN))
+    let answered = Mutex::new(None::<Instant>);
+    Arc::new(move |plugged| {
+        let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_served(&socket) {
+            *answered = Some(Instant::now());
+            return false;
+        }
+        answered.is_none_or(|at| at.elapsed() >= RETURNS_WITHIN)
+            && (!starts_at_plug || plugged >= STARTS_WITHIN)
+    })
 }
 
 /// Whether udev starts a usbmuxd at the plug.
@@ -206,5 +218,23 @@ async fn tell_of_both(
         if teller.send(event).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usbmuxd_that_is_started_anew_keeps_its_phones() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("usbmuxd");
+        let long = Duration::from_secs(3600);
+        assert!(may_take(&socket, true)(long), "nobody ever answered");
+        let may_take = may_take(&socket, true);
+        let serving = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(!may_take(long));
+        drop(serving);
+        assert!(!may_take(long), "it answered a moment ago");
     }
 }

@@ -33,16 +33,21 @@ const SHAPES: [(&str, &str); 9] = [
 
 /// The blocks of colours: day, night, paper.
 fn blocks() -> Vec<&'static str> {
-    STYLE.split(":root {").skip(1).map(|rest| rest.split('}').next().unwrap()).collect()
+    STYLE.split(":root {").skip(1).map(|rest| rest.split('}').next().expect("there is a first")).collect()
 }
 
 /// The share of light that a colour gives back; what a block leaves out is as by day.
 fn luminance(block: &str, name: &str) -> f64 {
     let wanted = format!("--{name}:");
-    let found = block.split(&wanted).nth(1).or_else(|| blocks()[0].split(&wanted).nth(1)).unwrap();
-    let hex = found.trim_start().trim_start_matches('#').split(';').next().unwrap();
+    let found = block
+        .split(&wanted)
+        .nth(1)
+        .or_else(|| blocks()[0].split(&wanted).nth(1))
+        .expect("every colour is there");
+    let hex = found.trim_start().trim_start_matches('#').split(';').next().expect("there is a first");
     let digits: String = if hex.len() == 3 { hex.chars().flat_map(|c| [c, c]).collect() } else { hex.into() };
-    let parts = [0, 2, 4].map(|at| f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0);
+    let parts = [0, 2, 4]
+        .map(|at| f64::from(u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal")) / 255.0);
     let [red, green, blue] =
         parts.map(|part| if part <= 0.039_28 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) });
     0.2126 * red + 0.7152 * green + 0.0722 * blue
