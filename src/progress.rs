@@ -30,6 +30,24 @@ pub enum Phase {
     Export,
 }
 
+impl Phase {
+    /// Its name for scripts and in the record of visits; stable.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Reach => "reach",
+            Phase::Read => "read",
+            Phase::Library => "library",
+            Phase::Photos => "photos",
+            Phase::Backup => "backup",
+            Phase::Extract => "extract",
+            Phase::Restore => "restore",
+            Phase::Verify => "verify",
+            Phase::Export => "export",
+        }
+    }
+}
+
 impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::job::{Ending, Error, Job, Jobs};
-use crate::progress::{Event, Observer, Phase};
+use crate::progress::{Event, Observer};
 use crate::remedy::Consent;
 use crate::report::{self, Report};
 use crate::visit::climb::Climbed;
@@ -153,27 +153,13 @@ impl Observer for Recorder {
         let Some(recorded) = held.as_ref() else { return };
         // A record that cannot be written (a full disk, say) is told of when the visit ends.
         let _ = match event {
-            Event::Began { phase, .. } => recorded.job.step_began(step(phase)),
-            Event::Ended { phase } => recorded.job.step_ended(step(phase), "ended"),
+            Event::Began { phase, .. } => recorded.job.step_began(phase.name()),
+            Event::Ended { phase } => recorded.job.step_ended(phase.name(), "ended"),
             Event::Advanced { .. } => Ok(()),
             Event::PersonNeeded { touch, .. } => recorded.job.log(&format!("a person is needed: {touch:?}")),
             Event::PersonDone { touch } => recorded.job.log(&format!("the person did it: {touch:?}")),
             Event::Skipped { item, reason } => recorded.job.log(&format!("skipped {item}: {reason}")),
             Event::Note(note) => recorded.job.log(&note),
         };
-    }
-}
-
-fn step(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Reach => "reach",
-        Phase::Read => "read",
-        Phase::Library => "library",
-        Phase::Photos => "photos",
-        Phase::Backup => "backup",
-        Phase::Extract => "extract",
-        Phase::Restore => "restore",
-        Phase::Verify => "verify",
-        Phase::Export => "export",
     }
 }

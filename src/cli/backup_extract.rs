@@ -39,7 +39,7 @@ async fn extracted(run: &Run, arguments: &BackupExtract) -> Result<Extraction, S
     let out = std::path::absolute(&arguments.out).map_err(|error| {
         Stop::new(Trouble::Usage, format!("{} is no folder: {error}.", arguments.out.display()), "")
     })?;
-    let open = opened(run, standing(run, &arguments.which)?).await?;
+    let open = opened(run, standing(run, &arguments.which).await?).await?;
     let watch = run.watch();
     visit::extract(open, wanted, &out, watch.as_ref(), &run.cancel).await
 }

@@ -64,12 +64,12 @@ fn kept(run: &Run) -> Result<(), Stop> {
 }
 
 /// The backup that is meant: in the named folder, else the newest that is kept of the phone.
-pub(super) fn standing(run: &Run, which: &FilesOfBackup) -> Result<Standing, Stop> {
+pub(super) async fn standing(run: &Run, which: &FilesOfBackup) -> Result<Standing, Stop> {
     match &which.from {
-        Some(folder) => Standing::at(folder),
+        Some(folder) => Standing::at(folder).await,
         None => {
             let dest = run.dest()?;
-            Standing::newest(&dest, &one_kept(run, phones_kept(&dest)?)?)
+            Standing::newest(&dest, &one_kept(run, phones_kept(&dest)?)?).await
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn choice(which: &FilesOfBackup) -> Result<Choice, Stop> {
 
 async fn contents(run: &Run, arguments: &BackupList) -> Result<(), Stop> {
     let choice = choice(&arguments.which)?;
-    let standing = standing(run, &arguments.which)?;
+    let standing = standing(run, &arguments.which).await?;
     let (made_at, encrypted) = (standing.made_at(), standing.encrypted());
     let open = opened(run, standing).await?;
     if !encrypted {

@@ -109,7 +109,7 @@ async fn keep_new(run: &Run, udid: &Udid, new: &Secret, wished: bool) -> Result<
 async fn keep(run: &Run) -> Result<(), Stop> {
     let dest = run.dest()?;
     let udid = one_kept(run, phones_kept(&dest)?)?;
-    let lock = Lock::of_newest(&dest, &udid);
+    let lock = Lock::of_newest(&dest, &udid).await;
     let password: Arc<Secret> = secrets::needed(run, &udid, lock.as_ref()).await?;
     match &lock {
         Some(lock) if !lock.opened_by(&password).await => return Err(wrong_password()),

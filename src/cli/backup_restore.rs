@@ -68,8 +68,8 @@ async fn source(run: &Run, arguments: &BackupRestore, visit: &Visit) -> Result<R
         None => visit.udid().clone(),
     };
     let standing = match &arguments.from {
-        Some(folder) => Standing::at(folder)?,
-        None => Standing::newest(visit.dest(), &of)?,
+        Some(folder) => Standing::at(folder).await?,
+        None => Standing::newest(visit.dest(), &of).await?,
     };
     let password = match standing.udid() {
         Some(udid) if standing.encrypted() => {

@@ -43,20 +43,6 @@ impl Observer for Events {
     }
 }
 
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Reach => "reach",
-        Phase::Read => "read",
-        Phase::Library => "library",
-        Phase::Photos => "photos",
-        Phase::Backup => "backup",
-        Phase::Extract => "extract",
-        Phase::Restore => "restore",
-        Phase::Verify => "verify",
-        Phase::Export => "export",
-    }
-}
-
 fn touch_name(touch: Touch) -> &'static str {
     match touch {
         Touch::Trust => "trust",
@@ -68,14 +54,14 @@ fn touch_name(touch: Touch) -> &'static str {
 fn object(event: &Event) -> Value {
     match event {
         Event::Began { phase, bytes_total, items_total } => json!({
-            "event": "began", "schema": SCHEMA, "phase": phase_name(*phase),
+            "event": "began", "schema": SCHEMA, "phase": phase.name(),
             "bytes_total": bytes_total, "items_total": items_total,
         }),
         Event::Advanced { phase, bytes_done, bytes_total, items_done } => json!({
-            "event": "advanced", "schema": SCHEMA, "phase": phase_name(*phase),
+            "event": "advanced", "schema": SCHEMA, "phase": phase.name(),
             "bytes_done": bytes_done, "bytes_total": bytes_total, "items_done": items_done,
         }),
-        Event::Ended { phase } => json!({"event": "ended", "schema": SCHEMA, "phase": phase_name(*phase)}),
+        Event::Ended { phase } => json!({"event": "ended", "schema": SCHEMA, "phase": phase.name()}),
         Event::PersonNeeded { touch, within } => json!({
             "event": "person-needed", "schema": SCHEMA, "touch": touch_name(*touch),
             "within_seconds": within.as_secs(),

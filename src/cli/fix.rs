@@ -102,7 +102,7 @@ async fn learn_password(run: &Run, visit: &mut Visit) -> Result<(), Stop> {
         return Ok(());
     }
     // It may have been changed since the last backup: who types the same twice is believed.
-    let lock = Lock::of_newest(visit.dest(), visit.udid());
+    let lock = Lock::of_newest(visit.dest(), visit.udid()).await;
     if let Some(password) = secrets::wanted(run, visit.udid(), lock.as_ref()).await? {
         visit.learn_password(password);
     }

@@ -250,7 +250,7 @@ pub(super) async fn known_password(
     if part == Part::Photos || !encrypted {
         return Ok(None);
     }
-    secrets::wanted(run, udid, Lock::of_newest(dest, udid).as_ref()).await
+    secrets::wanted(run, udid, Lock::of_newest(dest, udid).await.as_ref()).await
 }
 
 /// The phone that is named, or the only one of which something is kept.

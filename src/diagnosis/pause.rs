@@ -9,6 +9,7 @@ use crate::facts::{Engine, Facts, value};
 
 use super::FindingId;
 use super::rule::{no, yes};
+use super::thresholds::STATUS_MAY_BE_OLD;
 
 struct Pause {
     id: FindingId,
@@ -77,12 +78,18 @@ pub(super) fn to_upload(facts: &Facts) -> Option<u64> {
 /// Something waits for iCloud Photos to go on, up or down. `None`: the library was not read, so nobody knows.
 pub(super) fn anything_waits(facts: &Facts) -> Option<bool> {
     let down = value(&facts.icloud_photos.to_download).unwrap_or(0);
-    if down > 0 { Some(true) } else { to_upload(facts).map(|up| up > 0) }
+    if down > 0 {
+        return Some(true);
+    }
+    // That nothing waited when an old backup was made does not say that nothing waits now.
+    let old = value(&facts.library.from_backup)
+        .is_some_and(|made_at| facts.observed_at.duration_since(made_at) > STATUS_MAY_BE_OLD);
+    to_upload(facts).map(|up| up > 0).filter(|waits| *waits || !old)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::cases::{engine, fact, icloud_on, read_phone};
+    use super::super::rule::cases::{days_ago, engine, fact, icloud_on, read_phone};
     use super::*;
 
     fn all_flags(facts: &mut Facts) {
@@ -141,6 +148,19 @@ mod tests {
         assert_eq!(reason(&facts, |_| true), Some(FindingId::DeviceStorageLow));
         facts.library.counts.waiting = Some(1);
         assert_eq!(reason(&facts, |_| true), None);
+    }
+
+    #[test]
+    fn that_nothing_waited_when_an_old_backup_was_made_says_nothing_of_now() {
+        let mut facts = read_phone();
+        (facts.library.counts.waiting, facts.library.counts.never_queued) = (Some(0), Some(0));
+        assert_eq!(anything_waits(&facts), Some(false));
+        facts.library.from_backup = fact(days_ago(1));
+        assert_eq!(anything_waits(&facts), Some(false));
+        facts.library.from_backup = fact(days_ago(2));
+        assert_eq!(anything_waits(&facts), None);
+        facts.library.counts.waiting = Some(1);
+        assert_eq!(anything_waits(&facts), Some(true));
     }
 
     #[test]

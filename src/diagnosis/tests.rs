@@ -329,6 +329,27 @@ fn a_library_that_does_not_say_what_is_uploaded_tells_of_nothing_stuck() {
 }
 
 #[test]
+fn an_old_library_is_not_held_against_what_the_phone_did_since() {
+    let mut facts = read_phone();
+    icloud_on(&mut facts);
+    library_of(&mut facts, asset(Upload::Waiting, 60));
+    facts.icloud_photos.server_assets = fact(90);
+    facts.library.counts.uploaded = Some(40);
+    let of_now = [FindingId::UploadsStuck, FindingId::DeviceBehind];
+    assert!(of_now.iter().all(|id| ids(&facts).contains(id)));
+    // Read out of a backup, and the phone was in touch with iCloud since: those 50 may be here, and the one there.
+    facts.library.from_backup = fact(days_ago(30));
+    assert!(!of_now.iter().any(|id| ids(&facts).contains(id)), "{:?}", ids(&facts));
+    assert!(ids(&facts).contains(&FindingId::UploadsWaiting));
+    facts.library.counts.uploaded = Some(120);
+    assert!(!ids(&facts).contains(&FindingId::ServerBehind));
+    // Not once since then: the library is as good as the phone's own.
+    facts.icloud_photos.last_sync = fact(days_ago(31));
+    assert!(ids(&facts).contains(&FindingId::UploadsStuck));
+    assert!(ids(&facts).contains(&FindingId::ServerBehind));
+}
+
+#[test]
 fn a_backup_without_an_account_says_signed_out() {
     let mut facts = read_phone();
     facts.settings.apple_account = fact(true);

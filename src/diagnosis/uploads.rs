@@ -27,6 +27,13 @@ fn last_sync(facts: &Facts) -> Option<Timestamp> {
     value(&photos.last_sync).or_else(|| value(&photos.engine.as_ref()?.last_sync_date))
 }
 
+/// What the library says is still so. One out of a backup is of the moment when that was made: what the engine has sent
+/// and fetched since then it does not show.
+fn library_is_of_now(facts: &Facts) -> bool {
+    let Some(made_at) = value(&facts.library.from_backup) else { return true };
+    last_sync(facts).is_some_and(|last_sync| last_sync <= made_at)
+}
+
 /// Own assets, not trashed.
 fn live(facts: &Facts) -> impl Iterator<Item = &Asset> {
     let assets = facts.library.assets.iter().flatten();
@@ -52,6 +59,9 @@ fn number_stuck(facts: &Facts) -> u64 {
     // Two readings that show the same numbers say more than any date.
     if stands_still(facts) {
         return to_upload(facts).unwrap_or(0);
+    }
+    if !library_is_of_now(facts) {
+        return 0;
     }
     let on_its_way = |asset: &&Asset| matches!(asset.upload, Upload::Waiting | Upload::NeverQueued);
     let long_ago = |asset: &&Asset| {
@@ -133,11 +143,8 @@ fn both_counts(facts: &Facts) -> Option<BothCounts> {
     let server = value(&photos.server_assets).or_else(|| value(&photos.engine.as_ref()?.cloud_asset_count));
     let live = facts.library.counts.uploaded?;
     let trashed = facts.library.uploaded_with_trashed.unwrap_or(live).saturating_sub(live);
-    server.filter(|_| value(&photos.enabled) != Some(false)).map(|server| BothCounts {
-        server,
-        live,
-        trashed,
-    })
+    let comparable = value(&photos.enabled) != Some(false) && library_is_of_now(facts);
+    server.filter(|_| comparable).map(|server| BothCounts { server, live, trashed })
 }
 
 fn server_behind(facts: &Facts) -> Option<Found> {

@@ -5,9 +5,13 @@
 //! texts and numbers. Everything is private to the user (folders 0700, files 0600).
 
 mod folder;
+mod row;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use folder::{FolderError, by_name};
+pub use row::{Ending, Row, Step};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
-use serde::Serialize;
 
 use crate::facts;
 use crate::usbmux::Udid;
@@ -71,64 +74,6 @@ fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> Error {
 pub struct Jobs {
     dest: PathBuf,
     connection: Arc<Mutex<Connection>>,
-}
-
-/// One recorded visit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Row {
-    /// Its id, which is also its folder's name.
-    pub job: String,
-    /// Which phone.
-    pub udid: String,
-    /// The owner's name for it: text from the phone.
-    pub device_name: Option<String>,
-    /// e.g. `iPhone13,2`.
-    pub product_type: Option<String>,
-    /// e.g. `18.4.1`.
-    pub ios_version: Option<String>,
-    /// What was run: `fix`, `backup`, `photos pull`, `diagnose`.
-    pub command: String,
-    /// A simulated phone.
-    pub simulated: bool,
-    /// The USB port that the phone was plugged into, as the kernel names it (`1-4.2`), where that was seen.
-    pub port: Option<String>,
-    /// When it began.
-    pub began_at: Timestamp,
-    /// When it ended; `None`: it runs, or was cut off. A visit of the bench ends when the phone is unplugged, also when
-    /// all that was to be done was done before.
-    pub ended_at: Option<Timestamp>,
-    /// The exit status that it ended with.
-    pub exit_status: Option<u8>,
-    /// How it ended, in one sentence.
-    pub sentence: Option<String>,
-    /// `safe`, `not-safe`, `cannot-tell`: the verdict on the photos.
-    pub photos_verdict: Option<String>,
-    /// Its steps, in order.
-    pub steps: Vec<Step>,
-}
-
-/// One step of a visit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// What it was: `read`, `photos`, `backup`, `verify-photos`, …
-    pub name: String,
-    /// When it began.
-    pub began_at: Timestamp,
-    /// When it ended; `None`: it was cut off.
-    pub ended_at: Option<Timestamp>,
-    /// How it ended, in plain words.
-    pub outcome: Option<String>,
-}
-
-/// How a visit ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// The exit status.
-    pub exit_status: u8,
-    /// In one sentence.
-    pub sentence: String,
-    /// The verdict on the photos, if it came that far.
-    pub photos_verdict: Option<String>,
 }
 
 impl Jobs {
@@ -381,155 +326,5 @@ impl Job {
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), Error> {
         let connection = self.connection.lock().expect("no holder of this lock panics");
         connection.execute(sql, values).map(drop).map_err(while_doing("written"))
-    }
-}
-
-impl schema::FromRow for Row {
-    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            job: row.get("job")?,
-            udid: row.get("udid")?,
-            device_name: row.get("device_name")?,
-            product_type: row.get("product_type")?,
-            ios_version: row.get("ios_version")?,
-            command: row.get("command")?,
-            simulated: row.get("simulated")?,
-            port: row.get("port")?,
-            began_at: schema::time(row, "began_at")?,
-            ended_at: schema::optional_time(row, "ended_at")?,
-            exit_status: row.get("exit_status")?,
-            sentence: row.get("sentence")?,
-            photos_verdict: row.get("photos_verdict")?,
-            steps: Vec::new(),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    const UDID: &str = "00008101-000000000000001E";
-
-    fn device(name: &str) -> facts::Device {
-        facts::Device { udid: UDID.to_owned(), name: Some(name.to_owned()), ..facts::Device::default() }
-    }
-
-    fn ending() -> Ending {
-        Ending { exit_status: 0, sentence: "done".to_owned(), photos_verdict: Some("safe".to_owned()) }
-    }
-
-    #[test]
-    fn a_visit_is_found_again_with_its_steps_and_its_files() {
-        let dest = tempfile::tempdir().unwrap();
-        let jobs = Jobs::open(dest.path()).unwrap();
-        let job = jobs.begin(&Udid::parse(UDID).unwrap(), &device("Anna's iPhone"), "fix", true).unwrap();
-        job.step_began("photos").unwrap();
-        job.step_ended("photos", "3 files").unwrap();
-        job.step_began("backup").unwrap();
-        job.keep("report.json", b"{}").unwrap();
-        job.ended(&ending()).unwrap();
-
-        let jobs = Jobs::open_existing(dest.path()).unwrap().unwrap();
-        let row = jobs.find(None).unwrap().unwrap();
-        assert_eq!((row.job.as_str(), row.exit_status), (job.id(), Some(0)));
-        assert_eq!(row.steps.len(), 2);
-        assert_eq!(row.steps[0].outcome.as_deref(), Some("3 files"));
-        assert_eq!(row.steps[1].ended_at, None, "a step that was cut off is shown as such");
-        assert_eq!(jobs.read(&row, "report.json").unwrap(), b"{}");
-        assert!(jobs.find(Some("nonsense")).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_visit_that_was_cut_off_has_no_ending() {
-        let dest = tempfile::tempdir().unwrap();
-        let jobs = Jobs::open(dest.path()).unwrap();
-        jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
-        assert_eq!(jobs.list().unwrap()[0].ended_at, None);
-        assert!(jobs.find(None).unwrap().is_none(), "it has no report");
-    }
-
-    #[test]
-    fn an_open_visit_is_settled_taken_up_and_ends_when_the_phone_leaves() {
-        let dest = tempfile::tempdir().unwrap();
-        let jobs = Jobs::open(dest.path()).unwrap();
-        let udid = Udid::parse(UDID).unwrap();
-        let job = jobs.begin(&udid, &device("x"), "serve", false).unwrap();
-        jobs.begin(&udid, &device("x"), "fix", false).unwrap();
-        job.at_port("1-4.2").unwrap();
-        job.settled(&ending()).unwrap();
-
-        let open = jobs.open_visits("serve").unwrap();
-        assert_eq!(open.len(), 1, "that of another command is nobody's to take up");
-        assert_eq!((open[0].exit_status, open[0].ended_at), (Some(0), None));
-        assert_eq!(open[0].port.as_deref(), Some("1-4.2"));
-        let again = jobs.take_up(&open[0]).unwrap();
-        again.log("goes on").unwrap();
-        let gone = Ending { exit_status: 3, sentence: "gone".to_owned(), photos_verdict: None };
-        let at = Timestamp::UNIX_EPOCH;
-        again.left(at, &gone).unwrap();
-        again.left(Timestamp::now(), &gone).unwrap();
-        assert!(jobs.open_visits("serve").unwrap().is_empty());
-        let row = jobs.find(Some(job.id())).unwrap().unwrap();
-        assert_eq!((row.exit_status, row.sentence.as_deref()), (Some(0), Some("done")));
-        assert_eq!(row.ended_at, Some(at), "it ends once");
-    }
-
-    #[test]
-    fn a_visit_that_was_not_done_when_the_phone_left_says_so() {
-        let dest = tempfile::tempdir().unwrap();
-        let jobs = Jobs::open(dest.path()).unwrap();
-        let job = jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "serve", false).unwrap();
-        let gone = Ending { exit_status: 3, sentence: "gone".to_owned(), photos_verdict: None };
-        job.left(Timestamp::now(), &gone).unwrap();
-        let row = jobs.find(Some(job.id())).unwrap().unwrap();
-        assert_eq!((row.exit_status, row.sentence.as_deref()), (Some(3), Some("gone")));
-    }
-
-    #[test]
-    fn a_record_of_the_first_layout_is_brought_up_to_date() {
-        let dest = tempfile::tempdir().unwrap();
-        let jobs = Jobs::open(dest.path()).unwrap();
-        jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
-        jobs.lock().execute_batch("ALTER TABLE jobs DROP COLUMN port; PRAGMA user_version = 1").unwrap();
-        drop(jobs);
-        let row = Jobs::open(dest.path()).unwrap().list().unwrap().remove(0);
-        assert_eq!((row.command.as_str(), row.port), ("fix", None));
-    }
-
-    #[test]
-    fn everything_is_private() {
-        let dest = tempfile::tempdir().unwrap();
-        let below = dest.path().join("new/dest");
-        let jobs = Jobs::open(&below).unwrap();
-        let job = jobs.begin(&Udid::parse(UDID).unwrap(), &device("x"), "fix", false).unwrap();
-        job.keep("facts.json", b"{}").unwrap();
-        job.log("line").unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&below), 0o700);
-        assert_eq!(mode(&below.join(RECORD_NAME)), 0o600);
-        assert_eq!(mode(&below.join(UDID)), 0o700);
-        assert_eq!(mode(job.path()), 0o700);
-        assert_eq!(mode(&job.path().join("facts.json")), 0o600);
-        assert_eq!(mode(&job.path().join("log")), 0o600);
-    }
-
-    #[test]
-    fn a_record_of_a_newer_program_is_left_alone() {
-        let dest = tempfile::tempdir().unwrap();
-        drop(Jobs::open(dest.path()).unwrap());
-        let raw = Connection::open(dest.path().join(RECORD_NAME)).unwrap();
-        raw.pragma_update(None, "user_version", 99).unwrap();
-        drop(raw);
-        assert!(matches!(Jobs::open(dest.path()), Err(Error::Newer { found: 99, .. })));
-    }
-
-    #[test]
-    fn a_record_that_is_no_database_is_named() {
-        let dest = tempfile::tempdir().unwrap();
-        std::fs::write(dest.path().join(RECORD_NAME), "this is not a database at all, not a bit").unwrap();
-        assert!(matches!(Jobs::open(dest.path()), Err(Error::Record { .. })));
     }
 }

@@ -41,7 +41,21 @@ impl Standing {
     ///
     /// # Errors
     /// There is none, or it cannot be used.
-    pub fn newest(dest: &Path, udid: &Udid) -> Result<Self, Stop> {
+    pub async fn newest(dest: &Path, udid: &Udid) -> Result<Self, Stop> {
+        let (dest, udid) = (dest.to_owned(), udid.clone());
+        off_the_workers(move || Self::read_newest(&dest, &udid)).await
+    }
+
+    /// The backup in a folder, or in the only folder below it that is one.
+    ///
+    /// # Errors
+    /// It is none, it holds several, or it cannot be used.
+    pub async fn at(folder: &Path) -> Result<Self, Stop> {
+        let folder = folder.to_owned();
+        off_the_workers(move || Self::read(&folder)).await
+    }
+
+    fn read_newest(dest: &Path, udid: &Udid) -> Result<Self, Stop> {
         let newest = kept_backups(dest, udid).into_iter().next().ok_or_else(|| {
             Stop::new(
                 Trouble::Failed,
@@ -49,14 +63,10 @@ impl Standing {
                 "Make one: idevice-fix backup; or name the folder of another one with --from.",
             )
         })?;
-        Self::at(&newest.folder)
+        Self::read(&newest.folder)
     }
 
-    /// The backup in a folder, or in the only folder below it that is one.
-    ///
-    /// # Errors
-    /// It is none, it holds several, or it cannot be used.
-    pub fn at(folder: &Path) -> Result<Self, Stop> {
+    fn read(folder: &Path) -> Result<Self, Stop> {
         let found = existing(folder)?;
         let dir = found
             .ok_or_else(|| Stop::new(Trouble::Usage, format!("{} is not there.", folder.display()), ""))?;
@@ -111,14 +121,13 @@ impl Standing {
     pub async fn open(self, password: Option<Arc<Secret>>) -> Result<Open, Stop> {
         let Self { folder, own, record, .. } = self;
         let place = folder.clone();
-        let opening = tokio::task::spawn_blocking(move || {
+        let opened = off_the_workers(move || {
             let io = |source| Error::Io { file: DATABASE, source };
             let scratch = tempfile::tempdir().map_err(io)?;
             let dir = Dir::open_ambient_dir(scratch.path(), cap_std::ambient_authority()).map_err(io)?;
             Backup::open(own, password.as_deref(), &dir)
         });
-        let opened = opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let backup = opened.map_err(|error| unreadable(&place, &error))?;
+        let backup = opened.await.map_err(|error| unreadable(&place, &error))?;
         Ok(Open { folder, backup, record })
     }
 }
@@ -147,17 +156,22 @@ impl Lock {
 
     /// That of the newest backup that is kept of a phone; `None`: none is kept, it is not encrypted, or it cannot be read.
     #[must_use]
-    pub fn of_newest(dest: &Path, udid: &Udid) -> Option<Self> {
-        Standing::newest(dest, udid).ok()?.lock()
+    pub async fn of_newest(dest: &Path, udid: &Udid) -> Option<Self> {
+        Standing::newest(dest, udid).await.ok()?.lock()
     }
 
     /// The password opens it; finding out takes seconds. Also where it cannot be told: that is damage, which is found later.
     pub async fn opened_by(&self, password: &Secret) -> bool {
         let (manifest, password) = (self.0.clone(), password.clone());
-        let unlocking = tokio::task::spawn_blocking(move || manifest.unlock(&password).map(drop));
-        let unlocked = unlocking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let unlocked = off_the_workers(move || manifest.unlock(&password).map(drop)).await;
         !matches!(unlocked, Err(Error::WrongPassword))
     }
+}
+
+/// Reads or computes where it keeps nobody waiting: the record of a large backup has a line for each of its files.
+async fn off_the_workers<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let acting = tokio::task::spawn_blocking(act).await;
+    acting.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// The password does not open the backup.
