@@ -31,7 +31,7 @@ const CLOSE: Duration = Duration::from_micros(50);
 const EARLY: Duration = Duration::from_micros(5);
 /// What the phone says so soon after something was due to it is its answer to that. The time in between is this
 /// computer's, to wake a task and to run it, and no part of the cable's round trip.
-const ANSWERS_WITHIN: Duration = Duration::from_micros(50);
+const ANSWERS_WITHIN: Duration = Duration::from_micros(300);
 
 /// One direction of a connection.
 #[derive(Debug)]
