@@ -7,7 +7,11 @@ import statistics
 import subprocess
 import time
 
-from tools import HOME, Failed, Listener, Mux, cpu_s, listed, plug_in, pull_out, run, running, same_photos, wait_for
+import packets
+from tools import (
+    HOME, USBMUXD, Failed, Listener, Mux, answers, cpu_s, listed, phones_on_bus, plug_in, plug_in_directly, pull_out, run,
+    running, same_photos, wait_for,
+)
 
 SOCKET = HOME / "mux"
 # One second, on a machine that is not emulated and does nothing else: here the figure is told, and this much too late.
@@ -53,15 +57,16 @@ def in_usbmuxds_place(program, phone):
         trusted(env)
         if run("ideviceinfo", "-k", "UniqueDeviceID", env=env).strip() != udid:
             raise Failed("ideviceinfo names another phone")
-        # A configuration that somebody sets under our hands: the phone comes back by itself.
-        vendors = pathlib.Path("/sys/bus/usb/devices").glob("*/idVendor")
-        device = next(vendor.parent for vendor in vendors if vendor.read_text().strip() == "05ac")
-        (device / "bConfigurationValue").write_text("0")
-        listener.wait("Detached", 3)
-        listener.wait("Attached", 4)
-        run("idevicepair", "validate", env=env)
+        # A configuration that somebody sets under our hands, as udev did: the phone comes back by itself.
+        run("udevadm", "settle")
+        gone, back = listener.count("Detached"), listener.count("Attached")
+        (phones_on_bus()[0] / "bConfigurationValue").write_text("0")
+        listener.wait("Detached", gone + 1)
+        listener.wait("Attached", back + 1)
+        wait_for("a valid pairing", lambda: "SUCCESS" in run("idevicepair", "validate", ok=(), env=env))
+        gone = listener.count("Detached")
         pull_out()
-        listener.wait("Detached", 4)
+        listener.wait("Detached", gone + 1)
         process.terminate()
         if process.wait(timeout=30) != 0 or SOCKET.exists():
             raise Failed("it does not end well when it is asked to")
@@ -91,8 +96,8 @@ def through_our_own(program, phone):
 
 
 def three_at_once(program, _phone):
-    for number in (1, 2, 3):
-        plug_in(number)
+    for port, number in enumerate((1, 2, 3)):
+        plug_in_directly(number, port)
     ids = wait_for("three phones", lambda: (found := said_ids(program)) and len(set(found)) == 3 and found)
     for port in (0, 1, 2):
         pull_out(port)
@@ -108,7 +113,7 @@ def when_usbmuxd_dies(program, phone):
     """The usbmuxd through which photos are pulled is killed: our own multiplexer goes on."""
     copy = HOME / "auto"
     with running("usbmuxd", "usbmuxd", "-f") as (_, usbmuxd):
-        wait_for("usbmuxd", lambda: pathlib.Path("/var/run/usbmuxd").exists())
+        wait_for("usbmuxd", lambda: answers(USBMUXD))
         plug_in()
         udid = wait_for("the phone in usbmuxd's list", listed)[0]
         trusted(dict(os.environ))
@@ -157,11 +162,11 @@ def as_fast_as_usbmuxd(program, _phone):
     an emulated machine that others share has no constant speed."""
     figures = {}
     with running("usbmuxd", "usbmuxd", "-f") as (_, usbmuxd):
-        wait_for("usbmuxd", lambda: pathlib.Path("/var/run/usbmuxd").exists())
+        wait_for("usbmuxd", lambda: answers(USBMUXD))
         plug_in(2)
         wait_for("the phone in usbmuxd's list", listed)
         trusted(dict(os.environ))
-        latency = latency_us("/var/run/usbmuxd")
+        latency = latency_us(USBMUXD)
         figures["usbmuxd"] = (latency, *pulled(program, "usbmuxd", HOME / "fast1", usbmuxd))
     with ours(program, "--no-preflight"):
         wait_for("the phone in our list", lambda: SOCKET.exists() and Mux(SOCKET).ask(MessageType="ListDevices")["DeviceList"])
@@ -178,4 +183,58 @@ def as_fast_as_usbmuxd(program, _phone):
     return f"throughput {took / our_took:.2f} x, latency {our_latency / latency:.2f} x, processor {our_cpu / cpu:.2f} x"
 
 
-CHECKS = (in_usbmuxds_place, through_our_own, three_at_once, when_usbmuxd_dies, as_fast_as_usbmuxd)
+def through_ifuse(program, phone):
+    """A file manager's way: the phone mounted through our multiplexer."""
+    run("modprobe", "fuse")
+    env, mount = at_ours(), HOME / "mount"
+    mount.mkdir()
+    with ours(program):
+        wait_for("our socket", lambda: answers(SOCKET))
+        plug_in()
+        wait_for("the phone in our list", lambda: "0000" in run("idevice_id", "-l", ok=(), env=env))
+        trusted(env)
+        run("ifuse", str(mount), env=env)
+        photos = same_photos(phone / "media" / "DCIM", mount / "DCIM")
+        run("umount", str(mount))
+        pull_out()
+    return f"{photos} photos"
+
+
+def through_pymobiledevice3(program, phone):
+    """Python's implementation, which has its own idea of everything, through our multiplexer."""
+    theirs = pathlib.Path(os.environ.get("PYMOBILEDEVICE3") or "target/peers/pymobiledevice3/bin/pymobiledevice3")
+    if not theirs.exists():
+        raise Failed(f"{theirs} is missing: tests/run installs it")
+    python = lambda *arguments: run(str(theirs), *arguments, within=600, env=at_ours(USBMUXD_SOCKET_ADDRESS=str(SOCKET)))
+    copy = HOME / "python"
+    copy.mkdir()
+    with ours(program):
+        wait_for("our socket", lambda: answers(SOCKET))
+        plug_in()
+        wait_for("the phone in our list", lambda: "0000" in run("idevice_id", "-l", ok=(), env=at_ours()))
+        if '"ConnectionType": "USB"' not in python("usbmux", "list"):
+            raise Failed("it lists no phone at a cable")
+        python("lockdown", "pair")
+        python("afc", "pull", "-i", "/DCIM", str(copy))
+        pull_out()
+    return f"{same_photos(phone / 'media' / 'DCIM', next(copy.rglob('100APPLE')).parent)} photos"
+
+
+def packets_of_both(program, _phone):
+    """The same deeds through usbmuxd and through our own: what goes over the cable is the same, but for what is explained."""
+    run("modprobe", "usbmon")
+    with running("usbmuxd", "usbmuxd", "-f"):
+        wait_for("usbmuxd", lambda: answers(USBMUXD))
+        theirs = packets.portrait(*packets.record(USBMUXD))
+    with ours(program):
+        wait_for("our socket", lambda: answers(SOCKET))
+        own = packets.portrait(*packets.record(SOCKET))
+    lines, explained = packets.differences(theirs, own)
+    for line in lines:
+        print(f"  {line}", flush=True)
+    if not explained:
+        raise Failed(f"they are not the same:\n{theirs}\n{own}")
+    return f"{len(theirs)} traits, {len(lines)} differ"
+
+
+CHECKS = (in_usbmuxds_place, through_our_own, three_at_once, when_usbmuxd_dies, packets_of_both, through_ifuse, through_pymobiledevice3, as_fast_as_usbmuxd)

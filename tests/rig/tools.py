@@ -11,6 +11,8 @@ import time
 
 HOME = pathlib.Path("/tmp/rig")
 PORT = 3240
+VHCI = pathlib.Path("/sys/devices/platform/vhci_hcd.0")
+USBMUXD = pathlib.Path("/var/run/usbmuxd")
 # The machine is emulated, and the program a debug build: making a key takes seconds here.
 WAIT_S = 90
 LOOK_EVERY_S = 0.3
@@ -20,9 +22,9 @@ class Failed(Exception):
     """A check that did not hold."""
 
 
-def run(*command, ok=(0,), **more):
+def run(*command, ok=(0,), within=WAIT_S, **more):
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WAIT_S, **more
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=within, **more
     )
     if ok and done.returncode not in ok:
         raise Failed(f"{pathlib.Path(command[0]).name} {command[1]} exit {done.returncode}: {done.stdout.strip()[-500:]}")
@@ -47,17 +49,77 @@ def running(name, *command, **more):
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **more)
     try:
         yield said, process
+    except BaseException:
+        print(f"-- {name}\n{said.read_text()[-3000:]}", flush=True)
+        raise
     finally:
         process.terminate()
         process.wait(timeout=WAIT_S)
 
 
 def plug_in(number=1):
+    """As anybody does it. The kernel looks at the phone after that: it is waited for."""
+    before = plugged()
     run("usbip", "attach", "-r", "127.0.0.1", "-b", f"1-{number}")
+    wait_for("the phone on the bus", lambda: plugged() - before)
+
+
+def plug_in_directly(number, port):
+    """Without any tool: the simulator is asked for a phone by hand, and the kernel is given the connection."""
+    before = plugged()
+    with socket.create_connection(("127.0.0.1", PORT), timeout=WAIT_S) as line:
+        line.sendall(struct.pack(">HHI32s", 0x0111, 0x8003, 0, f"1-{number}".encode()))
+        code, status = struct.unpack(">2xHI", exactly(line, 8))
+        if (code, status) != (0x0003, 0):
+            raise Failed(f"phone {number} cannot be imported: {code:#x} {status}")
+        bus, address, speed = struct.unpack(">288x3I12x", exactly(line, 312))
+        line.settimeout(None)
+        (VHCI / "attach").write_text(f"{port} {line.fileno()} {bus << 16 | address} {speed}")
+    wait_for("the phone on the bus", lambda: plugged() - before)
 
 
 def pull_out(port=0, ok=(0,)):
+    before = plugged()
     run("usbip", "detach", "-p", str(port), ok=ok)
+    if before and 0 in ok and len(ok) == 1:
+        wait_for("an empty socket", lambda: before - plugged())
+
+
+def phones_on_bus():
+    """The kernel's folders of the phones that are plugged in."""
+    found = []
+    for vendor in pathlib.Path("/sys/bus/usb/devices").glob("*/idVendor"):
+        with contextlib.suppress(OSError):
+            if vendor.read_text().strip() == "05ac":
+                found.append(vendor.parent)
+    return found
+
+
+def plugged():
+    """Addresses of the phones on the bus."""
+    found = set()
+    for phone in phones_on_bus():
+        with contextlib.suppress(OSError):
+            found.add(((phone / "busnum").read_text(), (phone / "devnum").read_text()))
+    return found
+
+
+def exactly(line, count):
+    data = b""
+    while len(data) < count:
+        more = line.recv(count - len(data))
+        if not more:
+            raise Failed("the other side hung up")
+        data += more
+    return data
+
+
+def answers(path):
+    """Whether somebody listens at a socket; one that ended may have left its file behind."""
+    with socket.socket(socket.AF_UNIX) as tried, contextlib.suppress(OSError):
+        tried.connect(str(path))
+        return True
+    return False
 
 
 def listed(**more):
@@ -82,10 +144,9 @@ def cpu_s(process):
 
 def plugged_for_s():
     """How long the phone has been plugged in, as the kernel counts."""
-    for vendor in pathlib.Path("/sys/bus/usb/devices").glob("*/idVendor"):
+    for phone in phones_on_bus():
         with contextlib.suppress(OSError, ValueError):
-            if vendor.read_text().strip() == "05ac":
-                return int((vendor.parent / "power/connected_duration").read_text()) / 1000
+            return int((phone / "power/connected_duration").read_text()) / 1000
     return None
 
 
@@ -103,17 +164,8 @@ class Mux:
         return self.hear()
 
     def hear(self):
-        length = struct.unpack("<4I", self._exactly(16))[0]
-        return plistlib.loads(self._exactly(length - 16))
-
-    def _exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.socket.recv(count - len(data))
-            if not more:
-                raise Failed("the multiplexer hung up")
-            data += more
-        return data
+        length = struct.unpack("<4I", exactly(self.socket, 16))[0]
+        return plistlib.loads(exactly(self.socket, length - 16))
 
     def connect(self, device, port):
         answer = self.ask(MessageType="Connect", DeviceID=device, PortNumber=socket.htons(port))
@@ -124,7 +176,7 @@ class Mux:
         """One question to lockdownd, and its answer."""
         body = plistlib.dumps(message)
         self.socket.sendall(struct.pack(">I", len(body)) + body)
-        return self._exactly(struct.unpack(">I", self._exactly(4))[0])
+        return exactly(self.socket, struct.unpack(">I", exactly(self.socket, 4))[0])
 
 
 class Listener:
@@ -145,3 +197,7 @@ class Listener:
 
     def wait(self, kind, count=1):
         return wait_for(f"{count} x {kind}", lambda: [it for it in self.events if it[1] == kind][count - 1 : count])[0]
+
+    def count(self, kind):
+        """How often that has happened."""
+        return sum(1 for event in self.events if event[1] == kind)
