@@ -1,18 +1,18 @@
 //! A running usbmuxd and our own multiplexer side by side: which of them a phone is reached through.
 //!
 //! A usbmuxd that answers has the phones. Where its udev rule is installed it is started by the plug, and is waited
-//! for; when it does not come, or there is none, our own takes the phone. A phone that our own has taken stays with it
-//! until it is unplugged: somebody may be in the middle of a copy. Whoever asks sees the phones of both.
+//! for; when it does not come, or there is none, our own takes the phone. Our own holds a phone only as long as somebody
+//! uses it: a usbmuxd that comes back finds the others free. Whoever asks sees the phones of both.
 
-use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::muxer::{Manners, MayTake, Muxd};
+use super::muxer::{Manners, Muxd};
+use super::neighbour::{STARTS_WITHIN, SystemUsbmuxd};
 use super::plug::Bus;
 use super::records::Records;
 use crate::usbmux::client::Usbmuxd;
@@ -21,11 +21,6 @@ use crate::usbmux::{Address, Attached, DeviceId, Error, Event, Muxer, Stream, Ud
 
 /// The numbers of our own phones begin here; a usbmuxd counts from 1.
 const OWN_FIRST: u32 = 1 << 28;
-/// Where its udev rule is installed, a usbmuxd answers within this after the plug.
-const STARTS_WITHIN: Duration = Duration::from_secs(3);
-
-/// A usbmuxd that answered until now is started anew, by an upgrade say: it has so long before its phones are taken.
-const RETURNS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a usbmuxd that does not run is looked for by those who listen.
 const LOOK: Duration = Duration::from_secs(1);
 const EVENTS_WAITING_MAX: usize = 64;
@@ -62,28 +57,11 @@ impl Auto {
         } else {
             tracing::info!("no usbmuxd answers at {}: our own multiplexer takes phones", socket.display());
         }
-        let manners =
-            Manners { first_id: OWN_FIRST, may_take: may_take(socket, starts_at_plug), ..Manners::default() };
-        Self {
-            system: Usbmuxd::at(Address::Unix(socket.to_owned())),
-            own: Muxd::start(bus, records, manners),
-        }
+        let system = Usbmuxd::at(Address::Unix(socket.to_owned()));
+        let neighbour = Arc::new(SystemUsbmuxd::watch(system.clone(), starts_at_plug));
+        let manners = Manners { first_id: OWN_FIRST, neighbour: Some(neighbour), ..Manners::default() };
+        Self { system, own: Muxd::start(bus, records, manners) }
     }
-}
-
-/// Our own takes what no usbmuxd will take.
-fn may_take(socket: &Path, starts_at_plug: bool) -> MayTake {
-    let socket = socket.to_owned();
-    let answered = Mutex::new(None::<Instant>);
-    Arc::new(move |plugged| {
-        let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_served(&socket) {
-            *answered = Some(Instant::now());
-            return false;
-        }
-        answered.is_none_or(|at| at.elapsed() >= RETURNS_WITHIN)
-            && (!starts_at_plug || plugged >= STARTS_WITHIN)
-    })
 }
 
 /// Whether udev starts a usbmuxd at the plug.
@@ -173,68 +151,80 @@ fn is_own(device: DeviceId) -> bool {
     device.0 >= OWN_FIRST
 }
 
-/// Tells what happens at either, until nobody listens. A usbmuxd that ends takes its phones with it; one that begins is
-/// listened to.
+/// Tells what happens at either, until nobody listens. A usbmuxd that begins is listened to. When one ends, so does
+/// this: its phones are as likely to be back in a moment, with it or with our own, as to have been pulled out, and whoever
+/// listens anew is told which are there.
 async fn tell_of_both(
     system: Usbmuxd,
     mut theirs: Option<mpsc::Receiver<Event>>,
     mut ours: mpsc::Receiver<Event>,
     teller: mpsc::Sender<Event>,
 ) {
-    let mut plugged: HashSet<DeviceId> = HashSet::new();
     loop {
-        let next = async {
-            match &mut theirs {
-                Some(events) => events.recv().await,
-                None => {
-                    tokio::time::sleep(LOOK).await;
-                    None
-                }
-            }
-        };
-        let event = tokio::select! {
+        let told = tokio::select! {
             () = teller.closed() => return,
             Some(event) = ours.recv() => Some(event),
-            event = next => event,
+            event = next_of(&mut theirs) => event,
         };
-        let Some(event) = event else {
-            for id in plugged.drain() {
-                if teller.send(Event::Detached(id)).await.is_err() {
+        match told {
+            Some(event) => {
+                if teller.send(event).await.is_err() {
                     return;
                 }
             }
-            theirs = system.listen().await.ok();
-            continue;
-        };
-        match &event {
-            Event::Attached(attached) if !is_own(attached.id) => {
-                plugged.insert(attached.id);
-            }
-            Event::Detached(id) => {
-                plugged.remove(id);
-            }
-            _ => {}
+            None if theirs.is_some() => return,
+            None => theirs = system.listen().await.ok(),
         }
-        if teller.send(event).await.is_err() {
-            return;
+    }
+}
+
+/// The next event of a usbmuxd; `None`: it has ended, or it is time to look for one.
+async fn next_of(theirs: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
+    match theirs {
+        Some(events) => events.recv().await,
+        None => {
+            tokio::time::sleep(LOOK).await;
+            None
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::plug::{NotReady, Ready, Seen};
     use super::*;
+    use crate::usbmux::server::tests::{Served, phone};
 
-    #[test]
-    fn a_usbmuxd_that_is_started_anew_keeps_its_phones() {
+    /// No phone is on it.
+    #[derive(Debug)]
+    struct Empty;
+
+    impl Bus for Empty {
+        fn seen(&self) -> Result<Vec<Seen>, NotReady> {
+            Ok(Vec::new())
+        }
+
+        fn ready(&self, _seen: &Seen) -> Result<Ready, NotReady> {
+            Err(NotReady::Gone)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_usbmuxd_that_ends_says_nothing_of_its_phones() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("usbmuxd");
-        let long = Duration::from_secs(3600);
-        assert!(may_take(&socket, true)(long), "nobody ever answered");
-        let may_take = may_take(&socket, true);
-        let serving = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        assert!(!may_take(long));
-        drop(serving);
-        assert!(!may_take(long), "it answered a moment ago");
+        let path = folder.path().join("usbmuxd");
+        let records = Records::in_folders([folder.path().join("lockdown")]);
+        let auto = Auto::start(&path, Arc::new(Empty), records);
+        assert_eq!(auto.devices().await.unwrap(), []);
+        let mut events = auto.listen().await.unwrap();
+        let served = Served::at(path, folder);
+        let wait = Duration::from_secs(20);
+        let first = tokio::time::timeout(wait, events.recv()).await.expect("it is found when it comes");
+        assert_eq!(first, Some(Event::Attached(phone())));
+        assert_eq!(auto.devices().await.unwrap(), [phone()]);
+        served.stop().await;
+        // No word of the phone, which may well be there in a moment.
+        assert_eq!(tokio::time::timeout(wait, events.recv()).await.expect("that is told"), None);
+        assert!(auto.listen().await.unwrap().try_recv().is_err() && auto.devices().await.unwrap().is_empty());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +20,8 @@ const VERSION_WAIT: Duration = Duration::from_secs(5);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// A phone takes what a client said before it left within this.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often it is looked whether anybody uses a phone.
+const LOOK_AT_USES: Duration = Duration::from_millis(500);
 /// Transfers that wait for the endpoint at most.
 pub const WRITES_MAX: usize = 4;
 
@@ -50,6 +53,15 @@ pub enum NoLine {
     Endpoints,
 }
 
+/// How much a phone is used.
+#[derive(Debug, Default)]
+struct Uses {
+    /// Connections that there are now.
+    open: AtomicUsize,
+    /// How often one was asked for.
+    asked: AtomicU64,
+}
+
 type Answer = oneshot::Sender<Result<Client, Error>>;
 
 /// A phone's multiplexer. Clones share it. It ends with the last of them, or with the phone, and its connections with
@@ -57,6 +69,7 @@ type Answer = oneshot::Sender<Result<Client, Error>>;
 #[derive(Debug, Clone)]
 pub struct Line {
     asks: mpsc::Sender<(u16, Answer)>,
+    uses: Arc<Uses>,
     gone: CancellationToken,
     _last: Arc<tokio_util::sync::DropGuard>,
 }
@@ -73,13 +86,14 @@ impl Line {
         let (asks, asked) = mpsc::channel(1);
         let (gone, given_up) = (CancellationToken::new(), CancellationToken::new());
         let (ready, readiness) = oneshot::channel();
-        let task = Task::new(bulk, ready);
+        let uses = Arc::<Uses>::default();
+        let task = Task::new(bulk, ready, Arc::clone(&uses));
         let (left, stop) = (gone.clone(), given_up.clone());
         tokio::spawn(async move {
             let _left = left.drop_guard();
             stop.run_until_cancelled(task.work(asked)).await;
         });
-        let line = Self { asks, gone, _last: Arc::new(given_up.drop_guard()) };
+        let line = Self { asks, uses, gone, _last: Arc::new(given_up.drop_guard()) };
         match tokio::time::timeout(VERSION_WAIT, readiness).await {
             Ok(Ok(ready)) => ready.map(|()| line),
             Ok(Err(_)) => Err(NoLine::Gone),
@@ -92,6 +106,7 @@ impl Line {
     /// # Errors
     /// [`Error::Refused`], [`Error::NoSuchDevice`] when the phone is gone, [`Error::Timeout`] after ten seconds.
     pub async fn connect(&self, port: u16) -> Result<Stream, Error> {
+        self.uses.asked.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         let connecting = async {
             self.asks.send((port, answer)).await.map_err(|_| Error::NoSuchDevice)?;
@@ -99,6 +114,19 @@ impl Line {
         };
         let connected = tokio::time::timeout(CONNECT_WAIT, connecting).await;
         connected.unwrap_or(Err(Error::Timeout("Connect"))).map(|client| Box::new(client) as Stream)
+    }
+
+    /// Until it has had no connection for so long.
+    pub async fn unused(&self, so_long: Duration) {
+        let now = || (self.uses.open.load(Ordering::Relaxed), self.uses.asked.load(Ordering::Relaxed));
+        let (mut last, mut since) = (now(), Instant::now());
+        while since.elapsed() < so_long {
+            tokio::time::sleep(LOOK_AT_USES.min(so_long)).await;
+            let (open, asked) = now();
+            if open > 0 || asked != last.1 {
+                (last, since) = ((open, asked), Instant::now());
+            }
+        }
     }
 
     /// Until the phone is gone.
@@ -128,6 +156,7 @@ struct Task {
     crowded: Vec<ConnectionId>,
     /// Clients that have left, and when the phone must have taken what they said.
     left: VecDeque<(Instant, ConnectionId)>,
+    uses: Arc<Uses>,
 }
 
 /// However the task ends, nobody waits for it any more.
@@ -148,12 +177,12 @@ async fn abandoning(left: &VecDeque<(Instant, ConnectionId)>) {
 }
 
 impl Task {
-    fn new(bulk: Bulk, ready: oneshot::Sender<Result<(), NoLine>>) -> Self {
+    fn new(bulk: Bulk, ready: oneshot::Sender<Result<(), NoLine>>, uses: Arc<Uses>) -> Self {
         let (bell, rung) = mpsc::unbounded_channel();
         let mux = Mux::new(bulk.packet_bytes);
         let (desks, asked) = (HashMap::new(), HashMap::new());
         let (crowded, left) = (Vec::new(), VecDeque::new());
-        Self { bulk, mux, ready: Some(ready), bell, rung, desks, asked, crowded, left }
+        Self { bulk, mux, ready: Some(ready), bell, rung, desks, asked, crowded, left, uses }
     }
 
     async fn work(mut self, mut asks: mpsc::Receiver<(u16, Answer)>) {
@@ -179,6 +208,7 @@ impl Task {
                 Some((port, answer)) = asks.recv() => self.ask(port, answer),
             }
             self.look_at_crowded();
+            self.uses.open.store(self.mux.connections(), Ordering::Relaxed);
         }
         // What the phone said before it left is the clients' all the same.
         while let Ok(read) = self.bulk.reads.try_recv() {

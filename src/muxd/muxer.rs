@@ -11,21 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::held::Held;
 use super::line::{Line, NoLine};
-use super::plug::{Bus, Hold, NotReady, Seen};
+use super::neighbour::Neighbour;
+use super::plug::{Bus, NotReady, Seen};
 use super::preflight::preflight;
 use super::records::Records;
 use crate::lockdown::Phone;
-use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+use crate::usbmux::{Attached, DeviceId, Error, Event, Front, Muxer, Stream, Udid};
 
 /// How often the bus is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often it is looked whether a phone is still configured as it was.
-const LOOK_AT_HOLD: Duration = Duration::from_millis(500);
 /// The pause before a phone is tried again: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -35,13 +35,12 @@ const GOOD_LINE: Duration = Duration::from_secs(10);
 const SETTLE_WAIT: Duration = Duration::from_secs(6);
 /// A phone is asked whether it trusts this computer before anybody else can ask it, if it answers so soon.
 const PREFLIGHT_FIRST: Duration = Duration::from_millis(250);
+/// A phone that was let go of can be spoken to again within this, or not at all.
+const TAKE_UP_WAIT: Duration = Duration::from_secs(7);
 /// Phones at the same time; a machine with more ports than this has not been built.
 const PHONES_MAX: usize = 256;
 /// Events that may wait for a slow listener; one that lets more wait hears no more.
 const EVENTS_WAITING_MAX: usize = 64 + PHONES_MAX;
-
-/// Whether a phone that is plugged in (for so long) may be taken now; may block for a moment.
-pub type MayTake = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
 /// How a multiplexer behaves.
 pub struct Manners {
@@ -49,14 +48,14 @@ pub struct Manners {
     pub first_id: u32,
     /// Whether phones that do not know this computer are asked to trust it when they are plugged in.
     pub asks_for_trust: bool,
-    /// Which phones are taken.
-    pub may_take: MayTake,
+    /// Who may want the same phones.
+    pub neighbour: Option<Arc<dyn Neighbour>>,
 }
 
 impl Default for Manners {
     /// Every phone is taken and none is asked.
     fn default() -> Self {
-        Self { first_id: 1, asks_for_trust: false, may_take: Arc::new(|_| true) }
+        Self { first_id: 1, asks_for_trust: false, neighbour: None }
     }
 }
 
@@ -94,7 +93,10 @@ struct Phones {
 #[derive(Debug)]
 struct Plugged {
     attached: Attached,
-    line: Line,
+    /// `None`: nobody has used the phone for long, and it is in nobody's hands.
+    line: watch::Sender<Option<Line>>,
+    /// Is told that the phone is wanted again.
+    wanted: Arc<Notify>,
     listed: bool,
 }
 
@@ -187,8 +189,7 @@ impl House {
             match self.open(seen).await {
                 Ok((udid, line, held)) => {
                     complaint.clear();
-                    self.attend(&seen, udid, line, &held, &mut first_try).await;
-                    drop(held);
+                    self.attend(&seen, udid, (line, held), &mut first_try).await;
                 }
                 Err(error) => {
                     // Said once for each reason, not every few seconds.
@@ -213,16 +214,11 @@ impl House {
     }
 
     async fn wait_for_leave_to_take(&self, seen: &Seen) {
-        let plugged = Instant::now();
+        let Some(neighbour) = &self.manners.neighbour else { return };
+        let free = Instant::now();
         let before = self.bus.plugged_for(seen).unwrap_or_default();
-        loop {
-            let may_take = Arc::clone(&self.manners.may_take);
-            let since = plugged.elapsed() + before;
-            if tokio::task::spawn_blocking(move || may_take(since)).await.unwrap_or(false) {
-                return;
-            }
-            // Somebody else's phone is likely to stay so.
-            tokio::time::sleep(if plugged.elapsed() < PAUSE_MAX { LOOK } else { 5 * LOOK }).await;
+        while !neighbour.leaves(free.elapsed() + before) {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -230,7 +226,7 @@ impl House {
         let bus = Arc::clone(&self.bus);
         let ready = tokio::task::spawn_blocking(move || bus.ready(&seen)).await;
         let ready = ready.map_err(|error| error.to_string())?.map_err(|error: NotReady| error.to_string())?;
-        let held = Held(Some(ready.hold));
+        let held = Held::new(ready.hold);
         let line = Line::open(ready.bulk).await.map_err(|error: NoLine| error.to_string())?;
         Ok((ready.udid, line, held))
     }
@@ -240,23 +236,17 @@ impl House {
         self: &Arc<Self>,
         seen: &Seen,
         udid: Udid,
-        line: Line,
-        held: &Held,
+        ours: (Line, Held),
         first_try: &mut Option<FirstTry<'_>>,
     ) {
-        let here = self.enter(seen, udid, line.clone());
+        let here = self.enter(seen, udid, ours.0.clone());
         let phone = Phone { muxer: Arc::clone(self) as Arc<dyn Muxer>, attached: here.attached.clone() };
         let asking = async {
             if self.manners.asks_for_trust {
                 preflight(&phone).await;
             }
         };
-        let gone = async {
-            tokio::select! {
-                () = line.gone() => {}
-                () = held.breaks() => tracing::info!("somebody has set another configuration of {}", phone.attached.udid),
-            }
-        };
+        let gone = self.have(seen, &here, ours);
         tokio::pin!(asking, gone);
         let asked = tokio::select! {
             () = &mut asking => true,
@@ -271,6 +261,44 @@ impl House {
         }
     }
 
+    /// Until a phone cannot be spoken to any more. With a neighbour it is let go of as long as nobody uses it.
+    async fn have(&self, seen: &Seen, here: &Here, (mut line, mut held): (Line, Held)) {
+        let udid = &here.attached.udid;
+        loop {
+            let unused = async {
+                match &self.manners.neighbour {
+                    Some(neighbour) => line.unused(neighbour.unused_for()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = line.gone() => return,
+                () = held.breaks() => return tracing::info!("somebody has set another configuration of {udid}"),
+                () = unused => {}
+            }
+            let Some(wanted) = here.let_go() else { return };
+            drop(line);
+            held.release().await;
+            tracing::debug!("{udid} is let go of: nobody uses it");
+            tokio::select! {
+                () = self.becomes_the_neighbours(seen) => return,
+                () = wanted.notified() => {}
+            }
+            (line, held) = match self.open(*seen).await {
+                Ok((same, line, held)) if same == *udid => (line, held),
+                Ok(_) => return,
+                Err(why) => return tracing::info!("{udid} cannot be spoken to any more: {why}"),
+            };
+            here.take_up(&line);
+        }
+    }
+
+    async fn becomes_the_neighbours(&self, seen: &Seen) {
+        while !self.manners.neighbour.as_ref().is_some_and(|neighbour| neighbour.has(seen)) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     fn enter(self: &Arc<Self>, seen: &Seen, udid: Udid, line: Line) -> Here {
         let mut phones = self.phones();
         let id = DeviceId(self.manners.first_id.wrapping_add(phones.given_ids));
@@ -279,10 +307,11 @@ impl House {
             id,
             udid,
             product_id: seen.product_id,
-            location_id: u32::from(seen.bus) << 16 | u32::from(seen.address),
+            location_id: seen.location_id(),
             speed_bps: seen.speed_bps,
         };
-        phones.plugged.insert(id, Plugged { attached: attached.clone(), line, listed: false });
+        let (line, wanted) = (watch::Sender::new(Some(line)), Arc::default());
+        phones.plugged.insert(id, Plugged { attached: attached.clone(), line, wanted, listed: false });
         Here { house: Arc::clone(self), attached }
     }
 
@@ -313,34 +342,6 @@ impl Drop for FirstTry<'_> {
     }
 }
 
-/// Keeps a phone's endpoints open; closes them where that may take its time.
-#[derive(Debug)]
-struct Held(Option<Arc<dyn Hold>>);
-
-impl Held {
-    /// Until they are not as they were.
-    async fn breaks(&self) {
-        let Some(hold) = &self.0 else { return };
-        loop {
-            tokio::time::sleep(LOOK_AT_HOLD).await;
-            let hold = Arc::clone(hold);
-            if !tokio::task::spawn_blocking(move || hold.is_whole()).await.unwrap_or(false) {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let hold = self.0.take();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(hold))),
-            Err(_) => drop(hold),
-        }
-    }
-}
-
 /// A phone's entry; it ends with this.
 struct Here {
     house: Arc<House>,
@@ -354,6 +355,20 @@ impl Here {
             plugged.listed = true;
             tracing::info!(id = self.attached.id.0, "our own multiplexer has {}", self.attached.udid);
             phones.tell(&Event::Attached(self.attached.clone()));
+        }
+    }
+
+    /// Nobody has it, until the answer is told that it is wanted.
+    fn let_go(&self) -> Option<Arc<Notify>> {
+        let phones = self.house.phones();
+        let plugged = phones.plugged.get(&self.attached.id)?;
+        plugged.line.send_replace(None);
+        Some(Arc::clone(&plugged.wanted))
+    }
+
+    fn take_up(&self, line: &Line) {
+        if let Some(plugged) = self.house.phones().plugged.get(&self.attached.id) {
+            plugged.line.send_replace(Some(line.clone()));
         }
     }
 }
@@ -388,7 +403,20 @@ impl Muxer for House {
     }
 
     async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
-        let line = self.phones().plugged.get(&device).map(|plugged| plugged.line.clone());
+        let plugged =
+            self.phones().plugged.get(&device).map(|it| (it.line.subscribe(), Arc::clone(&it.wanted)));
+        let (mut lines, wanted) = plugged.ok_or(Error::NoSuchDevice)?;
+        let line = lines.borrow_and_update().clone();
+        if let Some(line) = line {
+            match line.connect(port).await {
+                // It was let go of at this very moment, perhaps.
+                Err(Error::NoSuchDevice) if lines.has_changed().is_ok() => {}
+                connected => return connected,
+            }
+        }
+        wanted.notify_one();
+        let taken = async { lines.wait_for(Option::is_some).await.ok().and_then(|line| line.clone()) };
+        let line = tokio::time::timeout(TAKE_UP_WAIT, taken).await.map_err(|_| Error::Timeout("Connect"))?;
         line.ok_or(Error::NoSuchDevice)?.connect(port).await
     }
 
@@ -422,38 +450,8 @@ impl Muxer for House {
     }
 }
 
-#[async_trait]
-impl Muxer for Muxd {
-    async fn devices(&self) -> Result<Vec<Attached>, Error> {
-        self.house.devices().await
-    }
-
-    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
-        self.house.listen().await
-    }
-
-    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
-        self.house.connect(device, port).await
-    }
-
-    async fn buid(&self) -> Result<String, Error> {
-        self.house.buid().await
-    }
-
-    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
-        self.house.pair_record(udid).await
-    }
-
-    async fn save_pair_record(
-        &self,
-        udid: &Udid,
-        device: Option<DeviceId>,
-        record: &[u8],
-    ) -> Result<(), Error> {
-        self.house.save_pair_record(udid, device, record).await
-    }
-
-    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
-        self.house.delete_pair_record(udid).await
+impl Front for Muxd {
+    fn behind(&self) -> &dyn Muxer {
+        self.house.as_ref()
     }
 }

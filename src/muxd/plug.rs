@@ -47,6 +47,14 @@ pub struct Seen {
     pub speed_bps: u64,
 }
 
+impl Seen {
+    /// Where it is, in one number as muxers have it: the bus above, the address below.
+    #[must_use]
+    pub fn location_id(&self) -> u32 {
+        u32::from(self.bus) << 16 | u32::from(self.address)
+    }
+}
+
 /// A phone that can be spoken to.
 #[derive(Debug)]
 pub struct Ready {

@@ -5,10 +5,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 
 use super::bus::Bus;
-use crate::usbmux::{Attached, DeviceId, Error, Event, Muxer, Stream, Udid};
+use crate::usbmux::{DeviceId, Error, Front, Muxer, Stream};
 
 type Route = Box<dyn Fn(Bus, DeviceId, u16) -> BoxFuture<'static, Result<Stream, Error>> + Send + Sync>;
 
@@ -36,37 +35,12 @@ impl fmt::Debug for Rerouted {
 }
 
 #[async_trait]
-impl Muxer for Rerouted {
-    async fn devices(&self) -> Result<Vec<Attached>, Error> {
-        self.bus.devices().await
+impl Front for Rerouted {
+    fn behind(&self) -> &dyn Muxer {
+        &self.bus
     }
 
-    async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error> {
-        self.bus.listen().await
-    }
-
-    async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
+    async fn reach(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
         (self.route)(self.bus.clone(), device, port).await
-    }
-
-    async fn buid(&self) -> Result<String, Error> {
-        self.bus.buid().await
-    }
-
-    async fn pair_record(&self, udid: &Udid) -> Result<Option<Vec<u8>>, Error> {
-        self.bus.pair_record(udid).await
-    }
-
-    async fn save_pair_record(
-        &self,
-        udid: &Udid,
-        device: Option<DeviceId>,
-        record: &[u8],
-    ) -> Result<(), Error> {
-        self.bus.save_pair_record(udid, device, record).await
-    }
-
-    async fn delete_pair_record(&self, udid: &Udid) -> Result<(), Error> {
-        self.bus.delete_pair_record(udid).await
     }
 }

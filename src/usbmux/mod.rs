@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod client;
+mod front;
 pub mod message;
 pub mod packet;
 pub mod server;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 pub use address::Address;
+pub use front::Front;
 pub use socket::Socket;
 
 /// A stream of bytes in both directions.
@@ -147,7 +149,7 @@ pub trait Muxer: Send + Sync + Debug {
     /// The devices that are plugged in now.
     async fn devices(&self) -> Result<Vec<Attached>, Error>;
     /// First an [`Event::Attached`] for each device that is there, then what changes. The channel ends when the muxer
-    /// is gone.
+    /// is gone, or when it cannot tell any more which devices are there: whoever listens anew is told.
     async fn listen(&self) -> Result<mpsc::Receiver<Event>, Error>;
     /// A connection to `port` (host byte order) on `device`.
     async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error>;

@@ -393,4 +393,4 @@ async fn pump(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

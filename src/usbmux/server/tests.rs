@@ -19,7 +19,7 @@ struct OnePhone {
     listeners: Mutex<Vec<mpsc::Sender<Event>>>,
 }
 
-fn phone() -> Attached {
+pub(crate) fn phone() -> Attached {
     Attached {
         id: DeviceId(3),
         udid: Udid::parse(UDID).unwrap(),
@@ -97,8 +97,8 @@ impl Muxer for OnePhone {
     }
 }
 
-pub(in crate::usbmux) struct Served {
-    pub(in crate::usbmux) path: PathBuf,
+pub(crate) struct Served {
+    pub(crate) path: PathBuf,
     muxer: Arc<OnePhone>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -106,17 +106,26 @@ pub(in crate::usbmux) struct Served {
 }
 
 impl Served {
-    pub(in crate::usbmux) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mux");
+        Self::at(folder.path().join("mux"), folder)
+    }
+
+    /// At a socket that is known before it is there.
+    pub(crate) fn at(path: PathBuf, folder: tempfile::TempDir) -> Self {
         let listener = Listener::unix(&path, 0o600).unwrap();
         let (muxer, stop) = (Arc::new(OnePhone::default()), CancellationToken::new());
         let task = tokio::spawn(serve(muxer.clone(), listener, stop.clone()));
         Self { path, muxer, stop, task, _folder: folder }
     }
 
-    pub(in crate::usbmux) async fn detach(&self) {
+    pub(crate) async fn detach(&self) {
         self.muxer.tell(Event::Detached(DeviceId(3))).await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
     }
 
     async fn client(&self) -> UnixStream {

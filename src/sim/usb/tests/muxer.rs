@@ -1,7 +1,7 @@
 //! The whole of our own multiplexer with simulated phones that come, go, and make trouble.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::lockdown::pairing::Attempt;
@@ -16,17 +16,20 @@ struct Ports {
     is_blind: AtomicBool,
     /// So many tries fail first.
     refusals: Mutex<u32>,
+    /// Phones that are held now.
+    held: Arc<AtomicUsize>,
 }
 
 /// A phone's end of the cable lasts as long as the host's.
 #[derive(Debug)]
-struct Plugged(tokio::task::JoinHandle<()>);
+struct Plugged(tokio::task::JoinHandle<()>, Arc<AtomicUsize>);
 
 impl Hold for Plugged {}
 
 impl Drop for Plugged {
     fn drop(&mut self) {
         self.0.abort();
+        self.1.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -50,7 +53,8 @@ impl muxd::Bus for Ports {
         tokio::runtime::Handle::current().block_on(async {
             let udid = bus.devices().await.unwrap().remove(0).udid;
             let (bulk, plugged) = cable(&bus).await;
-            Ok(Ready { udid, bulk, hold: Arc::new(Plugged(plugged)) })
+            self.held.fetch_add(1, Ordering::Relaxed);
+            Ok(Ready { udid, bulk, hold: Arc::new(Plugged(plugged, Arc::clone(&self.held))) })
         })
     }
 }
@@ -61,6 +65,7 @@ impl Ports {
             phones: Mutex::default(),
             is_blind: AtomicBool::new(false),
             refusals: Mutex::default(),
+            held: Arc::default(),
         })
     }
 
@@ -172,18 +177,70 @@ async fn a_phone_is_asked_for_trust_at_the_plug_if_that_is_wanted() {
     assert!(muxd.pair_record(&attached.udid).await.unwrap().is_some());
 }
 
+/// A usbmuxd, say, that does what it is told.
+#[derive(Debug, Default)]
+struct Other {
+    is_away: AtomicBool,
+    has_phones: AtomicBool,
+}
+
+impl muxd::Neighbour for Other {
+    fn leaves(&self, _free: Duration) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    fn has(&self, _phone: &Seen) -> bool {
+        self.has_phones.load(Ordering::Relaxed)
+    }
+
+    fn unused_for(&self) -> Duration {
+        Duration::from_millis(300)
+    }
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{what}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_that_is_somebody_elses_is_left_alone_until_it_is_not() {
+async fn a_phone_that_somebody_else_may_want_is_taken_late_held_while_it_is_used_and_given_back() {
     let (_folder, bus) = phone_folder(10);
     let ports = Ports::new();
     ports.plug(2, &bus);
-    let ours = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let asked = Arc::clone(&ours);
-    let may_take: muxd::MayTake = Arc::new(move |_| asked.load(std::sync::atomic::Ordering::Relaxed));
-    let (_records, muxd) = start(&ports, Manners { may_take, first_id: 700, ..Manners::default() });
+    let other = Arc::new(Other::default());
+    let manners = Manners { neighbour: Some(Arc::clone(&other) as _), first_id: 700, ..Manners::default() };
+    let (_records, muxd) = start(&ports, manners);
     let mut events = muxd.listen().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(events.try_recv().is_err() && muxd.listed().is_empty());
-    ours.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(matches!(next(&mut events).await, Event::Attached(attached) if attached.id == DeviceId(700)));
+    other.is_away.store(true, Ordering::Relaxed);
+    let Event::Attached(attached) = next(&mut events).await else { panic!("it is not taken") };
+    assert_eq!(attached.id, DeviceId(700));
+
+    // As long as it is used it is ours, whoever comes.
+    let mut used = muxd.connect(attached.id, lockdown::PORT).await.unwrap();
+    other.is_away.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ports.held.load(Ordering::Relaxed), 1);
+    used.write_all(&[0, 0]).await.unwrap();
+    drop(used);
+    until("nobody uses it, and it is held", || ports.held.load(Ordering::Relaxed) == 0).await;
+    // It is listed all the same, and whoever wants it has it.
+    assert_eq!(muxd.devices().await.unwrap(), [attached.clone()]);
+    let all = (0..4).map(|_| muxd.connect(attached.id, lockdown::PORT));
+    let all = futures_util::future::try_join_all(all).await.unwrap();
+    assert_eq!(ports.held.load(Ordering::Relaxed), 1);
+    drop(all);
+    until("it is not let go of again", || ports.held.load(Ordering::Relaxed) == 0).await;
+    assert!(events.try_recv().is_err(), "nobody is told any of this");
+
+    other.has_phones.store(true, Ordering::Relaxed);
+    assert_eq!(next(&mut events).await, Event::Detached(attached.id));
+    assert!(matches!(muxd.connect(attached.id, 1).await, Err(Error::NoSuchDevice)));
 }

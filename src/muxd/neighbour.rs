@@ -1,0 +1,192 @@
+//! Somebody else who takes phones on this computer, and who comes and goes: the system's usbmuxd.
+//!
+//! One task keeps a place among its listeners; what is known by that is known at once to whoever wonders about a phone,
+//! however many there are. Knows nothing of USB beyond where a phone is.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::plug::Seen;
+use crate::usbmux::client::Usbmuxd;
+use crate::usbmux::server::is_served;
+use crate::usbmux::{Address, DeviceId, Error, Event, Muxer};
+
+/// Where its udev rule is installed, a usbmuxd answers within this after the plug.
+pub(super) const STARTS_WITHIN: Duration = Duration::from_secs(3);
+/// A usbmuxd that answered until now is started anew, by an upgrade say: it has so long before its phones are taken.
+const RETURNS_WITHIN: Duration = Duration::from_secs(10);
+/// How often one that does not run is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+/// A phone that nobody has used for so long is not held any more.
+const UNUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Somebody who may want the same phones. Answers at once.
+pub trait Neighbour: Send + Sync + Debug {
+    /// Whether a phone that nobody has had for so long may be taken.
+    fn leaves(&self, free: Duration) -> bool;
+    /// Whether it has this phone.
+    fn has(&self, phone: &Seen) -> bool;
+    /// A phone that nobody has used for so long is let go of, so that this one can have it when it comes: a usbmuxd
+    /// looks at what is plugged in when it starts, and at a phone that it could not have then never again.
+    fn unused_for(&self) -> Duration {
+        UNUSED_FOR
+    }
+}
+
+/// How the usbmuxd stands.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// It answers, or somebody does who is not for us; the places of its phones as far as it tells.
+    Answers(HashMap<DeviceId, u32>),
+    /// Nobody answers; since when, if there was one.
+    Away(Option<Instant>),
+}
+
+/// The system's usbmuxd.
+#[derive(Debug)]
+pub(super) struct SystemUsbmuxd {
+    standing: watch::Receiver<Standing>,
+    starts_at_plug: bool,
+    _stop: DropGuard,
+}
+
+impl SystemUsbmuxd {
+    /// The one at `system`, which is watched as long as this lives. Within a runtime.
+    pub(super) fn watch(system: Usbmuxd, starts_at_plug: bool) -> Self {
+        let there = match system.address() {
+            Address::Unix(path) => is_served(path),
+            Address::Tcp(_) => true,
+        };
+        let first = if there { Standing::Answers(HashMap::new()) } else { Standing::Away(None) };
+        let (teller, standing) = watch::channel(first);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            stopped.run_until_cancelled(follow(system, teller)).await;
+        });
+        Self { standing, starts_at_plug, _stop: stop.drop_guard() }
+    }
+}
+
+impl Neighbour for SystemUsbmuxd {
+    fn leaves(&self, free: Duration) -> bool {
+        match &*self.standing.borrow() {
+            Standing::Answers(_) => false,
+            Standing::Away(since) => {
+                let is_gone = since.is_none_or(|since| since.elapsed() >= RETURNS_WITHIN);
+                is_gone && (!self.starts_at_plug || free >= STARTS_WITHIN)
+            }
+        }
+    }
+
+    fn has(&self, phone: &Seen) -> bool {
+        let Standing::Answers(phones) = &*self.standing.borrow() else { return false };
+        phones.values().any(|place| *place == phone.location_id())
+    }
+}
+
+/// Listens to it, again and again.
+async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
+    loop {
+        match system.listen().await {
+            Ok(mut events) => {
+                standing.send_replace(Standing::Answers(HashMap::new()));
+                while let Some(event) = events.recv().await {
+                    standing.send_modify(|standing| hear(standing, &event));
+                }
+                standing.send_replace(Standing::Away(Some(Instant::now())));
+            }
+            Err(Error::NotRunning(_)) => {
+                standing.send_if_modified(|standing| {
+                    let answered = matches!(standing, Standing::Answers(_));
+                    if answered {
+                        *standing = Standing::Away(Some(Instant::now()));
+                    }
+                    answered
+                });
+            }
+            // It is busy, or not for this user: somebody has the phones all the same.
+            Err(error) => {
+                tracing::debug!("the usbmuxd cannot be listened to: {error}");
+                standing.send_replace(Standing::Answers(HashMap::new()));
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn hear(standing: &mut Standing, event: &Event) {
+    let Standing::Answers(phones) = standing else { return };
+    match event {
+        Event::Attached(attached) => {
+            phones.insert(attached.id, attached.location_id);
+        }
+        Event::Detached(id) => {
+            phones.remove(id);
+        }
+        Event::Paired(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usbmux::server::tests::{Served, phone};
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        for _ in 0..400 {
+            if is_so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{what}");
+    }
+
+    fn seen() -> Seen {
+        let (place, product_id) = (phone().location_id, phone().product_id);
+        let [_, bus, _, address] = place.to_be_bytes();
+        Seen { bus, address, product_id, speed_bps: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_usbmuxd_that_comes_and_goes_is_known_with_its_phones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usbmuxd");
+        let usbmuxd = Usbmuxd::at(Address::Unix(path.clone()));
+        let early = SystemUsbmuxd::watch(usbmuxd.clone(), true);
+        assert!(!early.leaves(Duration::ZERO), "udev is about to start one");
+        assert!(early.leaves(LONG) && SystemUsbmuxd::watch(usbmuxd.clone(), false).leaves(Duration::ZERO));
+
+        let served = Served::at(path, folder);
+        let late = SystemUsbmuxd::watch(usbmuxd, false);
+        assert!(!late.leaves(LONG), "known from the first moment on");
+        for it in [&late, &early] {
+            until("its phones are known", || it.has(&seen())).await;
+            assert!(!it.leaves(LONG) && !it.has(&Seen { address: 77, ..seen() }));
+        }
+        served.detach().await;
+        until("one that left is known to have left", || !late.has(&seen())).await;
+        served.stop().await;
+        until("its end is known", || !matches!(*late.standing.borrow(), Standing::Answers(_))).await;
+        assert!(!late.leaves(LONG), "it was here a moment ago");
+    }
+
+    #[test]
+    fn one_that_stays_away_gives_its_phones_up() {
+        let at = |since| {
+            let (_, standing) = watch::channel(Standing::Away(since));
+            SystemUsbmuxd { standing, starts_at_plug: false, _stop: CancellationToken::new().drop_guard() }
+        };
+        let now = Instant::now();
+        assert!(at(None).leaves(Duration::ZERO) && !at(Some(now)).leaves(LONG));
+        assert!(at(now.checked_sub(RETURNS_WITHIN)).leaves(Duration::ZERO));
+    }
+}
