@@ -601,15 +601,32 @@ fn a_pair_record_of_another_computer_lets_this_one_in() {
     let broken = format!("{KIND}[person]\ntrusts_after_ms = 0\nunlocks_after_ms = 0\n");
     std::fs::write(scratch.path("phone/device.toml"), broken).unwrap();
     let (file, socket) = (scratch.path(&format!("{udid}.plist")), scratch.path("mux"));
-    std::fs::write(&file, record).unwrap();
+    std::fs::write(&file, &record).unwrap();
     let stop = CancellationToken::new();
     let here = Arc::new(Bus::new(vec![device]));
-    runtime.spawn(serve(here, Listener::unix(&socket, 0o600).unwrap(), stop.clone()));
+    runtime.spawn(serve(Arc::clone(&here) as _, Listener::unix(&socket, 0o600).unwrap(), stop.clone()));
     let import = |file: &Path| {
         let mut command = program();
         run(command.env("USBMUXD_SOCKET_ADDRESS", &socket).args(["doctor", "--import-pair-record"]).arg(file))
     };
 
+    // One that the phone does not take is not kept: it would be in the way of every later try.
+    let mut wrong: plist::Dictionary = plist::from_bytes(&record).unwrap();
+    wrong.insert("HostID".to_owned(), "6E2F1D3C-0B9A-4C8D-A7E6-5F4E3D2C1B0A".into());
+    plist::to_file_xml(&file, &wrong).unwrap();
+    let (status, _, stderr) = import(&file);
+    assert_eq!(status, 4, "{stderr}");
+    assert_says(&stderr, &["does not accept", "nothing was changed"]);
+    assert_eq!(runtime.block_on(here.pair_record(&udid)).unwrap(), None);
+    let absent = scratch.path("00008101-000000000000AAAA.plist");
+    std::fs::write(&absent, &record).unwrap();
+    let (status, _, stderr) = import(&absent);
+    assert_eq!(status, 3, "{stderr}");
+    assert_says(&stderr, &["is not connected"]);
+
+    // The right one takes the place of one that is of no use.
+    runtime.block_on(here.save_pair_record(&udid, None, &std::fs::read(&file).unwrap())).unwrap();
+    std::fs::write(&file, &record).unwrap();
     let (status, stdout, stderr) = import(&file);
     assert_eq!(status, 0, "{stderr}");
     assert!(stdout.contains("lets this computer in"), "{stdout}");

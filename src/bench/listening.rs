@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::usbmux::{Event, Muxer};
+use crate::collect::bus::Host;
+use crate::usbmux::{Attached, DeviceId, Event, Muxer};
 
 /// The first pause before a muxer that is gone is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -21,8 +22,16 @@ const NEWS_MAX: usize = 64;
 pub(super) enum News {
     /// The muxer is there; what is plugged in follows.
     Back,
-    /// What changed on the bus.
-    Event(Event),
+    /// A phone is there.
+    Attached {
+        attached: Attached,
+        /// Its USB port, as the kernel names it, where that can be seen.
+        port: Option<String>,
+    },
+    /// One left.
+    Detached(DeviceId),
+    /// Somebody paired with one.
+    Paired(DeviceId),
     /// The muxer is not there, and why. Told once until it is back.
     Lost(String),
 }
@@ -62,6 +71,19 @@ pub(super) fn listen(muxer: Arc<dyn Muxer>) -> mpsc::Receiver<News> {
     receiver
 }
 
+/// The bus may be slow to tell where a phone is; nobody but its own news waits for that.
+async fn news(event: Event) -> News {
+    match event {
+        Event::Attached(attached) => {
+            let udid = attached.udid.clone();
+            let port = tokio::task::spawn_blocking(move || Host::system().port_of(&udid)).await;
+            News::Attached { attached, port: port.unwrap_or_default() }
+        }
+        Event::Detached(id) => News::Detached(id),
+        Event::Paired(id) => News::Paired(id),
+    }
+}
+
 /// Passes events on until the muxer ends them; `None`: nobody listens any more.
 async fn forward(mut events: mpsc::Receiver<Event>, sender: &mpsc::Sender<News>) -> Option<String> {
     sender.send(News::Back).await.ok()?;
@@ -71,7 +93,7 @@ async fn forward(mut events: mpsc::Receiver<Event>, sender: &mpsc::Sender<News>)
             event = events.recv() => event,
         };
         match event {
-            Some(event) => sender.send(News::Event(event)).await.ok()?,
+            Some(event) => sender.send(news(event).await).await.ok()?,
             None => return Some("it has closed the connection".to_owned()),
         }
     }

@@ -31,12 +31,11 @@ use rustix::fs::FlockOperation;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 
-use crate::collect::bus::Host;
 use crate::durable;
 use crate::job::{Ending, Jobs};
 use crate::progress::CancellationToken;
 use crate::record::record_stop;
-use crate::usbmux::{Event, Muxer, Udid};
+use crate::usbmux::{Muxer, Udid};
 use crate::visit::{Stop, Trouble};
 
 use listening::News;
@@ -51,6 +50,8 @@ const LOCK_NAME: &str = "idevice-fix.serve.lock";
 const AT_ONCE: usize = 10;
 /// How often it is looked whether time has come for something.
 const TICK: Duration = Duration::from_millis(500);
+/// How often it is tried again to write down what could not be written.
+const END_AGAIN: Duration = Duration::from_secs(10);
 /// As much as the main thread of a program has, where the command line makes its visits.
 const VISIT_STACK_BYTES: usize = 8 * 1024 * 1024;
 /// How long visits may take to stop cleanly.
@@ -92,6 +93,8 @@ impl Bench {
             works: JoinSet::new(),
             of_task: HashMap::new(),
             stopping: HashMap::new(),
+            unended: HashMap::new(),
+            unended_at: None,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             jobs,
             bench: self,
@@ -151,6 +154,10 @@ struct Floor {
     /// Whose work a task is: one that panics cannot say it itself.
     of_task: HashMap<Id, Udid>,
     stopping: HashMap<Udid, CancellationToken>,
+    /// Visits whose end could not be written down, and since when the phone is away.
+    unended: HashMap<Udid, Instant>,
+    /// When that was tried last.
+    unended_at: Option<Instant>,
     turns: Arc<Semaphore>,
 }
 
@@ -187,6 +194,7 @@ impl Floor {
                 _ = tick.tick() => {
                     let deeds = self.stays.tick(Instant::now());
                     self.all(deeds);
+                    self.end_the_rest();
                     self.bench.supervisor.alive();
                 }
             }
@@ -210,19 +218,17 @@ impl Floor {
                 self.stays.unseen(now);
                 self.tell(&Happening::MuxerLost(why));
             }
-            News::Event(Event::Attached(attached)) => {
-                let udid = attached.udid.clone();
-                let port = Host::system().port_of(&udid);
-                self.tell(&Happening::Connected { udid, port });
-                let deeds = self.stays.attached(attached);
+            News::Attached { attached, port } => {
+                self.tell(&Happening::Connected { udid: attached.udid.clone(), port });
+                let deeds = self.stays.attached(now, attached);
                 self.all(deeds);
             }
-            News::Event(Event::Detached(id)) => {
+            News::Detached(id) => {
                 if let Some(udid) = self.stays.detached(now, id) {
                     self.tell(&Happening::Disconnected { udid });
                 }
             }
-            News::Event(Event::Paired(id)) => self.stays.paired(now, id),
+            News::Paired(id) => self.stays.paired(now, id),
         }
     }
 
@@ -251,8 +257,10 @@ impl Floor {
                 }
                 Do::End { udid, since } => self.end(udid, since),
                 Do::Refuse(udid) => {
-                    let cause =
-                        format!("More phones than any bench has are said to be there; {udid} is left out.");
+                    let cause = format!(
+                        "More phones than any bench has are said to come; {udid} is left out, and visited when it is \
+                         plugged in again later."
+                    );
                     self.tell(&Happening::Trouble(cause));
                 }
             }
@@ -261,10 +269,18 @@ impl Floor {
 
     fn begin(&mut self, attached: crate::usbmux::Attached, quietly: bool) {
         let udid = attached.udid.clone();
+        if self.unended.contains_key(&udid) {
+            self.unended_at = None;
+            self.end_the_rest();
+        }
+        if self.unended.contains_key(&udid) {
+            // What cannot be ended would be gone on with, and mix two plugs in one visit.
+            let deeds = self.stays.worked(Instant::now(), &udid, Worked::Hindered);
+            return self.all(deeds);
+        }
         let cancel = self.bench.cancel.child_token();
         let order = Order {
             muxer: Arc::clone(&self.bench.muxer),
-            port: Host::system().port_of(&udid),
             attached,
             dest: self.bench.dest.clone(),
             jobs: self.jobs.clone(),
@@ -289,25 +305,50 @@ impl Floor {
     }
 
     /// The phone was unplugged: its visit ends.
-    fn end(&self, udid: Udid, since: Instant) {
+    fn end(&mut self, udid: Udid, since: Instant) {
+        match self.end_in_record(&udid, since) {
+            Ok(job) => self.tell(&Happening::Ended { udid, job }),
+            Err(error) => {
+                self.tell(&Happening::Trouble(record_stop(&error).to_string()));
+                if self.unended.len() < stays::STAYS_MAX {
+                    self.unended.insert(udid, since);
+                    self.unended_at = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Ends what could not be written down before: the disk was full, say.
+    fn end_the_rest(&mut self) {
+        let is_due = self.unended_at.is_none_or(|last| last.elapsed() >= END_AGAIN);
+        if self.unended.is_empty() || !is_due {
+            return;
+        }
+        self.unended_at = Some(Instant::now());
+        for (udid, since) in std::mem::take(&mut self.unended) {
+            match self.end_in_record(&udid, since) {
+                Ok(job) => self.tell(&Happening::Ended { udid, job }),
+                Err(_) => {
+                    self.unended.insert(udid, since);
+                }
+            }
+        }
+    }
+
+    fn end_in_record(&self, udid: &Udid, since: Instant) -> Result<Option<String>, crate::job::Error> {
         let ago = jiff::SignedDuration::try_from(since.elapsed()).unwrap_or_default();
         let at = jiff::Timestamp::now().checked_sub(ago).unwrap_or(jiff::Timestamp::now());
-        let ended = self.jobs.open_visits(COMMAND).and_then(|rows| {
-            let gone = Ending {
-                exit_status: Trouble::NoDevice.exit_status(),
-                sentence: "The phone was unplugged before all was done.".to_owned(),
-                photos_verdict: None,
-            };
-            let mut ended = None;
-            for row in rows.into_iter().filter(|row| row.udid == udid.as_str()) {
-                self.jobs.take_up(&row)?.left(at.max(row.began_at), &gone)?;
-                ended = Some(row.job);
-            }
-            Ok(ended)
-        });
-        match ended {
-            Ok(job) => self.tell(&Happening::Ended { udid, job }),
-            Err(error) => self.tell(&Happening::Trouble(record_stop(&error).to_string())),
+        let gone = Ending {
+            exit_status: Trouble::NoDevice.exit_status(),
+            sentence: "The phone was unplugged before all was done.".to_owned(),
+            photos_verdict: None,
+        };
+        let mut ended = None;
+        let rows = self.jobs.open_visits(COMMAND)?;
+        for row in rows.into_iter().filter(|row| row.udid == udid.as_str()) {
+            self.jobs.take_up(&row)?.left(at.max(row.began_at), &gone)?;
+            ended = Some(row.job);
         }
+        Ok(ended)
     }
 }

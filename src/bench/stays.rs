@@ -3,7 +3,7 @@
 //! A *stay* lasts from plug to unplug; a visit is made in it. A phone that is away for a moment (a loose cable, a
 //! restart, a usbmuxd that is started anew) goes on with the same stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::usbmux::{Attached, DeviceId, Udid};
@@ -11,6 +11,10 @@ use crate::visit::reach::RETURN_WAIT;
 
 /// Phones that may be there at once; a muxer that lists more is lying.
 pub(super) const STAYS_MAX: usize = 256;
+/// Stays that may begin within an hour. A device that comes again and again, or each time as another one, fills the
+/// record no faster.
+const NEW_PER_HOUR_MAX: usize = 240;
+const HOUR: Duration = Duration::from_secs(3600);
 /// How often one stay may begin its work again because the phone left in the middle.
 const TRIES_MAX: u32 = 20;
 
@@ -110,11 +114,13 @@ struct Stay {
 pub(super) struct Stays {
     pace: Pace,
     stays: BTreeMap<Udid, Stay>,
+    /// When those of the last hour began.
+    begun: VecDeque<Instant>,
 }
 
 impl Stays {
     pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, stays: BTreeMap::new() }
+        Self { pace, stays: BTreeMap::new(), begun: VecDeque::new() }
     }
 
     /// A visit that was open when the bench started. `due`: something is left to do.
@@ -125,9 +131,9 @@ impl Stays {
     }
 
     /// A phone is there.
-    pub(super) fn attached(&mut self, attached: Attached) -> Vec<Do> {
+    pub(super) fn attached(&mut self, now: Instant, attached: Attached) -> Vec<Do> {
         let udid = attached.udid.clone();
-        if !self.stays.contains_key(&udid) && self.stays.len() >= STAYS_MAX {
+        if !self.stays.contains_key(&udid) && !self.has_room(now) {
             return vec![Do::Refuse(udid)];
         }
         let stay = self.stays.entry(udid).or_insert_with(|| Stay::new(Work::Due));
@@ -138,6 +144,19 @@ impl Stays {
         }
         stay.work = Work::Running;
         vec![Do::Work { attached, quietly: false }]
+    }
+
+    /// For one more stay, which then has begun.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let is_old = |began: &Instant| now.saturating_duration_since(*began) >= HOUR;
+        while self.begun.front().is_some_and(is_old) {
+            self.begun.pop_front();
+        }
+        let has_room = self.stays.len() < STAYS_MAX && self.begun.len() < NEW_PER_HOUR_MAX;
+        if has_room {
+            self.begun.push_back(now);
+        }
+        has_room
     }
 
     /// The muxer says that one left.
@@ -274,22 +293,22 @@ mod tests {
     #[test]
     fn a_plug_begins_and_an_unplug_ends() {
         let (mut stays, at) = stays();
-        assert_eq!(stays.attached(phone(1, 7)), work(phone(1, 7)));
-        assert_eq!(stays.attached(phone(1, 7)), [], "it is told once");
+        assert_eq!(stays.attached(at(0), phone(1, 7)), work(phone(1, 7)));
+        assert_eq!(stays.attached(at(0), phone(1, 7)), [], "it is told once");
         assert_eq!(stays.worked(at(1), &udid(1), Worked::Settled), []);
         assert_eq!(stays.tick(at(1000)), [], "it may stay for long");
         assert_eq!(stays.detached(at(1000), DeviceId(7)), Some(udid(1)));
         assert_eq!(stays.tick(at(1004)), []);
         assert_eq!(stays.tick(at(1005)), [Do::End { udid: udid(1), since: at(1000) }]);
-        assert_eq!(stays.attached(phone(1, 8)), work(phone(1, 8)), "the next plug is another stay");
+        assert_eq!(stays.attached(at(0), phone(1, 8)), work(phone(1, 8)), "the next plug is another stay");
     }
 
     #[test]
     fn a_loose_cable_is_the_same_stay() {
         let (mut stays, at) = stays();
-        let _ = stays.attached(phone(1, 7));
+        let _ = stays.attached(at(0), phone(1, 7));
         stays.detached(at(1), DeviceId(7));
-        assert_eq!(stays.attached(phone(1, 8)), [], "the visit finds it again by itself");
+        assert_eq!(stays.attached(at(0), phone(1, 8)), [], "the visit finds it again by itself");
         assert_eq!(stays.worked(at(2), &udid(1), Worked::Settled), []);
         assert_eq!(stays.detached(at(3), DeviceId(7)), None, "that number is an old one");
         assert_eq!(stays.tick(at(500)), []);
@@ -298,7 +317,7 @@ mod tests {
     #[test]
     fn one_that_leaves_in_the_middle_is_waited_for_and_then_stopped() {
         let (mut stays, at) = stays();
-        let _ = stays.attached(phone(1, 7));
+        let _ = stays.attached(at(0), phone(1, 7));
         stays.detached(at(10), DeviceId(7));
         assert_eq!(stays.tick(at(54)), []);
         assert_eq!(stays.tick(at(55)), [Do::Stop(udid(1))]);
@@ -310,10 +329,10 @@ mod tests {
     #[test]
     fn one_that_returned_too_late_for_the_visit_is_worked_with_again_but_not_for_ever() {
         let (mut stays, at) = stays();
-        let _ = stays.attached(phone(1, 7));
+        let _ = stays.attached(at(0), phone(1, 7));
         for id in 8..8 + TRIES_MAX {
             stays.detached(at(1), DeviceId(id - 1));
-            assert_eq!(stays.attached(phone(1, id)), []);
+            assert_eq!(stays.attached(at(0), phone(1, id)), []);
             assert_eq!(stays.worked(at(2), &udid(1), Worked::Gone), work(phone(1, id)));
         }
         assert_eq!(stays.worked(at(3), &udid(1), Worked::Gone), []);
@@ -322,11 +341,11 @@ mod tests {
     #[test]
     fn a_muxer_that_is_started_anew_ends_nothing() {
         let (mut stays, at) = stays();
-        let _ = stays.attached(phone(1, 7));
+        let _ = stays.attached(at(0), phone(1, 7));
         stays.worked(at(1), &udid(1), Worked::Settled);
         stays.unseen(at(10));
         assert_eq!(stays.tick(at(69)), []);
-        assert_eq!(stays.attached(phone(1, 1)), []);
+        assert_eq!(stays.attached(at(0), phone(1, 1)), []);
         stays.unseen(at(100));
         assert_eq!(stays.tick(at(160)), [Do::End { udid: udid(1), since: at(100) }]);
     }
@@ -334,7 +353,7 @@ mod tests {
     #[test]
     fn an_unplug_that_was_seen_counts_also_when_the_muxer_goes_with_its_last_phone() {
         let (mut stays, at) = stays();
-        let _ = stays.attached(phone(1, 7));
+        let _ = stays.attached(at(0), phone(1, 7));
         stays.worked(at(1), &udid(1), Worked::Settled);
         stays.detached(at(10), DeviceId(7));
         stays.unseen(at(11));
@@ -347,15 +366,15 @@ mod tests {
         stays.taken_up(at(0), udid(1), true);
         stays.taken_up(at(0), udid(2), false);
         stays.taken_up(at(0), udid(3), true);
-        assert_eq!(stays.attached(phone(1, 1)), work(phone(1, 1)));
-        assert_eq!(stays.attached(phone(2, 2)), [], "all was done before");
+        assert_eq!(stays.attached(at(0), phone(1, 1)), work(phone(1, 1)));
+        assert_eq!(stays.attached(at(0), phone(2, 2)), [], "all was done before");
         assert_eq!(stays.tick(at(60)), [Do::End { udid: udid(3), since: at(0) }]);
     }
 
     #[test]
     fn who_waits_for_a_person_is_looked_at_again_without_asking() {
         let (mut stays, at) = stays();
-        let _ = stays.attached(phone(1, 7));
+        let _ = stays.attached(at(0), phone(1, 7));
         assert_eq!(stays.worked(at(10), &udid(1), Worked::Waits), []);
         assert_eq!(stays.tick(at(24)), []);
         let again = [Do::Work { attached: phone(1, 7), quietly: true }];
@@ -372,11 +391,27 @@ mod tests {
 
     #[test]
     fn a_muxer_that_lists_phones_without_end_is_not_believed() {
-        let (mut stays, _) = stays();
+        let (mut stays, at) = stays();
         for n in 0..u32::try_from(STAYS_MAX).unwrap() {
-            assert_eq!(stays.attached(phone(n, n)).len(), 1);
+            assert_eq!(stays.attached(at(3600 * u64::from(n / 200)), phone(n, n)).len(), 1);
         }
-        assert_eq!(stays.attached(phone(9999, 9999)), [Do::Refuse(udid(9999))]);
-        assert_eq!(stays.attached(phone(0, 10_000)), [], "who is there already stays");
+        assert_eq!(stays.attached(at(9999), phone(9999, 9999)), [Do::Refuse(udid(9999))]);
+        assert_eq!(stays.attached(at(9999), phone(0, 10_000)), [], "who is there already stays");
+    }
+
+    #[test]
+    fn a_device_that_is_another_one_each_time_fills_no_record() {
+        let (mut stays, at) = stays();
+        let mut begun = 0;
+        for n in 0..1000 {
+            let now = at(3 * u64::from(n));
+            begun +=
+                stays.attached(now, phone(n, n)).iter().filter(|it| matches!(it, Do::Work { .. })).count();
+            stays.worked(now, &udid(n), Worked::Settled);
+            stays.detached(now, DeviceId(n));
+            stays.tick(now + PACE.away_idle);
+        }
+        assert_eq!(begun, NEW_PER_HOUR_MAX);
+        assert_eq!(stays.attached(at(7200), phone(5000, 5000)), work(phone(5000, 5000)), "it passes");
     }
 }

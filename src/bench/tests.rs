@@ -222,3 +222,34 @@ async fn who_waits_for_a_tap_is_read_as_soon_as_it_was_made_and_two_benches_shar
     assert!(bus.pair_record(&udid).await.unwrap().is_some());
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_whose_end_could_not_be_written_is_not_gone_on_with_at_the_next_plug() {
+    let temp = tempfile::tempdir().unwrap();
+    let device = phone(temp.path(), "a", 1, "");
+    let bench =
+        Running::start(&temp.path().join("dest"), Arc::new(Bus::new(vec![device.clone()])), OnPlug::Identify);
+    bench.until("visit-done", 1).await;
+    let jobs = bench.dest.join(device.udid().as_str()).join("jobs");
+    std::fs::rename(&jobs, temp.path().join("jobs")).unwrap();
+    std::fs::write(&jobs, "in the way").unwrap();
+    device.leave(Departure::Unplugged);
+    bench.until("trouble", 1).await;
+    assert_eq!(bench.rows()[0].ended_at, None);
+    // It is plugged in again: what it was before has to end first, and cannot.
+    bench.until("device-connected", 2).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    std::fs::remove_file(&jobs).unwrap();
+    std::fs::rename(temp.path().join("jobs"), &jobs).unwrap();
+    bench.until("visit-ended", 1).await;
+    bench.until("visit-done", 2).await;
+    assert!(!bench.names().contains(&"visit-continued"));
+    let rows = bench.rows();
+    assert_eq!(rows.iter().filter(|row| row.ended_at.is_some()).count(), 1, "{rows:?}");
+    assert_eq!(
+        (rows.len(), rows.iter().filter(|row| row.exit_status == Some(0)).count()),
+        (2, 2),
+        "{rows:?}"
+    );
+    bench.stop().await;
+}

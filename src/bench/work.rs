@@ -11,6 +11,7 @@ use super::settings::OnPlug;
 use super::stays::Worked;
 use super::{COMMAND, Tell};
 use crate::collect;
+use crate::collect::bus::Host;
 use crate::facts::{Device, Reach};
 use crate::job::{Ending, Jobs};
 use crate::lockdown::Phone;
@@ -34,7 +35,6 @@ const IDENTIFY: &str = "identify";
 pub(super) struct Order {
     pub(super) muxer: Arc<dyn Muxer>,
     pub(super) attached: Attached,
-    pub(super) port: Option<String>,
     pub(super) dest: PathBuf,
     pub(super) jobs: Jobs,
     pub(super) on_plug: OnPlug,
@@ -106,8 +106,8 @@ impl Order {
                 job
             }
         };
-        if let Some(port) = &self.port {
-            job.at_port(port).map_err(trouble)?;
+        if let Some(port) = Host::system().port_of(self.udid()) {
+            job.at_port(&port).map_err(trouble)?;
         }
         Ok(Recorded::of(job))
     }

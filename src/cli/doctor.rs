@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::arguments::Doctor;
 use super::pair_record;
-use super::phones::Phones;
+use super::phones::{Phones, is_own};
 use super::run::Run;
 use super::terminal;
 use crate::collect::bus::Host;
-use crate::visit::host::{self, Check, State};
+use crate::visit::host::{self, Asked, Check, State};
 use crate::visit::{Stop, exit_status};
 
 /// Looks, and names the one command that mends what it found.
@@ -26,8 +26,8 @@ pub(super) async fn doctor(run: &Run, arguments: &Doctor) -> Result<(), Stop> {
         Ok(phones) => phones.muxer.devices().await,
         Err(stop) => Err(crate::usbmux::Error::BadAddress(stop.cause.clone())),
     };
-    let computer = Host::system();
-    let checks = host::examine(&computer, &devices, &dest, jiff::Timestamp::now());
+    let muxer = Asked { is_own: is_own(run), devices };
+    let checks = host::examine(&Host::system(), &muxer, &dest, jiff::Timestamp::now());
     let status = exit_status(checks.iter().filter_map(|check| check.trouble));
     if run.global.json {
         terminal::print_json(

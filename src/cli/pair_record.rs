@@ -13,7 +13,7 @@ use super::run::Run;
 use super::terminal;
 use crate::facts::text::plain;
 use crate::lockdown::pairing::{self, Attempt, Obstacle};
-use crate::lockdown::{PairRecord, Phone};
+use crate::lockdown::{self, PairRecord, Phone};
 use crate::usbmux::{self, Udid};
 use crate::visit::{Stop, Trouble};
 
@@ -22,29 +22,42 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// How long a phone may take to say whether it takes the record.
 const ASK_WAIT: Duration = Duration::from_secs(10);
 
-/// Gives a pair record to the muxer. One that works already, or of which that cannot be told, is not replaced.
+/// Gives a pair record to the muxer, once the phone has let us in with it: one that it does not take would only be in the
+/// way of pairing anew. One that works already is not replaced.
 pub(super) async fn import(run: &Run, file: &Path) -> Result<(), Stop> {
-    let record = read(file)?;
+    let record = read(file)?.to_plist();
     let udid = whose(run, file)?;
     let phones = Phones::open(run)?;
-    let failed = |error: usbmux::Error| {
-        Stop::new(
+    let attached =
+        phones.muxer.devices().await.map_err(no_muxer)?.into_iter().find(|there| there.udid == udid);
+    let Some(attached) = attached else {
+        return Err(Stop::new(
             Trouble::NoDevice,
-            format!("{}.", plain(&error.to_string())),
-            "idevice-fix doctor says more.",
-        )
+            format!("{udid} is not connected, so that it cannot be tried whether it takes the pair record."),
+            "Plug it in, then run this again.",
+        ));
     };
-    let attached = phones.muxer.devices().await.map_err(failed)?.into_iter().find(|there| there.udid == udid);
-    let phone = attached.map(|attached| Phone { muxer: Arc::clone(&phones.muxer), attached });
-    if phones.muxer.pair_record(&udid).await.map_err(failed)?.is_some() {
-        may_replace(phone.as_ref(), &udid).await?;
+    let phone = Phone { muxer: Arc::clone(&phones.muxer), attached };
+    let kept = phones.muxer.pair_record(&udid).await.map_err(no_muxer)?;
+    if kept.is_some() && matches!(asked(pairing::attempt(&phone)).await?, Attempt::Trusted(_)) {
+        return Err(Stop::new(
+            Trouble::Usage,
+            format!("{udid} trusts this computer already; nothing was changed."),
+            "",
+        ));
     }
-    phones.muxer.save_pair_record(&udid, None, &record.to_plist()).await.map_err(failed)?;
-    let works = match &phone {
-        Some(phone) => Some(attempt(phone).await?),
-        None => None,
-    };
-    tell(run, &udid, works.as_ref())
+    match asked(pairing::attempt_with(&phone, &record)).await? {
+        Attempt::Trusted(_) => {}
+        Attempt::Not(obstacle) => return Err(not_taken(&udid, &obstacle)),
+    }
+    phones.muxer.save_pair_record(&udid, None, &record).await.map_err(no_muxer)?;
+    tell(run, &udid);
+    Ok(())
+}
+
+fn no_muxer(error: usbmux::Error) -> Stop {
+    let cause = format!("{}.", plain(&error.to_string()));
+    Stop::new(Trouble::NoDevice, cause, "idevice-fix doctor says more.")
 }
 
 fn read(file: &Path) -> Result<PairRecord, Stop> {
@@ -78,67 +91,38 @@ fn whose(run: &Run, file: &Path) -> Result<Udid, Stop> {
     })
 }
 
-async fn attempt(phone: &Phone) -> Result<Attempt, Stop> {
+async fn asked(attempt: impl Future<Output = Result<Attempt, lockdown::Error>>) -> Result<Attempt, Stop> {
     let failed = |why: String| Stop::new(Trouble::Failed, format!("The phone cannot be asked: {why}."), "");
-    let asked = tokio::time::timeout(ASK_WAIT, pairing::attempt(phone)).await;
-    asked
+    let answered = tokio::time::timeout(ASK_WAIT, attempt).await;
+    answered
         .map_err(|_| failed("it does not answer".to_owned()))?
         .map_err(|error| failed(plain(&error.to_string())))
 }
 
-/// Only a record that the phone does not accept may be replaced.
-async fn may_replace(phone: Option<&Phone>, udid: &Udid) -> Result<(), Stop> {
-    let Some(phone) = phone else {
-        return Err(Stop::new(
-            Trouble::PersonNeeded,
+fn not_taken(udid: &Udid, obstacle: &Obstacle) -> Stop {
+    let (cause, next) = if obstacle.may_pass() {
+        (
             format!(
-                "There is a pair record of {udid} already, and the phone is not here to say whether it is good."
+                "{udid} is locked and does not say yet whether it takes the pair record; nothing was changed."
             ),
-            "Plug the phone in, then run this again.",
-        ));
+            "Unlock it if you can, then run this again.",
+        )
+    } else {
+        (
+            format!("{udid} does not accept this pair record; nothing was changed."),
+            "It was made for another phone, or the phone was reset since; take one of another computer.",
+        )
     };
-    match attempt(phone).await? {
-        Attempt::Not(Obstacle::Stale | Obstacle::UnusableRecord(_) | Obstacle::NotTrusted) => Ok(()),
-        Attempt::Trusted(_) => Err(Stop::new(
-            Trouble::Usage,
-            format!("{udid} trusts this computer already; nothing was changed."),
-            "",
-        )),
-        Attempt::Not(_) => Err(Stop::new(
-            Trouble::PersonNeeded,
-            format!(
-                "There is a pair record of {udid} already, and the phone does not say now whether it is good."
-            ),
-            "Unlock it if you can, plug it in again, and run this again.",
-        )),
-    }
+    Stop::new(Trouble::PersonNeeded, cause, next)
 }
 
-fn tell(run: &Run, udid: &Udid, works: Option<&Attempt>) -> Result<(), Stop> {
-    let (accepted, words) = match works {
-        None => (
-            None,
-            "The phone is not plugged in: plug it in, and idevice-fix devices shows whether it is taken.",
-        ),
-        Some(Attempt::Trusted(_)) => (Some(true), "The phone lets this computer in."),
-        Some(Attempt::Not(Obstacle::Locked | Obstacle::NotUnlockedSinceBoot)) => {
-            (None, "The phone is locked, so that it does not say yet whether it is taken.")
-        }
-        Some(Attempt::Not(_)) => (Some(false), ""),
-    };
+fn tell(run: &Run, udid: &Udid) {
     if run.global.json {
-        let answer =
-            json!({"schema": "idevice-fix/pair-record/1", "udid": udid.as_str(), "accepted": accepted});
+        let answer = json!({"schema": "idevice-fix/pair-record/1", "udid": udid.as_str(), "accepted": true});
         terminal::print_json(&answer);
-    } else if accepted != Some(false) {
-        terminal::print(&format!("The pair record of {udid} was imported. {words}\n"));
-    }
-    match accepted {
-        Some(false) => Err(Stop::new(
-            Trouble::PersonNeeded,
-            format!("The pair record was imported, and {udid} does not accept it."),
-            "It was made for another phone, or the phone was reset since; take one of another computer.",
-        )),
-        _ => Ok(()),
+    } else {
+        terminal::print(&format!(
+            "The pair record of {udid} was imported. The phone lets this computer in.\n"
+        ));
     }
 }

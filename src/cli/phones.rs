@@ -11,6 +11,7 @@ use crate::muxd::{Auto, Manners, Muxd, Records, Usb};
 use crate::sim::{self, Bus, Device, FolderError};
 use crate::usbmux::address::SYSTEM_SOCKET;
 use crate::usbmux::client::Usbmuxd;
+use crate::usbmux::server::is_served;
 use crate::usbmux::{self, Address, Muxer};
 use crate::visit::{Stop, Trouble, reach};
 
@@ -109,6 +110,17 @@ fn muxer(choice: &MuxChoice) -> Result<Arc<dyn Muxer>, usbmux::Error> {
     };
     tracing::info!("phones are reached through the usbmuxd at {address}");
     Ok(Arc::new(Usbmuxd::at(address)))
+}
+
+/// Whether phones are reached through our own multiplexer now.
+pub(super) fn is_own(run: &Run) -> bool {
+    let is_simulated = run.global.demo || run.global.device.is_some();
+    !is_simulated
+        && match &run.global.mux {
+            MuxChoice::Embedded => true,
+            MuxChoice::Auto => !Address::is_in_env() && !is_served(Path::new(SYSTEM_SOCKET)),
+            MuxChoice::Usbmuxd | MuxChoice::At(_) => false,
+        }
 }
 
 /// Looks at the USB bus; libusb blocks, so in a thread of its own.

@@ -134,7 +134,11 @@ async fn untrusted(phone: &Phone) -> Result<Obstacle, Error> {
     Ok(if kind == message::RESTORE_TYPE { Obstacle::Restoring } else { Obstacle::NotTrusted })
 }
 
-async fn attempt_with(phone: &Phone, record: &[u8]) -> Result<Attempt, Error> {
+/// Opens a session with this pair record, whatever the muxer keeps. Raises no question on the phone and changes nothing.
+///
+/// # Errors
+/// When the phone could not be asked, or it is another one.
+pub async fn attempt_with(phone: &Phone, record: &[u8]) -> Result<Attempt, Error> {
     let opened = async {
         let session = Session::open(phone, &PairRecord::from_plist(record)?).await?;
         same_device(phone, &session.value(None, Some("UniqueDeviceID")).await?)?;

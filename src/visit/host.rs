@@ -61,17 +61,21 @@ impl Check {
     }
 }
 
-/// Looks at usbmuxd's answer, at this computer, and at the disk of `dest`.
+/// A muxer that was asked which phones it has.
+#[derive(Debug)]
+pub struct Asked {
+    /// It is our own, since no usbmuxd answers or none is wanted.
+    pub is_own: bool,
+    /// Its answer.
+    pub devices: Result<Vec<Attached>, usbmux::Error>,
+}
+
+/// Looks at the muxer's answer, at this computer, and at the disk of `dest`.
 #[must_use]
-pub fn examine(
-    host: &Host,
-    devices: &Result<Vec<Attached>, usbmux::Error>,
-    dest: &Path,
-    now: Timestamp,
-) -> Vec<Check> {
-    let mut checks = vec![muxer(devices)];
+pub fn examine(host: &Host, muxer: &Asked, dest: &Path, now: Timestamp) -> Vec<Check> {
+    let mut checks = vec![reachable(muxer)];
     checks.extend(computer::usbmuxd_version(host));
-    checks.extend(bus::bus(host, devices));
+    checks.extend(bus::bus(host, muxer));
     checks.push(bus::programs(host));
     checks.extend(computer::pair_records(host));
     checks.push(computer::clock(host, now));
@@ -79,15 +83,13 @@ pub fn examine(
     checks
 }
 
-fn muxer(devices: &Result<Vec<Attached>, usbmux::Error>) -> Check {
-    match devices {
-        Ok(devices) => Check::good(
-            "usbmuxd",
-            format!(
-                "phones can be reached; {} listed",
-                words::counted(devices.len() as u64, "device", "devices")
-            ),
-        ),
+fn reachable(muxer: &Asked) -> Check {
+    match &muxer.devices {
+        Ok(devices) => {
+            let listed = words::counted(devices.len() as u64, "device", "devices");
+            let how = if muxer.is_own { "no usbmuxd is needed" } else { "phones can be reached" };
+            Check::good("usbmuxd", format!("{how}; {listed} listed"))
+        }
         Err(error @ usbmux::Error::NotRunning(_)) => Check::bad(
             "usbmuxd",
             Trouble::NoDevice,

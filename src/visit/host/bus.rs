@@ -1,10 +1,10 @@
 //! What the bus shows of each phone, and what stands between it and the muxer.
 
-use super::{Check, Trouble};
+use super::{Asked, Check, Trouble};
 use crate::collect::bus::{Host, Port, Process, UsbDevice};
 use crate::facts::text::plain;
 use crate::muxd::usb::Mode;
-use crate::usbmux::{self, Attached, Udid};
+use crate::usbmux::{Attached, Udid};
 use crate::visit::words;
 
 const NAME: &str = "USB";
@@ -20,29 +20,26 @@ const USB_2: u16 = 200;
 /// The line of a rule of udev that lets the person at the computer open a phone.
 const RULE: &str = "SUBSYSTEM==\"usb\", ATTR{idVendor}==\"05ac\", TAG+=\"uaccess\"";
 
-/// The muxer's answer to who is there.
-type Listed<'a> = &'a Result<Vec<Attached>, usbmux::Error>;
-
 /// Looks at every phone on the bus, or for why there is none.
-pub(super) fn bus(host: &Host, listed: Listed<'_>) -> Vec<Check> {
+pub(super) fn bus(host: &Host, muxer: &Asked) -> Vec<Check> {
     let devices = host.usb_devices();
     let phones = devices.iter().filter(|device| device.vendor == APPLE);
     let phones: Vec<(&UsbDevice, Mode)> =
         phones.filter_map(|device| Some((device, Mode::of_product(device.product)?))).collect();
     if phones.is_empty() {
-        return vec![nothing(host, listed)];
+        return vec![nothing(host, muxer)];
     }
     let mut checks = Vec::new();
     for (phone, mode) in phones {
-        checks.push(reached(host, phone, mode, listed));
+        checks.push(reached(host, phone, mode, muxer));
         checks.extend(link(phone, &devices));
         checks.extend(power(host, phone, &devices));
     }
     checks
 }
 
-fn nothing(host: &Host, listed: Listed<'_>) -> Check {
-    if let Ok(listed) = listed
+fn nothing(host: &Host, muxer: &Asked) -> Check {
+    if let Ok(listed) = &muxer.devices
         && !listed.is_empty()
     {
         return Check::good(NAME, "the phones are on another computer's bus, which usbmuxd reaches");
@@ -85,7 +82,7 @@ fn is_stuck(port: &Port) -> bool {
 }
 
 /// Whether the muxer has it, and why not.
-fn reached(host: &Host, phone: &UsbDevice, mode: Mode, listed: Listed<'_>) -> Check {
+fn reached(host: &Host, phone: &UsbDevice, mode: Mode, muxer: &Asked) -> Check {
     let whose = of(phone);
     match mode {
         Mode::Recovery | Mode::Dfu => {
@@ -104,10 +101,11 @@ fn reached(host: &Host, phone: &UsbDevice, mode: Mode, listed: Listed<'_>) -> Ch
         Mode::Normal => {}
     }
     let is_listed = |attached: &Attached| serial(phone).as_ref() == Some(&attached.udid);
-    match listed {
+    match &muxer.devices {
         Ok(listed) if listed.iter().any(is_listed) => {
             Check::good(NAME, format!("{whose} is on the bus and listed"))
         }
+        Ok(_) if muxer.is_own => untaken(host, phone, &whose),
         Ok(_) => unlisted(host, phone, &whose),
         Err(_) => without_muxer(host, phone, &whose),
     }
@@ -118,14 +116,8 @@ fn unlisted(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
     if let Some(holder) = holder(host, phone) {
         return holder;
     }
-    let multiplexer = phone.interfaces.iter().any(|interface| interface.is_multiplexer());
-    if phone.configuration.is_some() && !multiplexer {
-        return Check::bad(
-            NAME,
-            Trouble::PersonNeeded,
-            format!("{whose} charges and shows no data connection (USB restricted mode)"),
-            "unlock it and plug it in again",
-        );
+    if let Some(check) = restricted(phone, whose) {
+        return check;
     }
     if phone.configuration.is_none() {
         let what = format!("{whose} is on the bus and usbmuxd has not taken it up");
@@ -135,26 +127,53 @@ fn unlisted(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
     Check::bad(NAME, Trouble::NoDevice, what, "sudo systemctl restart usbmuxd")
 }
 
+/// It charges, and that is all.
+fn restricted(phone: &UsbDevice, whose: &str) -> Option<Check> {
+    let multiplexer = phone.interfaces.iter().any(|interface| interface.is_multiplexer());
+    (phone.configuration.is_some() && !multiplexer).then(|| {
+        Check::bad(
+            NAME,
+            Trouble::PersonNeeded,
+            format!("{whose} charges and shows no data connection (USB restricted mode)"),
+            "unlock it and plug it in again",
+        )
+    })
+}
+
+/// Our own multiplexer could not take it.
+fn untaken(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
+    // Whoever may not open it cannot have set its configuration either: its interfaces say nothing then.
+    let why = holder(host, phone).or_else(|| not_permitted(host, phone, whose));
+    why.or_else(|| restricted(phone, whose)).unwrap_or_else(|| {
+        let what = format!("{whose} is on the bus and does not answer");
+        Check::bad(NAME, Trouble::NoDevice, what, "unlock it and plug it in again")
+    })
+}
+
 /// No muxer answers: this user would have to open it.
 fn without_muxer(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
-    if let Some(holder) = holder(host, phone) {
-        return holder;
-    }
-    if host.may_open(phone) {
+    holder(host, phone).or_else(|| not_permitted(host, phone, whose)).unwrap_or_else(|| {
         let what = format!("{whose} is on the bus and may be opened, and no usbmuxd answers");
-        return Check::notice(NAME, what, "sudo systemctl start usbmuxd");
+        Check::notice(NAME, what, "sudo systemctl start usbmuxd")
+    })
+}
+
+/// This user may not open it, and which rule of udev would let them.
+fn not_permitted(host: &Host, phone: &UsbDevice, whose: &str) -> Option<Check> {
+    if host.may_open(phone) {
+        return None;
     }
     let ours = host.rules("-idevice-fix.rules");
     let Some(rule) = ours.first() else {
-        return Check::bad(
+        return Some(Check::bad(
             NAME,
             Trouble::NoDevice,
             format!("{whose} is on the bus, and no rule of udev lets this user open it; it would be: {RULE}"),
             "sudo cp udev/70-idevice-fix.rules /etc/udev/rules.d/ && sudo udevadm control --reload && sudo \
              udevadm trigger --subsystem-match=usb",
-        );
+        ));
     };
-    Check::bad(
+    Some(Check::bad(
         NAME,
         Trouble::NoDevice,
         format!(
@@ -162,7 +181,7 @@ fn without_muxer(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
             rule.display()
         ),
         "sudo udevadm trigger --subsystem-match=usb; without a seat: sudo adduser \"$USER\" idevice-fix",
-    )
+    ))
 }
 
 /// The program that is in the way, by name.

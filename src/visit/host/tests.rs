@@ -14,7 +14,7 @@ const UDID: &str = "00008101-000000000000001E";
 struct Computer {
     root: tempfile::TempDir,
     opens: bool,
-    listed: Result<Vec<Attached>, usbmux::Error>,
+    muxer: Asked,
     now: Timestamp,
 }
 
@@ -24,7 +24,7 @@ impl Computer {
         let this = Self {
             root: tempfile::tempdir().unwrap(),
             opens: true,
-            listed: Ok(Vec::new()),
+            muxer: Asked { is_own: false, devices: Ok(Vec::new()) },
             now: "2026-11-22T12:00:00Z".parse().unwrap(),
         };
         this.device("usb1", &[("idVendor", "1d6b"), ("idProduct", "0002"), ("busnum", "1"), ("devnum", "1")]);
@@ -97,20 +97,27 @@ impl Computer {
     fn listing(mut self) -> Self {
         let udid = Udid::parse(UDID).unwrap();
         let attached = Attached { id: DeviceId(1), udid, product_id: 0x12a8, location_id: 0, speed_bps: 0 };
-        self.listed = Ok(vec![attached]);
+        self.muxer.devices = Ok(vec![attached]);
         self
     }
 
     fn without_muxer(mut self) -> Self {
         fs::remove_dir_all(self.path("proc/12")).unwrap();
-        self.listed = Err(usbmux::Error::NotRunning("/var/run/usbmuxd".to_owned()));
+        self.muxer.devices = Err(usbmux::Error::NotRunning("/var/run/usbmuxd".to_owned()));
+        self
+    }
+
+    /// Without any usbmuxd, and our own multiplexer asked.
+    fn with_our_own(mut self) -> Self {
+        fs::remove_dir_all(self.path("proc/12")).unwrap();
+        self.muxer.is_own = true;
         self
     }
 
     fn checks(&self) -> Vec<Check> {
         let opens = self.opens;
         let host = Host::at(self.root.path().to_owned(), move |_| opens);
-        let mut checks = examine(&host, &self.listed, self.root.path(), self.now);
+        let mut checks = examine(&host, &self.muxer, self.root.path(), self.now);
         // The disk is that of the computer that this runs on.
         checks.retain(|check| check.name != "disk");
         checks
@@ -132,7 +139,7 @@ const BROKEN: &[(&str, Break, State, &str, &str)] = &[
     (
         "its socket is not ours",
         |mut it| {
-            it.listed = Err(usbmux::Error::NoPermission("/var/run/usbmuxd".to_owned()));
+            it.muxer.devices = Err(usbmux::Error::NoPermission("/var/run/usbmuxd".to_owned()));
             it
         },
         State::Bad,
@@ -191,6 +198,51 @@ const BROKEN: &[(&str, Break, State, &str, &str)] = &[
         State::Bad,
         "in spite of /usr/lib/udev/rules.d/70-idevice-fix.rules",
         "adduser",
+    ),
+    (
+        "no usbmuxd, and no rule lets our own open it",
+        |mut it| {
+            // The kernel's choice: nobody could set the configuration with the multiplexer.
+            it.phone("1-2").device("1-2", &[("bConfigurationValue", "1")]);
+            fs::remove_dir_all(it.path("sys/bus/usb/devices/1-2/1-2:4.1")).unwrap();
+            it.opens = false;
+            it.with_our_own()
+        },
+        State::Bad,
+        "it would be: SUBSYSTEM==\"usb\", ATTR{idVendor}==\"05ac\", TAG+=\"uaccess\"",
+        "udevadm control --reload",
+    ),
+    (
+        "no usbmuxd, and our own has no seat",
+        |mut it| {
+            it.phone("1-2").put("usr/lib/udev/rules.d/70-idevice-fix.rules", "");
+            it.opens = false;
+            it.with_our_own()
+        },
+        State::Bad,
+        "in spite of /usr/lib/udev/rules.d/70-idevice-fix.rules",
+        "adduser",
+    ),
+    (
+        "no usbmuxd, and restricted mode",
+        |it| {
+            it.phone("1-2");
+            fs::remove_dir_all(it.path("sys/bus/usb/devices/1-2/1-2:4.1")).unwrap();
+            it.with_our_own()
+        },
+        State::Bad,
+        "no data connection (USB restricted mode)",
+        "unlock it",
+    ),
+    (
+        "no usbmuxd, and a phone that hangs",
+        |it| {
+            it.phone("1-2");
+            it.with_our_own()
+        },
+        State::Bad,
+        "does not answer",
+        "plug it in again",
     ),
     (
         "the desktop has opened it as a camera",
@@ -472,10 +524,14 @@ fn computers_that_are_well_are_not_flagged() {
         }),
     ];
     for (what, set_up) in well {
-        let computer = Computer::new().listing();
+        let mut computer = Computer::new().listing();
         set_up(&computer);
-        let flagged: Vec<Check> = computer.checks().into_iter().filter(|c| c.state != State::Good).collect();
-        assert!(flagged.is_empty(), "{what}: {flagged:#?}");
+        for is_own in [false, true] {
+            computer.muxer.is_own = is_own;
+            let flagged: Vec<Check> =
+                computer.checks().into_iter().filter(|c| c.state != State::Good).collect();
+            assert!(flagged.is_empty(), "{what}: {flagged:#?}");
+        }
     }
 }
 
