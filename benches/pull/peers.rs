@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use idevice::IdeviceService;
 use idevice::afc::AfcClient;
@@ -62,12 +62,26 @@ fn pymobiledevice3(phone: &Phone, folders: &[String], to: &Path) -> Result<Copie
     Ok(Copied { files, bytes, seconds, peak_kib: Some(peak_kib) })
 }
 
+/// It does not wait for the person who is asked whether to trust this computer: one tries again, as its users do.
+const MOUNTS_MAX: usize = 4;
+
 /// Only cp is timed.
 fn ifuse(phone: &Phone, folders: &[String], to: &Path) -> Result<Copied, String> {
     let point = tempfile::tempdir().expect("a temporary folder");
-    let mut mount = Command::new(named("IFUSE", "ifuse"));
-    mount.env("USBMUXD_SOCKET_ADDRESS", format!("UNIX:{}", phone.unix().display()));
-    program::run(mount.arg(point.path())).and_then(Ran::succeeded)?;
+    let mount = || {
+        let mut mount = Command::new(named("IFUSE", "ifuse"));
+        mount.env("USBMUXD_SOCKET_ADDRESS", format!("UNIX:{}", phone.unix().display()));
+        program::run(mount.arg(point.path())).and_then(Ran::succeeded)
+    };
+    let mut mounted = mount();
+    for _ in 1..MOUNTS_MAX {
+        if mounted.is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        mounted = mount();
+    }
+    mounted?;
     let folders = folders.iter().map(|folder| point.path().join(folder));
     let copied = program::run(Command::new("cp").arg("-r").args(folders).arg(to));
     let unmounted = ["fusermount3", "fusermount"].iter().any(|program| {

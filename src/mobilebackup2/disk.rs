@@ -22,10 +22,11 @@ mod digests;
 mod syncer;
 mod writer;
 
-/// Hand-overs on their way to the disk, and again on their way to be hashed, of not much more than [`PIECE_BYTES`] each.
-const QUEUE: usize = 16;
+/// Hand-overs on their way to the disk, and again on their way to be hashed, of not much more than [`PIECE_BYTES`] each: a
+/// disk that pauses for some 20 ms does not stop a fast phone.
+const QUEUE: usize = 64;
 /// Room for pieces that is kept to be used again.
-const SPARE: usize = 2 * QUEUE;
+const SPARE: usize = QUEUE;
 /// Things handed over at once: waking a thread for each of many small files would cost more than storing them.
 const GATHERED: usize = 256;
 

@@ -63,6 +63,21 @@ impl SyncHandle {
     }
 }
 
+/// Has the kernel begin to store a file that came in, if it is worth it: the sync of the batch finds most of it done. On
+/// file systems whose folders are locked while they are stored, every change to them would wait for all data before.
+#[cfg(target_os = "linux")]
+fn begin_to_store(file: &File) {
+    // Of larger ones much is stored already, and that would be taken out of the cache before it is proven.
+    const WORTH_IT_BYTES: std::ops::Range<u64> = 1 << 20..32 << 20;
+    if file.metadata().is_ok_and(|metadata| WORTH_IT_BYTES.contains(&metadata.len())) {
+        // What is not stored yet stays in the cache. It is a hint: nothing depends on it.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_to_store(_: &File) {}
+
 /// The folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -342,6 +357,7 @@ impl Folder {
     /// # Errors
     /// Any I/O error (a folder in its place is one); what came in is removed then.
     pub fn place_file(&self, incoming: Incoming, to: &Place) -> io::Result<()> {
+        begin_to_store(&incoming.file);
         drop(incoming.file);
         let from = self.incoming()?;
         let placed = self.parent(to).and_then(|(dir, name)| from.rename(&incoming.name, &dir, name));
