@@ -1,5 +1,7 @@
 //! `sim new`, `sim run` and `sim judge`: the simulated iPhone for tests and for looking around.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -10,7 +12,7 @@ use super::terminal;
 use crate::facts::text::plain;
 use crate::sim::cases::{self, Judged};
 use crate::sim::new::{self, NewOptions, Scenario, Temper};
-use crate::sim::usb::usbip;
+use crate::sim::usb::{functionfs, usbip};
 use crate::sim::{self, Bus, Device};
 use crate::usbmux::server::Listener;
 use crate::visit::{Stop, Trouble, words};
@@ -136,12 +138,15 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
         None => None,
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| busy(&address, &error))?),
     };
-    if listeners.is_empty() && usb.is_none() {
+    if listeners.is_empty() && usb.is_none() && arguments.functionfs.is_none() {
         return Err(Stop::new(
             Trouble::Usage,
             "No place to listen was named.",
-            "Give --unix PATH, --tcp ADDR:PORT or --usbip ADDR:PORT.",
+            "Give --unix PATH, --tcp ADDR:PORT, --usbip ADDR:PORT or --functionfs MOUNT.",
         ));
+    }
+    if arguments.functionfs.is_some() && arguments.dirs.len() > 1 {
+        return Err(Stop::new(Trouble::Usage, "A FunctionFS is one device.", "Name one phone's folder."));
     }
     let devices =
         arguments.dirs.iter().map(|dir| Device::open(dir, arguments.keep)).collect::<Result<Vec<_>, _>>();
@@ -153,6 +158,7 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
         }
     }
     let bus = Bus::new(devices.clone());
+    let as_gadget = gadget(run, arguments, &bus, &devices);
     let on_usb = async {
         let Some(listener) = usb else { return };
         if let Ok(address) = listener.local_addr() {
@@ -162,11 +168,27 @@ async fn serve(run: &Run, arguments: &SimRun) -> Result<(), Stop> {
                 address.ip()
             ));
         }
-        usbip::run(bus.clone(), devices, listener, run.cancel.clone()).await;
+        usbip::run(bus.clone(), devices.clone(), listener, run.cancel.clone()).await;
     };
-    tokio::join!(sim::run(bus.clone(), listeners, run.cancel.clone()), on_usb);
+    let ((), (), ended) =
+        tokio::join!(sim::run(bus.clone(), listeners, run.cancel.clone()), on_usb, as_gadget);
     // Being stopped is how this command ends.
-    Ok(())
+    ended
+}
+
+/// The phone as the device of a FunctionFS, if one was named. Ends everything when that breaks.
+async fn gadget(run: &Run, arguments: &SimRun, bus: &Bus, devices: &[Arc<Device>]) -> Result<(), Stop> {
+    let (Some(folder), Some(device)) = (&arguments.functionfs, devices.first()) else { return Ok(()) };
+    run.screen.say(&format!("{} is the device of {}", device.udid(), folder.display()));
+    let ran = functionfs::run(bus.clone(), Arc::clone(device), folder, run.cancel.clone()).await;
+    ran.map_err(|error| {
+        run.cancel.cancel();
+        Stop::new(
+            Trouble::Failed,
+            format!("{} cannot be a USB device: {error}.", folder.display()),
+            "It has to be a mounted FunctionFS that nobody else uses, and you may have to be root.",
+        )
+    })
 }
 
 /// Judges every case; exit status 1 when one is wrong.

@@ -1,21 +1,18 @@
 """What is tried on a virtual USB bus, inside the virtual machine: Debian's usbmuxd and libimobiledevice, and this
 project's own program, with simulated iPhones that are plugged in and out.
 
-checks.py PROGRAM [CHECK...]
+checks.py PROGRAM PHONES [CHECK...]: PHONES is a folder with those that tests/rig/run has made.
 """
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import time
 
 import cable
+import gadget
 from tools import HOME, PORT, Failed, listed, plug_in, pull_out, run, running, same_photos, wait_for
-
-PHOTOS = 16
-# Bytes of photos on the phones; more on the one whose transfer is timed.
-BYTES = 4_000_000
-TIMED_BYTES = 16_000_000
 
 
 def through_usbmuxd(program, phone):
@@ -53,7 +50,7 @@ def without_usbmuxd(program, _phone):
     pull_out()
 
 
-CHECKS = (through_usbmuxd, without_usbmuxd, *cable.CHECKS)
+CHECKS = (through_usbmuxd, without_usbmuxd, *cable.CHECKS, *gadget.CHECKS)
 
 
 def tried(check, program, phone):
@@ -73,13 +70,9 @@ def tried(check, program, phone):
 
 
 def main():
-    program, *chosen = sys.argv[1:]
-    HOME.mkdir()
+    program, made, *chosen = sys.argv[1:]
+    shutil.copytree(made, HOME)
     phones = [HOME / f"phone{number}" for number in (1, 2, 3)]
-    for number, phone in enumerate(phones):
-        size = str(TIMED_BYTES if number == 1 else BYTES)
-        about = ("--photos", str(PHOTOS), "--media-bytes", size, "--temper", "kind", "--seed", str(number + 1))
-        run(program, "sim", "new", str(phone), *about)
     folders = [str(phone) for phone in phones]
     checks = [check for check in CHECKS if not chosen or check.__name__ in chosen]
     with running("simulator", program, "sim", "run", *folders, "--usbip", f"127.0.0.1:{PORT}") as (log, _):

@@ -123,7 +123,8 @@ def answers(path):
 
 
 def listed(**more):
-    return run("idevice_id", "-l", **more).split()
+    """The phones that libimobiledevice is told of."""
+    return [word for word in run("idevice_id", "-l", **more).split() if word.startswith("0000")]
 
 
 def same_photos(folder, copy):

@@ -84,6 +84,9 @@ pub(crate) struct SimRun {
     /// Offer the phones as USB devices on this address: `usbip attach` plugs one in
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) usbip: Option<std::net::SocketAddr>,
+    /// Be the USB device of this mounted FunctionFS; with one phone
+    #[arg(long, value_name = "MOUNT")]
+    pub(crate) functionfs: Option<PathBuf>,
     /// What happens to the phones stays in their folders
     #[arg(long)]
     pub(crate) keep: bool,

@@ -11,6 +11,7 @@
 mod connection;
 mod control;
 mod descriptors;
+pub mod functionfs;
 #[cfg(test)]
 mod tests;
 mod mux;
