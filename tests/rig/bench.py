@@ -170,8 +170,12 @@ def main():
     try:
         {"first": first, "second": second}[sys.argv[1]](sys.argv[2])
     except (Failed, OSError, subprocess.SubprocessError) as error:
-        print(f"FAILED {error}")
+        print(f"FAILED {error}", flush=True)
         print(journal()[-4000:])
+        for look in ("journalctl -u usbmuxd -o cat --no-pager -n 30", "idevice_id -l", "usbip port", "ls -l /var/run/usbmuxd"):
+            print(f"-- {look}\n{run(*look.split(), ok=())}")
+        if found := node():
+            print(run("udevadm", "info", str(found[0])), run("ls", "-l", str(found[0])))
         return 1
     return 0
 
