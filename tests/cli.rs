@@ -886,6 +886,110 @@ fn what_can_lose_photos_is_opened_by_the_gate_and_its_name_typed() {
     assert_eq!(terminal.status(), 0);
 }
 
+/// A minute is long for a test: `IDEVICE_FIX_PATIENCE=1` runs it.
+#[test]
+fn a_word_that_is_typed_late_is_held_against_the_phone_as_it_is_then() {
+    if std::env::var_os("IDEVICE_FIX_PATIENCE").is_none() {
+        return;
+    }
+    let scratch = Scratch::with("uploads-stuck", KIND);
+    assert_eq!(scratch.run(&["photos", "pull", "-y"]).0, 0);
+    let mut terminal = Terminal::open(&scratch.on_phone(&["climb"]));
+    let words = ["To agree, type toggle-icloud-photos: ", "To agree, type sign-out-and-in: "];
+    while terminal.sees_one_of(&[RUNG, words[0]]).1 == RUNG {
+        terminal.types("s\n");
+    }
+    std::thread::sleep(Duration::from_secs(61));
+    // The phone is as it was: the word still counts.
+    terminal.types("toggle-icloud-photos\n");
+    terminal.sees("so the phone is read once more");
+    assert!(terminal.sees(RUNG).contains(" 1. "), "its steps are shown");
+    terminal.types("s\n");
+    terminal.sees(words[1]);
+    // A photo is taken meanwhile: it is nowhere else.
+    std::fs::write(scratch.path("phone/media/DCIM/100APPLE/IMG_9999.JPG"), vec![7; 9000]).unwrap();
+    std::thread::sleep(Duration::from_secs(61));
+    terminal.types("sign-out-and-in\n");
+    terminal.sees("so the phone is read once more");
+    let (shut, _) = terminal.sees_one_of(&[RUNG, "The report: "]);
+    assert!(shut.contains("It is shut now:") && !shut.contains(" 1. "), "{shut}");
+}
+
+#[test]
+fn a_rung_is_gone_on_with_after_a_restart_and_a_slow_unlock() {
+    let settings = format!("{KIND}[person]\nunlocks_after_ms = 4000\n");
+    let scratch = Scratch::with("uploads-stuck", &settings);
+    let mut terminal = Terminal::open(&scratch.on_phone(&["climb"]));
+    while !terminal.sees(RUNG).contains("Restart the iPhone") {
+        terminal.types("s\n");
+    }
+    terminal.types("d\n");
+    terminal.sees("The phone restarts");
+    terminal.sees("On the phone: unlock it");
+    // It goes on with the session of the phone that came back.
+    terminal.sees("m = wait and measure] ");
+    terminal.types("\n");
+    terminal.sees(RUNG);
+    terminal.types("q\n");
+    assert_eq!(terminal.status(), 0);
+    let climbed = &report_of(&scratch, &["--json"])["climbed"];
+    let restart = climbed.as_array().unwrap().last().unwrap();
+    assert_eq!((&restart["remedy"], &restart["by"]), (&"restart-device".into(), &"agent".into()));
+    assert_ne!(restart["result"], "failed");
+}
+
+/// The phone's iCloud gets room again: its sync status says so from now on.
+fn make_room_in_icloud(scratch: &Scratch) {
+    let path = scratch.path("phone/media/PhotoData/CPL/syncstatus.plist");
+    let mut status = plist::Value::from_file(&path).unwrap().into_dictionary().unwrap();
+    assert!(status.remove("isExceedingQuota").is_some(), "{status:?}");
+    plist::Value::Dictionary(status).to_file_binary(&path).unwrap();
+}
+
+#[test]
+fn after_a_part_that_failed_the_phone_is_read_again() {
+    let refuse = "[[fault]]\nat = \"backup-message\"\nafter_messages = 1\nkind = \"refuse\"\ntimes = 1000\n";
+    let scratch = Scratch::with("icloud-full", &format!("{KIND}{refuse}"));
+    assert_eq!(scratch.run(&["photos", "pull", "-y"]).0, 0);
+    // Nothing is new and the backup fails: nothing was done, and yet what was read before is not told again.
+    let (status, stdout, stderr) = scratch.run(&["fix", "-y", "--json"]);
+    assert_eq!(status, 1, "{stderr}");
+    let read = stdout.lines().map(json).filter(|line| line["event"] == "began" && line["phase"] == "library");
+    assert_eq!(read.count(), 2, "{stdout}");
+    // The same of a rung.
+    let mut terminal = Terminal::open(&scratch.on_phone(&["climb"]));
+    while !terminal.sees(RUNG).contains("Make a local backup") {
+        terminal.types("s\n");
+    }
+    terminal.types("\n");
+    terminal.sees("[Enter = begin, s = skip] ");
+    make_room_in_icloud(&scratch);
+    terminal.types("\n");
+    terminal.sees(RUNG);
+    terminal.types("q\n");
+    assert_ne!(terminal.status(), 0, "a part failed");
+    let report = report_of(&scratch, &["--json"]);
+    let climbed = report["climbed"].as_array().unwrap();
+    assert!(climbed.iter().any(|rung| rung["remedy"] == "back-up" && rung["result"] == "failed"));
+    let found = report["diagnosis"]["findings"].as_array().unwrap();
+    assert!(found.iter().all(|finding| finding["id"] != "icloud-storage-full"), "{found:?}");
+}
+
+#[test]
+fn a_phone_that_left_while_it_was_read_is_looked_at_anew() {
+    let leaves = "[[fault]]\nat = \"afc-read\"\nafter_bytes = 100000\nkind = \"unplug\"\n";
+    let scratch = Scratch::with("icloud-full", &format!("{KIND}{leaves}"));
+    let mut command = scratch.on_phone(&["diagnose"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.by_ref().any(|line| line.contains("The phone is gone")));
+    make_room_in_icloud(&scratch);
+    let rest: Vec<String> = said.collect();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{rest:#?}");
+    assert!(!text(&output.stdout).contains("iCloud storage is full"), "{}", text(&output.stdout));
+}
+
 #[test]
 fn a_phone_that_leaves_at_a_question_is_three_and_what_was_done_is_kept() {
     let scratch = Scratch::with("backup-off", KIND);
@@ -1065,6 +1169,23 @@ fn watching_tells_each_reading_and_ends_when_it_is_told_to() {
     assert!(lines[2]["sentence"].as_str().unwrap().starts_with("Waiting, not stuck"), "{movement}");
     let (status, _, _) = scratch.run(&["diagnose", "--watch=1"]);
     assert_eq!(status, 2, "a phone is not asked every second");
+    // Quiet: the answer, and beside it only what a person must do.
+    let (status, stdout, stderr) = scratch.run(&["-q", "diagnose", "--watch=5", "--readings", "1"]);
+    assert!(status == 0 && stderr.lines().all(|line| line.starts_with(">> On the phone")), "{stderr}");
+    assert!(stdout.contains("Waiting, not stuck"), "{stdout}");
+}
+
+#[test]
+fn who_watches_without_a_phone_is_told_so_in_the_wished_form() {
+    let scratch = Scratch::new();
+    let socket = Socket::serve(&scratch.path("mux"), 0o600, &[]);
+    let (status, stdout, stderr) = socket.run(&["diagnose", "--watch=5", "--json"]);
+    assert_eq!(status, 3, "{stderr}");
+    let told = json(&stdout);
+    assert_eq!((&told["schema"], &told["error"]["exit_status"]), (&"idevice-fix/watch/1".into(), &3.into()));
+    assert!(told["error"]["cause"].as_str().is_some_and(|cause| stderr.contains(cause)), "{told}: {stderr}");
+    let (status, stdout, stderr) = socket.run(&["diagnose", "--watch=5", "-q"]);
+    assert_eq!((status, stdout.as_str(), stderr.lines().count()), (3, "", 1), "{stderr}");
 }
 
 #[test]
@@ -1074,7 +1195,8 @@ fn who_watches_waits_for_a_phone_that_left() {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.any(|line| line.contains("Watching: read again")));
-    let leaves = "[[fault]]\nat = \"lockdown\"\nafter_messages = 1\nkind = \"unplug\"\n";
+    // It leaves, and once more while its session is made.
+    let leaves = "[[fault]]\nat = \"lockdown\"\nafter_messages = 1\nkind = \"unplug\"\ntimes = 2\n";
     std::fs::write(scratch.path("phone/device.toml"), format!("{KIND}{leaves}")).unwrap();
     let rest: Vec<String> = said.collect();
     let waited = rest.iter().any(|line| line.contains("It is waited for until it is back"));

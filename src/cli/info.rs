@@ -11,6 +11,7 @@ use super::run::Run;
 use super::terminal;
 use super::visits::begin;
 use crate::facts::text::plain;
+use crate::lockdown::Refusal;
 use crate::remedy::Consent;
 use crate::report::{Report, fact_words, lockdown_words};
 use crate::visit::{Kept, Stop, Trouble, Visit, reach};
@@ -42,11 +43,7 @@ async fn one_domain(run: &Run, visit: &Visit, domain: &str, arguments: &Info) ->
     let key = arguments.key.as_deref();
     let named = Some(domain).filter(|domain| !domain.is_empty());
     let value = visit.session().value(named, key).await.map_err(|error| match error.refusal() {
-        Some(refusal) => Stop::new(
-            Trouble::Failed,
-            format!("The phone does not tell {:?} {:?}: {refusal}.", domain, key.unwrap_or_default()),
-            "",
-        ),
+        Some(refusal) => refused(domain, key, refusal),
         None => reach::lockdown_stop(&error),
     })?;
     match &value {
@@ -56,10 +53,30 @@ async fn one_domain(run: &Run, visit: &Visit, domain: &str, arguments: &Info) ->
         Plist::Dictionary(entries) if key.is_none() && !arguments.raw => {
             let zone = terminal::stdout_style().zone;
             terminal::print(&domain_in_words(domain, entries, &zone));
+            if entries.is_empty() {
+                run.screen.say(&format!("The phone says nothing in the domain {}.", plain(domain)));
+            }
         }
         value => terminal::print(&as_text(value, 0)),
     }
     Ok(())
+}
+
+/// What a refusal means here, with the phone's own word.
+fn refused(domain: &str, key: Option<&str>, refusal: &Refusal) -> Stop {
+    let of = if domain.is_empty() { String::new() } else { format!(" of {}", plain(domain)) };
+    let what = match key {
+        Some(key) => format!("{}{of}", plain(key)),
+        None if domain.is_empty() => "the domain without a name".to_owned(),
+        None => format!("the domain {}", plain(domain)),
+    };
+    let (cause, next) = match refusal {
+        Refusal::MissingValue => {
+            (format!("The phone has no {what} ({refusal})."), "info --raw shows all that it tells.")
+        }
+        _ => (format!("The phone does not tell {what}: it refuses with {refusal}."), ""),
+    };
+    Stop::new(Trouble::Failed, cause, next)
 }
 
 /// Every domain that is known, as the phone says it; one that it refuses or does not have is left out.

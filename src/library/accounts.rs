@@ -60,7 +60,7 @@ fn apple_accounts(database: &Untrusted) -> Result<BTreeSet<i64>, Unreadable> {
 /// As [`super::read_database`].
 pub fn data_classes(dir: &Path) -> Result<Vec<String>, Unreadable> {
     let database = Untrusted::open(dir, ACCOUNTS_NAME)?;
-    let missing = || database.no_table("the data classes of accounts");
+    let missing = || database.no_table("with the data classes of accounts");
     let names = database.table_names(TABLES_MAX)?;
     // Core Data numbers its join tables by entity: the numbers differ between versions.
     let join = names.iter().find(|name| numbered(name, "ENABLEDDATACLASSES")).ok_or_else(missing)?;

@@ -126,10 +126,18 @@ pub enum Unreadable {
 /// # Errors
 /// Any [`Unreadable`]. A column that is missing is none: the counts that need it are `None` and `gaps` says why.
 pub fn read_database(dir: &Path) -> Result<Library, Unreadable> {
-    let database = Untrusted::open(dir, DATABASE_NAME)?;
-    let schema = schema::Schema::discover(&database)?;
-    let mut read = rows::read(&database, &schema)?;
-    let mut library = Library { model_version: schema::model_version(&database), ..Library::default() };
+    let database = Untrusted::open_and_check_beside(dir, DATABASE_NAME)?;
+    let read = read_unchecked(&database);
+    // A broken structure explains whatever else went wrong.
+    database.checked()?;
+    read
+}
+
+/// What the database says; it counts when its structure is found to be whole.
+fn read_unchecked(database: &Untrusted) -> Result<Library, Unreadable> {
+    let schema = schema::Schema::discover(database)?;
+    let mut read = rows::read(database, &schema)?;
+    let mut library = Library { model_version: schema::model_version(database), ..Library::default() };
     library.gaps = schema.gaps();
     library.gaps.append(&mut read.gaps);
     library.unknown_states = read.unknown.into_lines();

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -28,6 +29,10 @@ const STEPS_BETWEEN_CHECKS: i32 = 20_000;
 /// Memory that SQLite may take in the whole process, in bytes. A plain scan needs a few MiB; only a schema made to
 /// hurt needs more.
 const HEAP_BYTES_MAX: i64 = 512 << 20;
+/// Pages that a connection keeps, in KiB: a scan needs each page once.
+const CACHE_KIB: u32 = 1024;
+/// SQLite's own way to a file on Unix, without locks.
+const UNLOCKED: &str = "unix-none";
 /// Limits of SQLite. Core Data's own schemas need less than a tenth of each.
 const LIMITS: &[(Limit, i32)] = &[
     (Limit::SQLITE_LIMIT_LENGTH, 64 << 20),
@@ -50,6 +55,14 @@ pub(super) struct Untrusted {
     /// Tables that may be read, in lower case.
     readable: Arc<Mutex<BTreeSet<String>>>,
     out_of_time: Arc<AtomicBool>,
+    /// Where checks are made meanwhile; without it each is made before its table is read.
+    beside: Option<Beside>,
+}
+
+/// Tables are checked on a thread of its own, with a connection of its own.
+struct Beside {
+    ask: mpsc::Sender<String>,
+    checking: JoinHandle<Result<(), Unreadable>>,
 }
 
 /// A plain table and its plain columns.
@@ -73,6 +86,25 @@ impl Table {
 }
 
 impl Untrusted {
+    /// As [`Self::open`], for a database whose checks take seconds: they are made beside the reading. What was read
+    /// counts only when [`Self::checked`] has said so.
+    pub(super) fn open_and_check_beside(dir: &Path, name: &str) -> Result<Self, Unreadable> {
+        let mut database = Self::open(dir, name)?;
+        let checker = Self::open(dir, name)?;
+        let (ask, asked) = mpsc::channel::<String>();
+        let checking =
+            std::thread::spawn(move || asked.iter().try_for_each(|table| checker.check_now(&table)));
+        database.beside = Some(Beside { ask, checking });
+        Ok(database)
+    }
+
+    /// Waits for the checks that are made beside the reading.
+    pub(super) fn checked(self) -> Result<(), Unreadable> {
+        let Some(Beside { ask, checking }) = self.beside else { return Ok(()) };
+        drop(ask);
+        checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// Opens `name` in `dir`, which belongs to us, and reads its schema.
     pub(super) fn open(dir: &Path, name: &str) -> Result<Self, Unreadable> {
         let path = dir.join(name);
@@ -90,9 +122,15 @@ impl Untrusted {
             | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let wrong = |error: rusqlite::Error| explain(name, &error, false);
-        let connection = Connection::open_with_flags(&path, flags).map_err(wrong)?;
-        let mut database =
-            Self { connection, file: name.to_owned(), readable: Arc::default(), out_of_time: Arc::default() };
+        // The copy is ours and nobody writes to it: without locks two connections may read it.
+        let connection = Connection::open_with_flags_and_vfs(&path, flags, UNLOCKED).map_err(wrong)?;
+        let mut database = Self {
+            connection,
+            file: name.to_owned(),
+            readable: Arc::default(),
+            out_of_time: Arc::default(),
+            beside: None,
+        };
         database.fence().map_err(wrong)?;
         database.load_schema()?;
         Ok(database)
@@ -117,7 +155,8 @@ impl Untrusted {
         // Exclusive locking keeps the index of the log in memory: no shared-memory file is made or believed.
         connection.execute_batch(&format!(
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;
-             PRAGMA cell_size_check=ON; PRAGMA query_only=ON; PRAGMA hard_heap_limit={HEAP_BYTES_MAX};"
+             PRAGMA cell_size_check=ON; PRAGMA query_only=ON; PRAGMA cache_size=-{CACHE_KIB};
+             PRAGMA hard_heap_limit={HEAP_BYTES_MAX};"
         ))?;
         let deadline = Instant::now() + TIME_MAX;
         let out_of_time = Arc::clone(&self.out_of_time);
@@ -141,6 +180,14 @@ impl Untrusted {
     /// Checks the structure of one table with its indexes. Only what is read is checked: a check of everything would
     /// run the code of virtual tables over their hostile content, and takes seconds on a large library.
     fn check(&self, name: &str) -> Result<(), Unreadable> {
+        match &self.beside {
+            // Who checks ends early only with an error, which `checked` gives.
+            Some(beside) => beside.ask.send(name.to_owned()).or(Ok(())),
+            None => self.check_now(name),
+        }
+    }
+
+    fn check_now(&self, name: &str) -> Result<(), Unreadable> {
         let mut verdict = None;
         self.pragma("quick_check", name, |row| {
             verdict = verdict.take().or(Some(row.get::<_, String>(0)?));

@@ -1,6 +1,7 @@
 //! What each fact is called, and how its value reads, for people: in the terminal, in the report, in `info`.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -37,7 +38,7 @@ const NAMES: &[(&str, &str)] = &[
     ("icloud_photos.recently_deleted_days", "Days kept in Recently Deleted"),
     ("icloud_photos.optimise_storage", "Optimise Storage"),
     ("icloud_photos.photo_stream_traces", "Traces of Photo Stream"),
-    ("icloud_photos.markers", "Marks that it left"),
+    ("icloud_photos.markers", "Marks that it left (the phone's own time)"),
     ("icloud_photos.markers.enabled", "Switched on at"),
     ("icloud_photos.markers.download_finished", "Everything downloaded once"),
     ("icloud_photos.markers.initial_sync", "First sync finished"),
@@ -46,6 +47,15 @@ const NAMES: &[(&str, &str)] = &[
     ("icloud_photos.backlog.outgoing_bytes", "Size"),
     ("icloud_photos.backlog.outgoing_changes", "Changes"),
     ("icloud_photos.backlog.quarantined", "Set aside by the phone"),
+    ("icloud_photos.backlog.scopes", "Libraries that are kept in step"),
+    ("icloud_photos.backlog.scopes.identifier", "Name"),
+    ("icloud_photos.backlog.scopes.estimated_assets", "Photos"),
+    ("icloud_photos.backlog.scopes.estimated_bytes", "Size"),
+    ("icloud_photos.backlog.scopes.initial_sync", "First sync finished"),
+    ("icloud_photos.backlog.scopes.last_pull", "Last taken in"),
+    ("icloud_photos.backlog.scopes.disabled_at", "Switched off"),
+    ("icloud_photos.backlog.scopes.delete_at", "To be deleted"),
+    ("icloud_photos.backlog.scopes.dropped_some_records", "Left something out"),
     ("icloud_photos.server_configuration_at", "Apple's settings for it are of"),
     ("icloud_photos.engine", "What the sync engine says"),
     ("icloud_photos.engine.is_exceeding_quota", "iCloud storage is full"),
@@ -155,7 +165,12 @@ pub fn name(fact: &str) -> String {
     if let Some((_, words)) = NAMES.iter().find(|(name, _)| *name == fact) {
         return (*words).to_owned();
     }
-    let words = plain(fact).replace('_', " ").replace("icloud", "iCloud");
+    spelt_out(fact)
+}
+
+/// A name that the program gave to something, as words: `icloud-storage-full` is `iCloud storage full`.
+fn spelt_out(name: &str) -> String {
+    let words = plain(name).replace(['_', '-'], " ").replace("icloud", "iCloud");
     let mut chars = words.chars();
     match chars.next() {
         Some('i') if words.starts_with("iCloud") => words,
@@ -182,9 +197,11 @@ pub fn in_words(fact: &str, value: &Value, zone: &TimeZone) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Number(number) => number_in_words(last, number),
-        Value::String(text) => match text.parse::<Timestamp>() {
-            Ok(at) => words::moment(at, zone),
-            Err(_) => plain(text),
+        Value::String(text) if last == "pause_reason" => spelt_out(text),
+        Value::String(text) => match (text.parse::<Timestamp>(), text.parse::<DateTime>()) {
+            (Ok(at), _) => words::moment(at, zone),
+            (_, Ok(local)) => local.strftime("%-d %b %Y, %H:%M").to_string(),
+            _ => plain(text),
         },
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(|item| in_words(fact, item, zone)).collect();
@@ -272,6 +289,12 @@ mod tests {
         assert_eq!(of("battery.temperature_c", json!(29.5)), "29.5 °C");
         assert_eq!(of("battery.current_ma", json!(-312)), "-312 mA");
         assert_eq!(of("settings.profiles", json!([])), "none");
+        assert_eq!(of("icloud_photos.markers.enabled", json!("2023-11-18T11:48:40")), "18 Nov 2023, 11:48");
+        assert_eq!(of("icloud_photos.pause_reason", json!("icloud-storage-full")), "iCloud storage full");
+        assert_eq!(
+            of("icloud_photos.backlog.scopes", json!([{"identifier": "A", "last_pull": null}])),
+            "name A"
+        );
         assert_eq!(of("settings.time_zone", json!("a\u{1b}b")), "a\u{FFFD}b");
         assert_eq!(of("icloud_photos.last_sync", json!("2026-11-20T21:17:09Z")), "20 Nov 2026, 21:17");
         assert_eq!(

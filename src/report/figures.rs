@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::{Finding, Reason, Report, Verdict, Whereabouts, fact_words};
+use crate::facts::sentences::fixed;
 use crate::facts::text::plain;
 use crate::photos::layout::{LaidOut, Link};
 use crate::remedy::gate::Answer;
@@ -175,7 +176,9 @@ pub(super) fn blocked_by(report: &Report, rung: &super::Rung) -> Vec<String> {
         let finding =
             diagnosis.findings.iter().find(|finding| finding.id == *id).map(|finding| &finding.title);
         let remedy = diagnosis.ladder.iter().find(|other| other.remedy == *id).map(|other| &other.title);
-        clause(reason.or(finding).or(remedy).unwrap_or(id))
+        // No question of the verdict is about it, and no finding says it.
+        let first = (id == "back-up-first").then(|| fixed("gate-back-up-first"));
+        clause(reason.or(finding).or(remedy).map(String::as_str).or(first).unwrap_or(id))
     };
     rung.blocked_by.iter().map(words).collect()
 }
@@ -261,6 +264,10 @@ pub(super) fn change(change: &Change, zone: &TimeZone) -> String {
 pub(super) fn evidence(evidence: &super::Evidence) -> String {
     let value = match &evidence.value {
         Value::String(text) => plain(text),
+        // Braces and quotes help nobody; the report's JSON has them.
+        lists @ (Value::Object(_) | Value::Array(_)) => {
+            plain(&fact_words::in_words("", lists, &TimeZone::UTC))
+        }
         other => plain(&other.to_string()),
     };
     match (evidence.key.as_str(), evidence.source.as_str()) {

@@ -24,6 +24,8 @@ use crate::visit::climb::By;
 use crate::visit::words;
 
 const STYLE: &str = include_str!("style.css");
+/// Before a badge: who hears a heading read hears where its title ends.
+const PAUSE: &str = "<span class=\"unseen\">, </span>";
 
 /// The report as a whole HTML document.
 #[must_use]
@@ -206,7 +208,7 @@ fn findings(page: &mut String, report: &Report) {
 fn one_finding(page: &mut String, finding: &Finding) {
     put!(
         page,
-        "<div class=\"step\"><h3><span class=\"title\">{}</span><span class=\"badge {}\">{}</span></h3>\
+        "<div class=\"step\"><h3><span class=\"title\">{}</span>{PAUSE}<span class=\"badge {}\">{}</span></h3>\
          <p class=\"id\">{}</p>",
         escaped(&finding.title),
         match finding.severity.as_str() {

@@ -48,6 +48,26 @@ pub const DOMAINS: &[(&str, &str)] = &[
 /// Keys in plain words. A key has the same meaning in every domain that has it.
 const KEYS: &[(&str, &str)] = &[
     ("ActivationState", "Activation"),
+    ("ActivationStateAcknowledged", "Apple knows of the activation"),
+    ("BasebandStatus", "Modem"),
+    ("BasebandVersion", "Modem's firmware"),
+    ("BoardId", "Board (a number of Apple's)"),
+    ("BrickState", "Shut until it is activated"),
+    ("ChipID", "Chip (a number of Apple's)"),
+    ("DevicePublicKey", "Its public key"),
+    ("DieID", "Number of the chip itself"),
+    ("FamilyID", "Family (a number of Apple's)"),
+    ("HasSiDP", "Can be personalised by Apple"),
+    ("MinITunesVersion", "Oldest iTunes that it works with"),
+    ("MinMacOSVersion", "Oldest macOS that it works with"),
+    ("MLBSerialNumber", "Serial number of the board"),
+    ("PairRecordProtectionClass", "Protection of the pairing"),
+    ("PartitionType", "Partitions"),
+    ("ProductionSOC", "Sold to people, not for tests"),
+    ("ProtocolVersion", "Version of this protocol"),
+    ("SupportedDeviceFamilies", "Runs apps for (numbers of Apple's)"),
+    ("UseRaptorCerts", "Newer kind of activation"),
+    ("kCTPostponementStatus", "Phone service is activated"),
     ("BluetoothAddress", "Bluetooth address"),
     ("BuildVersion", "Build of iOS"),
     ("CPUArchitecture", "Processor"),
@@ -131,13 +151,13 @@ const KEYS: &[(&str, &str)] = &[
     ("iTunesSetupComplete", "Set up for iTunes"),
 ];
 
-/// What a domain is about; one that is not known has only its name.
+/// What a domain is about; one that is not known has only its name. Older systems write some of them in small letters.
 #[must_use]
 pub fn about(domain: &str) -> Option<&'static str> {
-    DOMAINS.iter().find(|(name, _)| *name == domain).map(|(_, about)| *about)
+    DOMAINS.iter().find(|(name, _)| name.eq_ignore_ascii_case(domain)).map(|(_, about)| *about)
 }
 
-/// What a key means; one that is not known is spelt out: `SupportedDeviceFamilies` becomes `Supported device families`.
+/// What a key means; one that is not known is spelt out: `SupportedWidgetFamilies` becomes `Supported widget families`.
 #[must_use]
 pub fn key_in_words(key: &str) -> String {
     match KEYS.iter().find(|(name, _)| *name == key) {
@@ -179,6 +199,10 @@ pub fn value_in_words(domain: &str, key: &str, value: &Value, zone: &TimeZone) -
         ("TimeIntervalSince1970", number) if whole(number).is_some() => {
             moment(whole(number).unwrap_or_default(), 0, zone)
         }
+        ("SIMStatus", Value::String(text)) => sim_status(text),
+        ("kCTPostponementStatus", Value::String(text)) if text == "kCTPostponementStatusActivated" => {
+            yes_no(true)
+        }
         (_, Value::Boolean(value)) => yes_no(*value),
         (_, Value::Integer(number)) => match number.as_unsigned() {
             Some(bytes) if domain.starts_with("com.apple.disk_usage") => words::bytes(bytes),
@@ -196,6 +220,20 @@ pub fn value_in_words(domain: &str, key: &str, value: &Value, zone: &TimeZone) -
         (_, Value::Dictionary(entries)) => entries_in_words(domain, entries, zone),
         _ => "(unknown)".to_owned(),
     }
+}
+
+/// As the phone's telephony names it; what no source explains stands as it is.
+fn sim_status(text: &str) -> String {
+    let words = match text {
+        "kCTSIMSupportSIMStatusReady" => "ready",
+        "kCTSIMSupportSIMStatusNotInserted" => "none is in it",
+        "kCTSIMSupportSIMStatusPINLocked" => "waits for its PIN",
+        "kCTSIMSupportSIMStatusPUKLocked" => "waits for its PUK",
+        "kCTSIMSupportSIMStatusPermanentlyLocked" => "locked for good",
+        "kCTSIMSupportSIMStatusNetworkLocked" => "the phone is bound to another network",
+        other => return plain(other),
+    };
+    words.to_owned()
 }
 
 fn yes_no(value: bool) -> String {
@@ -259,6 +297,8 @@ mod tests {
         );
         assert_eq!(of("com.apple.mobile.backup", "RequiresEncryption", 0), "no");
         assert_eq!(of("", "DeviceName", "a\u{1b}[2Jb"), "a\u{FFFD}[2Jb");
+        assert_eq!(of("", "SIMStatus", "kCTSIMSupportSIMStatusReady"), "ready");
+        assert_eq!(of("", "SIMStatus", "Evil\u{1b}"), "Evil\u{FFFD}");
         assert_eq!(of("", "X", Value::Data(vec![1, 2])), "2 bytes of data");
         assert_eq!(of("", "X", Value::Array(vec![])), "none");
         assert!(of("", "X", Value::Array(vec![1.into(); 20])).ends_with("and 12 more"));
@@ -273,10 +313,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_spelt_out() {
-        assert_eq!(key_in_words("SupportedDeviceFamilies"), "Supported device families");
-        assert_eq!(key_in_words("BasebandStatus"), "Baseband status");
-        assert_eq!(key_in_words("MLBSerialNumber"), "MLB serial number");
-        assert_eq!(key_in_words("kCTPostponementStatus"), "k CT postponement status");
+        assert_eq!(key_in_words("SupportedWidgetFamilies"), "Supported widget families");
+        assert_eq!(key_in_words("MLBOtherNumber"), "MLB other number");
+        assert_eq!(key_in_words("kCTNewStatus"), "k CT new status");
         assert_eq!(key_in_words(""), "");
     }
 

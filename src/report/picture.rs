@@ -1,5 +1,5 @@
-//! The report's pictures as inline SVG: plain shapes, colours from the page's style sheet, and a description for
-//! those who do not see them. Everything that a picture says stands as text beside it too.
+//! The report's pictures as inline SVG: plain shapes, colours from the page's style sheet, and a name for those who do
+//! not see them. Everything that a picture says stands as text beside it too, so the name does not say it once more.
 
 use std::fmt::Write as _;
 
@@ -28,9 +28,8 @@ pub(super) fn originals(places: &[&Whereabouts]) -> String {
     let widths = column_widths(places, total);
     let height = HEAD + 4.0 * (ROW + ROW_GAP) + 26.0;
     let mut svg = format!(
-        "<svg class=\"originals\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"where-title \
-         where-desc\"><title id=\"where-title\">Where the originals are</title><desc id=\"where-desc\">{}</desc>",
-        html(&description(places))
+        "<svg class=\"originals\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"A picture of the table that \
+         follows\"><g aria-hidden=\"true\">"
     );
     for (at, name) in ["This phone", "iCloud", "Copy on computer", "Verified backup"].iter().enumerate() {
         let y = row_top(at) + ROW / 2.0 + 4.5;
@@ -41,7 +40,7 @@ pub(super) fn originals(places: &[&Whereabouts]) -> String {
         column(&mut svg, row, x, width);
         x += width + COLUMN_GAP;
     }
-    svg.push_str("</svg>");
+    svg.push_str("</g></svg>");
     svg
 }
 
@@ -122,22 +121,6 @@ fn cell(svg: &mut String, class: &str, held: u64, of: u64, (x, y): (f64, f64), w
     }
 }
 
-fn description(places: &[&Whereabouts]) -> String {
-    let groups: Vec<String> = places
-        .iter()
-        .map(|row| {
-            format!(
-                "{} {}, of these {} in our copy and {} in the verified backup",
-                words::count(row.assets),
-                figures::place_words(&row.place),
-                words::count(row.copied),
-                words::count(row.backed_up)
-            )
-        })
-        .collect();
-    format!("{}.", groups.join("; "))
-}
-
 /// One part of a bar.
 pub(super) struct Part {
     /// The class that colours it.
@@ -146,13 +129,13 @@ pub(super) struct Part {
     pub(super) amount: u64,
 }
 
-/// A bar of parts, filled from the left; the rest of `whole` stays empty.
+/// A bar of parts, filled from the left; the rest of `whole` stays empty. `name` says what it is a picture of.
 #[expect(clippy::cast_precision_loss, reason = "pixels")]
-pub(super) fn bar(label: &str, parts: &[Part], whole: u64) -> String {
+pub(super) fn bar(name: &str, parts: &[Part], whole: u64) -> String {
     let mut svg = format!(
         "<svg class=\"bar\" viewBox=\"0 0 300 14\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">\
          <rect class=\"track\" width=\"300\" height=\"14\"/>",
-        html(label)
+        html(name)
     );
     let whole = whole.max(parts.iter().map(|part| part.amount).fold(0, u64::saturating_add)).max(1);
     let mut x = 0.0;

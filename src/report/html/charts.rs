@@ -42,7 +42,7 @@ fn upload(report: &Report, zone: &TimeZone) -> Option<String> {
         });
     Some(format!(
         "<div><h3>Upload to iCloud</h3>{}<p>{label}{}{}</p>{synced}</div>",
-        picture::bar(&label, &parts, assets),
+        picture::bar("Bar: how much is uploaded", &parts, assets),
         if rest.is_empty() { "" } else { "; " },
         rest.join(", ")
     ))
@@ -55,7 +55,7 @@ fn storage(report: &Report) -> Option<String> {
     let label = format!("{} of {} used", words::bytes(used), words::bytes(total));
     Some(format!(
         "<div><h3>Storage</h3>{}<p>{label}; {} free</p></div>",
-        picture::bar(&label, &[Part { class: "used", amount: used }], total),
+        picture::bar("Bar: how full it is", &[Part { class: "used", amount: used }], total),
         words::bytes(free)
     ))
 }
@@ -77,6 +77,6 @@ fn battery(report: &Report) -> Option<String> {
     let class = if level < 20 { "alarm" } else { "copy" };
     Some(format!(
         "<div><h3>Battery</h3>{}<p>{label}{now}</p>{health}</div>",
-        picture::bar(&label, &[Part { class, amount: level }], 100)
+        picture::bar("Bar: how far it is charged", &[Part { class, amount: level }], 100)
     ))
 }

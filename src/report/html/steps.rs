@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::class;
+use super::{PAUSE, class};
 use crate::facts::text::html as escaped;
 use crate::report::{Report, Rung, figures};
 
@@ -11,7 +11,7 @@ pub(super) fn risky(page: &mut String, report: &Report) {
     for (of, title, light) in figures::risky(&report.diagnosis.verdict) {
         put!(
             page,
-            "<div class=\"step\"><h3><span class=\"title\">{title}</span><span class=\"badge {}\">{}</span></h3>",
+            "<div class=\"step\"><h3><span class=\"title\">{title}</span>{PAUSE}<span class=\"badge {}\">{}</span></h3>",
             class(light),
             light.words()
         );
@@ -54,14 +54,16 @@ fn one_rung(page: &mut String, report: &Report, rung: &Rung) {
     };
     let risk = match rung.risk.as_str() {
         "none" => "",
-        "disruptive" => " <span class=\"badge risk\">costs settings or time</span>",
-        "data" => " <span class=\"badge problem\">can lose photos</span>",
-        _ => " <span class=\"badge blocking\">destroys</span>",
+        "disruptive" => {
+            "<span class=\"unseen\">, </span><span class=\"badge risk\">costs settings or time</span>"
+        }
+        "data" => "<span class=\"unseen\">, </span><span class=\"badge problem\">can lose photos</span>",
+        _ => "<span class=\"unseen\">, </span><span class=\"badge blocking\">destroys</span>",
     };
     put!(
         page,
-        "<li class=\"is-{class}\"><span class=\"number\">{}</span><div><h3><span class=\"title\">{}</span>{risk} \
-         <span class=\"badge {class}\">{word}</span></h3>",
+        "<li class=\"is-{class}\"><span class=\"number\">{}</span><div><h3><span class=\"title\">{}</span>{risk}\
+         {PAUSE}<span class=\"badge {class}\">{word}</span></h3>",
         rung.rung,
         escaped(&rung.title)
     );
