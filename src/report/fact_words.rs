@@ -200,7 +200,10 @@ pub fn in_words(fact: &str, value: &Value, zone: &TimeZone) -> String {
         Value::String(text) if last == "pause_reason" => spelt_out(text),
         Value::String(text) => match (text.parse::<Timestamp>(), text.parse::<DateTime>()) {
             (Ok(at), _) => words::moment(at, zone),
-            (_, Ok(local)) => local.strftime("%-d %b %Y, %H:%M").to_string(),
+            // A phone may be called like a day.
+            (_, Ok(local)) if fact.starts_with("icloud_photos.markers.") => {
+                local.strftime("%-d %b %Y, %H:%M").to_string()
+            }
             _ => plain(text),
         },
         Value::Array(items) => {
