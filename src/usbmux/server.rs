@@ -51,11 +51,11 @@ const LIMITS: Limits = Limits { bytes: REQUEST_BYTES_MAX, depth: 8, nodes: 1_000
 pub async fn serve(muxer: Arc<dyn Muxer>, listener: Listener, stop: CancellationToken) {
     let (listeners, silent) = (Arc::new(Listeners::default()), Arc::new(Silent::default()));
     let most = clients_max();
-    // Who has made a request cannot be told to go: no user gets more than half of the places that way, and some are
-    // root's.
+    // Who has made a request cannot be told to go: no user gets more than three of eight places that way (a phone has
+    // connections for half as many as there are places: nobody takes all of them), and some are root's.
     let roots = most / 8;
     let (room, roots_room) = (Arc::new(Semaphore::new(most - roots)), Arc::new(Semaphore::new(roots)));
-    let crowd = Arc::new(Crowd::of(most / 2));
+    let crowd = Arc::new(Crowd::of(most * 3 / 8));
     let mut clients = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -17,6 +17,7 @@ use crate::sim::{Bus, Device, Rerouted};
 use crate::usbmux::packet::READ_BYTES;
 use crate::usbmux::{Error, Muxer};
 
+mod hostile;
 mod line;
 mod muxer;
 

@@ -3,15 +3,34 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::future::BoxFuture;
+
 use super::*;
 use crate::lockdown::pairing::Attempt;
 use crate::muxd::{Hold, Manners, Muxd, NotReady, Ready, Records, Seen};
-use crate::usbmux::{DeviceId, Event};
+use crate::usbmux::{DeviceId, Event, Udid};
+
+/// A phone that makes trouble at its end of the cable: what it says, and what it is told.
+type Trouble =
+    Arc<dyn Fn((mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>)) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What is plugged into a port.
+#[derive(Clone)]
+enum InPort {
+    Phone(Bus),
+    Trouble(Trouble),
+}
+
+impl std::fmt::Debug for InPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Phone(_)) { "Phone" } else { "Trouble" })
+    }
+}
 
 /// Ports of a computer, and what is plugged into them.
 #[derive(Debug)]
-struct Ports {
-    phones: Mutex<Vec<(Seen, Bus)>>,
+pub(super) struct Ports {
+    phones: Mutex<Vec<(Seen, InPort)>>,
     /// Nobody can look at them.
     is_blind: AtomicBool,
     /// So many tries fail first.
@@ -48,11 +67,20 @@ impl muxd::Bus for Ports {
             return Err(NotReady::NotPermitted);
         }
         let phones = self.phones.lock().unwrap();
-        let bus = phones.iter().find(|(phone, _)| phone == seen).ok_or(NotReady::Gone)?.1.clone();
+        let device = phones.iter().find(|(phone, _)| phone == seen).ok_or(NotReady::Gone)?.1.clone();
         drop(phones);
         tokio::runtime::Handle::current().block_on(async {
-            let udid = bus.devices().await.unwrap().remove(0).udid;
-            let (bulk, plugged) = cable(&bus).await;
+            let (udid, (bulk, plugged)) = match device {
+                InPort::Phone(bus) => (bus.devices().await.unwrap().remove(0).udid, cable(&bus).await),
+                InPort::Trouble(trouble) => {
+                    let (reads_in, reads) = mpsc::channel(4);
+                    let (writes, writes_out) = mpsc::channel(WRITES_MAX);
+                    let plugged = tokio::spawn(trouble((reads_in, writes_out)));
+                    let udid =
+                        Udid::parse(&format!("00008101-{:016X}", 0xBAD_0000 + u64::from(seen.address)));
+                    (udid.unwrap(), (Bulk { reads, writes, packet_bytes: UNIT }, plugged))
+                }
+            };
             self.held.fetch_add(1, Ordering::Relaxed);
             Ok(Ready { udid, bulk, hold: Arc::new(Plugged(plugged, Arc::clone(&self.held))) })
         })
@@ -60,7 +88,7 @@ impl muxd::Bus for Ports {
 }
 
 impl Ports {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             phones: Mutex::default(),
             is_blind: AtomicBool::new(false),
@@ -69,17 +97,36 @@ impl Ports {
         })
     }
 
-    fn plug(&self, address: u8, bus: &Bus) {
-        let seen = Seen { bus: 1, address, product_id: 0x12a8, speed_bps: 480_000_000 };
-        self.phones.lock().unwrap().push((seen, bus.clone()));
+    pub(super) fn plug(&self, address: u8, bus: &Bus) {
+        self.plug_device(address, InPort::Phone(bus.clone()));
     }
 
-    fn unplug(&self, address: u8) {
+    pub(super) fn plug_trouble(
+        &self,
+        address: u8,
+        trouble: impl Fn((mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>)) -> BoxFuture<'static, ()>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        self.plug_device(address, InPort::Trouble(Arc::new(trouble)));
+    }
+
+    fn plug_device(&self, address: u8, device: InPort) {
+        let seen = Seen { bus: 1, address, product_id: 0x12a8, speed_bps: 480_000_000 };
+        self.phones.lock().unwrap().push((seen, device));
+    }
+
+    pub(super) async fn until_held(&self, phones: usize) {
+        until("what is held", || self.held.load(Ordering::Relaxed) == phones).await;
+    }
+
+    pub(super) fn unplug(&self, address: u8) {
         self.phones.lock().unwrap().retain(|(seen, _)| seen.address != address);
     }
 }
 
-fn start(ports: &Arc<Ports>, manners: Manners) -> (tempfile::TempDir, Arc<Muxd>) {
+pub(super) fn start(ports: &Arc<Ports>, manners: Manners) -> (tempfile::TempDir, Arc<Muxd>) {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::in_folders([folder.path().join("lockdown")]);
     let muxd = Muxd::start(Arc::clone(ports) as Arc<dyn muxd::Bus>, records, manners);
