@@ -28,8 +28,13 @@ pub(super) async fn import(run: &Run, file: &Path) -> Result<(), Stop> {
     let record = read(file)?.to_plist();
     let udid = whose(run, file)?;
     let phones = Phones::open(run)?;
-    let attached =
-        phones.muxer.devices().await.map_err(no_muxer)?.into_iter().find(|there| there.udid == udid);
+    let attached = phones
+        .muxer
+        .devices()
+        .await
+        .map_err(|error| no_muxer(&error))?
+        .into_iter()
+        .find(|there| there.udid == udid);
     let Some(attached) = attached else {
         return Err(Stop::new(
             Trouble::NoDevice,
@@ -38,7 +43,7 @@ pub(super) async fn import(run: &Run, file: &Path) -> Result<(), Stop> {
         ));
     };
     let phone = Phone { muxer: Arc::clone(&phones.muxer), attached };
-    let kept = phones.muxer.pair_record(&udid).await.map_err(no_muxer)?;
+    let kept = phones.muxer.pair_record(&udid).await.map_err(|error| no_muxer(&error))?;
     if kept.is_some() && matches!(asked(pairing::attempt(&phone)).await?, Attempt::Trusted(_)) {
         return Err(Stop::new(
             Trouble::Usage,
@@ -50,12 +55,12 @@ pub(super) async fn import(run: &Run, file: &Path) -> Result<(), Stop> {
         Attempt::Trusted(_) => {}
         Attempt::Not(obstacle) => return Err(not_taken(&udid, &obstacle)),
     }
-    phones.muxer.save_pair_record(&udid, None, &record).await.map_err(no_muxer)?;
+    phones.muxer.save_pair_record(&udid, None, &record).await.map_err(|error| no_muxer(&error))?;
     tell(run, &udid);
     Ok(())
 }
 
-fn no_muxer(error: usbmux::Error) -> Stop {
+fn no_muxer(error: &usbmux::Error) -> Stop {
     let cause = format!("{}.", plain(&error.to_string()));
     Stop::new(Trouble::NoDevice, cause, "idevice-fix doctor says more.")
 }

@@ -189,11 +189,16 @@ fn over_usb(bus: Bus, line: Line) -> impl Muxer {
 }
 
 fn phone_folder(bytes: usize) -> (tempfile::TempDir, Bus) {
+    phone_with(bytes, "")
+}
+
+fn phone_with(bytes: usize, settings: &str) -> (tempfile::TempDir, Bus) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("media/DCIM")).unwrap();
     let content: Vec<u8> = (0..bytes).map(|at| (at * 31 % 251) as u8).collect();
     std::fs::write(folder.path().join("media/DCIM/clip.mov"), content).unwrap();
-    std::fs::write(folder.path().join("device.toml"), "[person]\ntrusts_after_ms = 1\n").unwrap();
+    let settings = format!("[person]\ntrusts_after_ms = 1\n{settings}");
+    std::fs::write(folder.path().join("device.toml"), settings).unwrap();
     let bus = Bus::new(vec![Device::open(folder.path(), false).unwrap()]);
     (folder, bus)
 }

@@ -279,7 +279,7 @@ async fn a_phone_that_somebody_else_may_want_is_taken_late_held_while_it_is_used
     drop(used);
     until("nobody uses it, and it is held", || ports.held.load(Ordering::Relaxed) == 0).await;
     // It is listed all the same, and whoever wants it has it.
-    assert_eq!(muxd.devices().await.unwrap(), [attached.clone()]);
+    assert_eq!(muxd.devices().await.unwrap(), std::slice::from_ref(&attached));
     let all = (0..4).map(|_| muxd.connect(attached.id, lockdown::PORT));
     let all = futures_util::future::try_join_all(all).await.unwrap();
     assert_eq!(ports.held.load(Ordering::Relaxed), 1);
