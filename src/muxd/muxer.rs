@@ -217,7 +217,11 @@ impl House {
         let Some(neighbour) = &self.manners.neighbour else { return };
         let free = Instant::now();
         let before = self.bus.plugged_for(seen).unwrap_or_default();
-        while !neighbour.leaves(free.elapsed() + before) {
+        loop {
+            let free = free.elapsed() + before;
+            if neighbour.leaves(free) || neighbour.has_lost(seen, free) {
+                return;
+            }
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -22,6 +22,9 @@ pub(super) const STARTS_WITHIN: Duration = Duration::from_secs(3);
 const RETURNS_WITHIN: Duration = Duration::from_secs(10);
 /// How often one that does not run is looked for.
 const LOOK: Duration = Duration::from_millis(200);
+/// One that answers lists a phone within this after both are there, or never: it could not have it when it looked, since
+/// somebody else had it for that moment, and does not look again.
+const LISTS_WITHIN: Duration = Duration::from_secs(15);
 /// A phone that nobody has used for so long is not held any more.
 const UNUSED_FOR: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,10 @@ pub trait Neighbour: Send + Sync + Debug {
     fn leaves(&self, free: Duration) -> bool;
     /// Whether it has this phone.
     fn has(&self, phone: &Seen) -> bool;
+    /// Whether it is there and will never have this phone, which nobody has had for so long.
+    fn has_lost(&self, _phone: &Seen, _free: Duration) -> bool {
+        false
+    }
     /// A phone that nobody has used for so long is let go of, so that this one can have it when it comes: a usbmuxd
     /// looks at what is plugged in when it starts, and at a phone that it could not have then never again.
     fn unused_for(&self) -> Duration {
@@ -41,8 +48,8 @@ pub trait Neighbour: Send + Sync + Debug {
 /// How the usbmuxd stands.
 #[derive(Debug, Clone)]
 enum Standing {
-    /// It answers, or somebody does who is not for us; the places of its phones as far as it tells.
-    Answers(HashMap<DeviceId, u32>),
+    /// It answers, or somebody does who is not for us; the places of its phones as far as it tells, and since when it does.
+    Answers(HashMap<DeviceId, u32>, Option<Instant>),
     /// Nobody answers; since when, if there was one.
     Away(Option<Instant>),
 }
@@ -62,7 +69,7 @@ impl SystemUsbmuxd {
             Address::Unix(path) => is_served(path),
             Address::Tcp(_) => true,
         };
-        let first = if there { Standing::Answers(HashMap::new()) } else { Standing::Away(None) };
+        let first = if there { Standing::Answers(HashMap::new(), None) } else { Standing::Away(None) };
         let (teller, standing) = watch::channel(first);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -76,7 +83,7 @@ impl SystemUsbmuxd {
 impl Neighbour for SystemUsbmuxd {
     fn leaves(&self, free: Duration) -> bool {
         match &*self.standing.borrow() {
-            Standing::Answers(_) => false,
+            Standing::Answers(..) => false,
             Standing::Away(since) => {
                 let is_gone = since.is_none_or(|since| since.elapsed() >= RETURNS_WITHIN);
                 is_gone && (!self.starts_at_plug || free >= STARTS_WITHIN)
@@ -85,8 +92,14 @@ impl Neighbour for SystemUsbmuxd {
     }
 
     fn has(&self, phone: &Seen) -> bool {
-        let Standing::Answers(phones) = &*self.standing.borrow() else { return false };
+        let Standing::Answers(phones, _) = &*self.standing.borrow() else { return false };
         phones.values().any(|place| *place == phone.location_id())
+    }
+
+    fn has_lost(&self, phone: &Seen, free: Duration) -> bool {
+        let tells = |since: &Instant| since.elapsed() >= LISTS_WITHIN;
+        let tells = matches!(&*self.standing.borrow(), Standing::Answers(_, Some(since)) if tells(since));
+        tells && free >= LISTS_WITHIN && !self.has(phone)
     }
 }
 
@@ -95,7 +108,7 @@ async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
     loop {
         match system.listen().await {
             Ok(mut events) => {
-                standing.send_replace(Standing::Answers(HashMap::new()));
+                standing.send_replace(Standing::Answers(HashMap::new(), Some(Instant::now())));
                 while let Some(event) = events.recv().await {
                     standing.send_modify(|standing| hear(standing, &event));
                 }
@@ -103,7 +116,7 @@ async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
             }
             Err(Error::NotRunning(_)) => {
                 standing.send_if_modified(|standing| {
-                    let answered = matches!(standing, Standing::Answers(_));
+                    let answered = matches!(standing, Standing::Answers(..));
                     if answered {
                         *standing = Standing::Away(Some(Instant::now()));
                     }
@@ -113,7 +126,7 @@ async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
             // It is busy, or not for this user: somebody has the phones all the same.
             Err(error) => {
                 tracing::debug!("the usbmuxd cannot be listened to: {error}");
-                standing.send_replace(Standing::Answers(HashMap::new()));
+                standing.send_replace(Standing::Answers(HashMap::new(), None));
             }
         }
         tokio::time::sleep(LOOK).await;
@@ -121,7 +134,7 @@ async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
 }
 
 fn hear(standing: &mut Standing, event: &Event) {
-    let Standing::Answers(phones) = standing else { return };
+    let Standing::Answers(phones, _) = standing else { return };
     match event {
         Event::Attached(attached) => {
             phones.insert(attached.id, attached.location_id);
@@ -175,7 +188,7 @@ mod tests {
         served.detach().await;
         until("one that left is known to have left", || !late.has(&seen())).await;
         served.stop().await;
-        until("its end is known", || !matches!(*late.standing.borrow(), Standing::Answers(_))).await;
+        until("its end is known", || !matches!(*late.standing.borrow(), Standing::Answers(..))).await;
         assert!(!late.leaves(LONG), "it was here a moment ago");
     }
 
@@ -188,5 +201,24 @@ mod tests {
         let now = Instant::now();
         assert!(at(None).leaves(Duration::ZERO) && !at(Some(now)).leaves(LONG));
         assert!(at(now.checked_sub(RETURNS_WITHIN)).leaves(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_phone_that_one_does_not_list_in_time_is_lost_to_it() {
+        let with = |phones: &[u32], since| {
+            let phones = phones.iter().map(|place| (DeviceId(*place), *place)).collect();
+            let (_, standing) = watch::channel(Standing::Answers(phones, since));
+            SystemUsbmuxd { standing, starts_at_plug: true, _stop: CancellationToken::new().drop_guard() }
+        };
+        let now = Instant::now();
+        let before = now.checked_sub(LISTS_WITHIN);
+        assert!(before.is_some() && with(&[], before).has_lost(&seen(), LONG));
+        assert!(
+            !with(&[], before).has_lost(&seen(), Duration::from_secs(1)),
+            "it was plugged in a moment ago"
+        );
+        assert!(!with(&[], Some(now)).has_lost(&seen(), LONG), "it has just begun to tell");
+        assert!(!with(&[], None).has_lost(&seen(), LONG), "it tells us nothing");
+        assert!(!with(&[seen().location_id()], before).has_lost(&seen(), LONG), "it has it");
     }
 }
