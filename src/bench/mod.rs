@@ -306,6 +306,8 @@ impl Floor {
 
     /// The phone was unplugged: its visit ends.
     fn end(&mut self, udid: Udid, since: Instant) {
+        // It left before already, if that could not be written down.
+        let since = self.unended.remove(&udid).unwrap_or(since);
         match self.end_in_record(&udid, since) {
             Ok(job) => self.tell(&Happening::Ended { udid, job }),
             Err(error) => {

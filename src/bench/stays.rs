@@ -116,11 +116,13 @@ pub(super) struct Stays {
     stays: BTreeMap<Udid, Stay>,
     /// When those of the last hour began.
     begun: VecDeque<Instant>,
+    /// Those that are there and could not begin.
+    refused: BTreeMap<Udid, Attached>,
 }
 
 impl Stays {
     pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, stays: BTreeMap::new(), begun: VecDeque::new() }
+        Self { pace, stays: BTreeMap::new(), begun: VecDeque::new(), refused: BTreeMap::new() }
     }
 
     /// A visit that was open when the bench started. `due`: something is left to do.
@@ -133,8 +135,14 @@ impl Stays {
     /// A phone is there.
     pub(super) fn attached(&mut self, now: Instant, attached: Attached) -> Vec<Do> {
         let udid = attached.udid.clone();
-        if !self.stays.contains_key(&udid) && !self.has_room(now) {
-            return vec![Do::Refuse(udid)];
+        if !self.stays.contains_key(&udid) {
+            if !self.has_room(now) {
+                if self.refused.len() < STAYS_MAX {
+                    self.refused.insert(udid.clone(), attached);
+                }
+                return vec![Do::Refuse(udid)];
+            }
+            self.begun.push_back(now);
         }
         let stay = self.stays.entry(udid).or_insert_with(|| Stay::new(Work::Due));
         stay.attached = Some(attached.clone());
@@ -146,21 +154,18 @@ impl Stays {
         vec![Do::Work { attached, quietly: false }]
     }
 
-    /// For one more stay, which then has begun.
+    /// For one more stay.
     fn has_room(&mut self, now: Instant) -> bool {
         let is_old = |began: &Instant| now.saturating_duration_since(*began) >= HOUR;
         while self.begun.front().is_some_and(is_old) {
             self.begun.pop_front();
         }
-        let has_room = self.stays.len() < STAYS_MAX && self.begun.len() < NEW_PER_HOUR_MAX;
-        if has_room {
-            self.begun.push_back(now);
-        }
-        has_room
+        self.stays.len() < STAYS_MAX && self.begun.len() < NEW_PER_HOUR_MAX
     }
 
     /// The muxer says that one left.
     pub(super) fn detached(&mut self, now: Instant, id: DeviceId) -> Option<Udid> {
+        self.refused.retain(|_, attached| attached.id != id);
         let (udid, stay) = self.stays.iter_mut().find(|(_, stay)| stay.number() == Some(id))?;
         stay.attached = None;
         stay.absent = Some((now, Absence::Unplugged));
@@ -177,6 +182,7 @@ impl Stays {
 
     /// The muxer is gone, and with it all that it knew.
     pub(super) fn unseen(&mut self, now: Instant) {
+        self.refused.clear();
         for stay in self.stays.values_mut() {
             stay.attached = None;
             stay.absent = stay.absent.or(Some((now, Absence::Unseen)));
@@ -218,6 +224,10 @@ impl Stays {
             deeds.extend(stay.tick(now, udid, &pace));
             !matches!(deeds.last(), Some(Do::End { udid: ended, .. }) if ended == udid)
         });
+        while !self.refused.is_empty() && self.has_room(now) {
+            let Some((_, attached)) = self.refused.pop_first() else { break };
+            deeds.extend(self.attached(now, attached));
+        }
         deeds
     }
 }

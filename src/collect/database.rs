@@ -24,10 +24,10 @@ const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(700);
 /// Room that a copy leaves on the disk.
 const ROOM_LEFT_BYTES: u64 = 64 << 20;
-/// One read.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// One read. With those ahead it fills a fast cable, and not more: whatever else is asked meanwhile comes behind them.
+const CHUNK_BYTES: u64 = 128 << 10;
 /// Reads that are asked ahead.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 3;
 /// The least time between two words on progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 

@@ -8,7 +8,7 @@ use crate::facts::{Asset, Facts, Owner, Upload, value};
 
 use super::pause::{self, to_upload};
 use super::rule::{Found, Rule, no, yes};
-use super::thresholds::{STILL_AFTER, UPLOAD_STUCK_AFTER};
+use super::thresholds::{BACKUP_TAKES_AT_MOST, STILL_AFTER, UPLOAD_STUCK_AFTER};
 use super::{FindingId, fires};
 
 pub(super) const RULES: &[Rule] = &[
@@ -27,11 +27,11 @@ fn last_sync(facts: &Facts) -> Option<Timestamp> {
     value(&photos.last_sync).or_else(|| value(&photos.engine.as_ref()?.last_sync_date))
 }
 
-/// What the library says is still so. One out of a backup is of the moment when that was made: what the engine has sent
-/// and fetched since then it does not show.
+/// What the library says is still so. One out of a backup is of the moment when that was begun, and known is when it
+/// ended: what the engine has sent and fetched since then it does not show.
 fn library_is_of_now(facts: &Facts) -> bool {
     let Some(made_at) = value(&facts.library.from_backup) else { return true };
-    last_sync(facts).is_some_and(|last_sync| last_sync <= made_at)
+    last_sync(facts).is_some_and(|last_sync| made_at.duration_since(last_sync) >= BACKUP_TAKES_AT_MOST)
 }
 
 /// Own assets, not trashed.
@@ -78,7 +78,9 @@ fn stands_still(facts: &Facts) -> bool {
 
 /// How many wait in the ordinary way: added lately, and nothing keeps them. They need nothing but time.
 pub(super) fn number_waiting_in_order(facts: &Facts) -> u64 {
-    let kept = pause::reason(facts, |id| fires(id, facts)).is_some() || !yes(&facts.icloud_photos.enabled);
+    let kept = pause::reason(facts, |id| fires(id, facts)).is_some()
+        || !yes(&facts.icloud_photos.enabled)
+        || !library_is_of_now(facts);
     if kept { 0 } else { to_upload(facts).unwrap_or(0).saturating_sub(number_stuck(facts)) }
 }
 

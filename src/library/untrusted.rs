@@ -92,8 +92,10 @@ impl Untrusted {
         let mut database = Self::open(dir, name)?;
         let checker = Self::open(dir, name)?;
         let (ask, asked) = mpsc::channel::<String>();
-        let checking =
-            std::thread::spawn(move || asked.iter().try_for_each(|table| checker.check_now(&table)));
+        let checking = std::thread::Builder::new()
+            .name("library-check".to_owned())
+            .spawn(move || asked.iter().try_for_each(|table| checker.check_now(&table)))
+            .map_err(|source| Unreadable::Io { file: name.to_owned(), source })?;
         database.beside = Some(Beside { ask, checking });
         Ok(database)
     }
@@ -155,8 +157,7 @@ impl Untrusted {
         // Exclusive locking keeps the index of the log in memory: no shared-memory file is made or believed.
         connection.execute_batch(&format!(
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;
-             PRAGMA cell_size_check=ON; PRAGMA query_only=ON; PRAGMA cache_size=-{CACHE_KIB};
-             PRAGMA hard_heap_limit={HEAP_BYTES_MAX};"
+             PRAGMA cell_size_check=ON; PRAGMA query_only=ON; PRAGMA hard_heap_limit={HEAP_BYTES_MAX};"
         ))?;
         let deadline = Instant::now() + TIME_MAX;
         let out_of_time = Arc::clone(&self.out_of_time);
@@ -168,6 +169,8 @@ impl Untrusted {
                 over
             }),
         )?;
+        // It makes SQLite read the schema, which must not be before memory and time are bounded.
+        connection.execute_batch(&format!("PRAGMA cache_size=-{CACHE_KIB};"))?;
         let readable = Arc::clone(&self.readable);
         connection.authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &readable)))
     }

@@ -137,7 +137,11 @@ impl Disk {
     /// [`Disk::finish`] tells why.
     pub(super) async fn send(&mut self, work: Work) -> bool {
         let last = matches!(work, Work::Uploaded(_) | Work::Ask(..));
-        self.gathered_bytes += if let Work::Data(data) = &work { data.capacity() } else { 0 };
+        self.gathered_bytes += match &work {
+            Work::Data(data) => data.capacity(),
+            Work::Begin { device_path, host_path } => device_path.len() + host_path.len(),
+            _ => 0,
+        };
         self.gathered.push(work);
         if last || self.gathered.len() >= GATHERED || self.gathered_bytes >= PIECE_BYTES {
             self.hand_over().await

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::muxer::{Manners, Muxd};
 use super::neighbour::{STARTS_WITHIN, SystemUsbmuxd};
@@ -160,11 +161,17 @@ async fn tell_of_both(
     mut ours: mpsc::Receiver<Event>,
     teller: mpsc::Sender<Event>,
 ) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let told = tokio::select! {
             () = teller.closed() => return,
-            Some(event) = ours.recv() => Some(event),
-            event = next_of(&mut theirs) => event,
+            event = ours.recv() => match event {
+                // It was too much for us: whoever listens anew hears of all there are.
+                None => return,
+                event => event,
+            },
+            event = next_of(&mut theirs, &mut look) => event,
         };
         match told {
             Some(event) => {
@@ -179,11 +186,11 @@ async fn tell_of_both(
 }
 
 /// The next event of a usbmuxd; `None`: it has ended, or it is time to look for one.
-async fn next_of(theirs: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
+async fn next_of(theirs: &mut Option<mpsc::Receiver<Event>>, look: &mut Interval) -> Option<Event> {
     match theirs {
         Some(events) => events.recv().await,
         None => {
-            tokio::time::sleep(LOOK).await;
+            look.tick().await;
             None
         }
     }

@@ -106,7 +106,7 @@ impl Line {
     /// # Errors
     /// [`Error::Refused`], [`Error::NoSuchDevice`] when the phone is gone, [`Error::Timeout`] after ten seconds.
     pub async fn connect(&self, port: u16) -> Result<Stream, Error> {
-        self.uses.asked.fetch_add(1, Ordering::Relaxed);
+        self.is_wanted();
         let (answer, answered) = oneshot::channel();
         let connecting = async {
             self.asks.send((port, answer)).await.map_err(|_| Error::NoSuchDevice)?;
@@ -116,8 +116,19 @@ impl Line {
         connected.unwrap_or(Err(Error::Timeout("Connect"))).map(|client| Box::new(client) as Stream)
     }
 
-    /// Until it has had no connection for so long.
-    pub async fn unused(&self, so_long: Duration) {
+    /// Somebody is about to ask for a connection.
+    pub fn is_wanted(&self) {
+        self.uses.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often somebody has asked for a connection, or was about to.
+    #[must_use]
+    pub fn times_wanted(&self) -> u64 {
+        self.uses.asked.load(Ordering::Relaxed)
+    }
+
+    /// Until it has had no connection for so long; how often it had been wanted until then.
+    pub async fn unused(&self, so_long: Duration) -> u64 {
         let now = || (self.uses.open.load(Ordering::Relaxed), self.uses.asked.load(Ordering::Relaxed));
         let (mut last, mut since) = (now(), Instant::now());
         while since.elapsed() < so_long {
@@ -127,6 +138,7 @@ impl Line {
                 (last, since) = ((open, asked), Instant::now());
             }
         }
+        last.1
     }
 
     /// Until the phone is gone.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -275,12 +276,16 @@ impl House {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            let times_wanted = tokio::select! {
                 () = line.gone() => return,
                 () = held.breaks() => return tracing::info!("somebody has set another configuration of {udid}"),
-                () = unused => {}
-            }
-            let Some(wanted) = here.let_go() else { return };
+                times_wanted = unused => times_wanted,
+            };
+            let wanted = match here.let_go(&line, times_wanted) {
+                LetGo::Done(wanted) => wanted,
+                LetGo::Wanted => continue,
+                LetGo::Gone => return,
+            };
             drop(line);
             held.release().await;
             tracing::debug!("{udid} is let go of: nobody uses it");
@@ -346,6 +351,16 @@ impl Drop for FirstTry<'_> {
     }
 }
 
+/// What came of letting go of a phone.
+enum LetGo {
+    /// It is free, until somebody says that they want it.
+    Done(Arc<Notify>),
+    /// Somebody is about to use it.
+    Wanted,
+    /// It has no entry any more.
+    Gone,
+}
+
 /// A phone's entry; it ends with this.
 struct Here {
     house: Arc<House>,
@@ -362,12 +377,17 @@ impl Here {
         }
     }
 
-    /// Nobody has it, until the answer is told that it is wanted.
-    fn let_go(&self) -> Option<Arc<Notify>> {
+    /// Nobody has it, until the answer is told that it is wanted; unless somebody has wanted it more often by now.
+    fn let_go(&self, line: &Line, times_wanted: u64) -> LetGo {
         let phones = self.house.phones();
-        let plugged = phones.plugged.get(&self.attached.id)?;
+        let Some(plugged) = phones.plugged.get(&self.attached.id) else { return LetGo::Gone };
+        if line.times_wanted() != times_wanted {
+            return LetGo::Wanted;
+        }
+        // A word that is left over from the last time: whoever said it has been served since.
+        let _ = plugged.wanted.notified().now_or_never();
         plugged.line.send_replace(None);
-        Some(Arc::clone(&plugged.wanted))
+        LetGo::Done(Arc::clone(&plugged.wanted))
     }
 
     fn take_up(&self, line: &Line) {
@@ -407,8 +427,10 @@ impl Muxer for House {
     }
 
     async fn connect(&self, device: DeviceId, port: u16) -> Result<Stream, Error> {
-        let plugged =
-            self.phones().plugged.get(&device).map(|it| (it.line.subscribe(), Arc::clone(&it.wanted)));
+        let plugged = self.phones().plugged.get(&device).map(|it| {
+            it.line.borrow().iter().for_each(Line::is_wanted);
+            (it.line.subscribe(), Arc::clone(&it.wanted))
+        });
         let (mut lines, wanted) = plugged.ok_or(Error::NoSuchDevice)?;
         let line = lines.borrow_and_update().clone();
         if let Some(line) = line {

@@ -65,11 +65,11 @@ pub(super) struct SystemUsbmuxd {
 impl SystemUsbmuxd {
     /// The one at `system`, which is watched as long as this lives. Within a runtime.
     pub(super) fn watch(system: Usbmuxd, starts_at_plug: bool) -> Self {
-        let there = match system.address() {
-            Address::Unix(path) => is_served(path),
-            Address::Tcp(_) => true,
+        let first = if is_there(system.address()) {
+            Standing::Answers(HashMap::new(), None)
+        } else {
+            Standing::Away(None)
         };
-        let first = if there { Standing::Answers(HashMap::new(), None) } else { Standing::Away(None) };
         let (teller, standing) = watch::channel(first);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -103,9 +103,22 @@ impl Neighbour for SystemUsbmuxd {
     }
 }
 
+/// Somebody has the socket, whether or not they answer yet.
+fn is_there(address: &Address) -> bool {
+    match address {
+        Address::Unix(path) => is_served(path),
+        Address::Tcp(_) => true,
+    }
+}
+
 /// Listens to it, again and again.
 async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
     loop {
+        // One that is just starting takes what it finds before it answers.
+        let starts = matches!(&*standing.borrow(), Standing::Away(_)) && is_there(system.address());
+        if starts {
+            standing.send_replace(Standing::Answers(HashMap::new(), None));
+        }
         match system.listen().await {
             Ok(mut events) => {
                 standing.send_replace(Standing::Answers(HashMap::new(), Some(Instant::now())));

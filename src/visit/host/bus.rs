@@ -192,7 +192,9 @@ fn holder(host: &Host, phone: &UsbDevice) -> Option<Check> {
     }
     let mut programs = host.programs_at(phone);
     // We may be about to take it ourselves.
+    let all = programs.len();
     programs.retain(|program| program.pid != std::process::id());
+    let is_ours = programs.len() < all;
     let is_camera_program =
         |program: &&Process| CAMERA_PROGRAMS.iter().any(|name| program.name.starts_with(name));
     let whose = of(phone);
@@ -210,12 +212,14 @@ fn holder(host: &Host, phone: &UsbDevice) -> Option<Check> {
         return None;
     }
     let Some(program) = programs.first() else {
-        return Some(Check::bad(
-            NAME,
-            Trouble::NoDevice,
-            format!("another program, of another user, holds {whose}"),
-            "sudo idevice-fix doctor  (it names the program)",
-        ));
+        return (!is_ours).then(|| {
+            Check::bad(
+                NAME,
+                Trouble::NoDevice,
+                format!("another program, of another user, holds {whose}"),
+                "sudo idevice-fix doctor  (it names the program)",
+            )
+        });
     };
     let what = if program.name == "usbmuxd" {
         format!("another usbmuxd ({}) holds {whose} than the one that is asked", named(program))
