@@ -26,9 +26,6 @@ pub const LOCAL_BACKUP_STALE: SignedDuration = SignedDuration::from_hours(30 * 2
 /// An item that was added this long before the last sync, and had no reason to wait, should be up. Real libraries show
 /// items that waited a minute or two; a day leaves room for a night without Wi-Fi.
 pub const UPLOAD_STUCK_AFTER: SignedDuration = SignedDuration::from_hours(24);
-
-/// A backup takes no longer than this: what the phone did so long before one ended is in it.
-pub const BACKUP_TAKES_AT_MOST: SignedDuration = SignedDuration::from_hours(12);
 /// Two readings that are this far apart and show the same numbers mean that nothing moves (Apple's own advice after each
 /// step is a quarter of an hour).
 pub const STILL_AFTER: SignedDuration = SignedDuration::from_mins(15);

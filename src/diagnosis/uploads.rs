@@ -8,7 +8,7 @@ use crate::facts::{Asset, Facts, Owner, Upload, value};
 
 use super::pause::{self, to_upload};
 use super::rule::{Found, Rule, no, yes};
-use super::thresholds::{BACKUP_TAKES_AT_MOST, STILL_AFTER, UPLOAD_STUCK_AFTER};
+use super::thresholds::{STILL_AFTER, UPLOAD_STUCK_AFTER};
 use super::{FindingId, fires};
 
 pub(super) const RULES: &[Rule] = &[
@@ -27,11 +27,11 @@ fn last_sync(facts: &Facts) -> Option<Timestamp> {
     value(&photos.last_sync).or_else(|| value(&photos.engine.as_ref()?.last_sync_date))
 }
 
-/// What the library says is still so. One out of a backup is of the moment when that was begun, and known is when it
-/// ended: what the engine has sent and fetched since then it does not show.
+/// What the library says is still so. One out of a backup is of the moment when that was made: what the engine has sent
+/// and fetched since then it does not show.
 fn library_is_of_now(facts: &Facts) -> bool {
     let Some(made_at) = value(&facts.library.from_backup) else { return true };
-    last_sync(facts).is_some_and(|last_sync| made_at.duration_since(last_sync) >= BACKUP_TAKES_AT_MOST)
+    last_sync(facts).is_some_and(|last_sync| last_sync <= made_at)
 }
 
 /// Own assets, not trashed.
