@@ -1400,4 +1400,7 @@ fn without_any_usbmuxd_the_bus_itself_is_looked_at() {
     let listed = json(&stdout)["devices"].as_array().expect("a list").len();
     assert_eq!(status == 3, listed == 0, "{stderr}");
     assert!(stderr.contains("our own multiplexer"), "{stderr}");
+    // Left to itself, it says which of the two it found.
+    let (_, _, stderr) = run(program().env_remove("USBMUXD_SOCKET_ADDRESS").args(["-v", "devices"]));
+    assert!(stderr.contains("usbmuxd") && stderr.contains(" at /var/run/usbmuxd"), "{stderr}");
 }

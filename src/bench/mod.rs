@@ -7,6 +7,7 @@
 //!
 //! It knows no terminal and no command line: it hands [`Happening`]s to who runs it.
 
+mod arrivals;
 mod happening;
 mod listening;
 mod settings;
@@ -48,6 +49,8 @@ pub const COMMAND: &str = "serve";
 const LOCK_NAME: &str = "idevice-fix.serve.lock";
 /// Phones that are worked with at once; the others wait their turn.
 const AT_ONCE: usize = 10;
+/// The same at one port: a device that comes back each time as another one takes no more turns than this.
+const AT_PORT: usize = 3;
 /// How often it is looked whether time has come for something.
 const TICK: Duration = Duration::from_millis(500);
 /// How often it is tried again to write down what could not be written.
@@ -88,17 +91,7 @@ impl Bench {
     pub async fn run(self) -> Result<(), Stop> {
         let jobs = Jobs::open(&self.dest).map_err(|error| record_stop(&error))?;
         let _lock = lock(&self.dest)?;
-        let mut floor = Floor {
-            stays: Stays::new(self.pace),
-            works: JoinSet::new(),
-            of_task: HashMap::new(),
-            stopping: HashMap::new(),
-            unended: HashMap::new(),
-            unended_at: None,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            jobs,
-            bench: self,
-        };
+        let mut floor = Floor::new(self, jobs);
         floor.take_up()?;
         floor.work().await;
         floor.close().await;
@@ -159,9 +152,26 @@ struct Floor {
     /// When that was tried last.
     unended_at: Option<Instant>,
     turns: Arc<Semaphore>,
+    /// The turns of each port at which somebody has one, or waits for one.
+    turns_at: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Floor {
+    fn new(bench: Bench, jobs: Jobs) -> Self {
+        Self {
+            stays: Stays::new(bench.pace),
+            works: JoinSet::new(),
+            of_task: HashMap::new(),
+            stopping: HashMap::new(),
+            unended: HashMap::new(),
+            unended_at: None,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            turns_at: HashMap::new(),
+            jobs,
+            bench,
+        }
+    }
+
     fn tell(&self, happening: &Happening) {
         (self.bench.tell)(happening);
     }
@@ -219,8 +229,8 @@ impl Floor {
                 self.tell(&Happening::MuxerLost(why));
             }
             News::Attached { attached, port } => {
-                self.tell(&Happening::Connected { udid: attached.udid.clone(), port });
-                let deeds = self.stays.attached(now, attached);
+                self.tell(&Happening::Connected { udid: attached.udid.clone(), port: port.clone() });
+                let deeds = self.stays.attached(now, attached, port);
                 self.all(deeds);
             }
             News::Detached(id) => {
@@ -290,11 +300,18 @@ impl Floor {
             tell: Arc::clone(&self.bench.tell),
             cancel: cancel.clone(),
         };
-        let (turns, whose) = (Arc::clone(&self.turns), udid.clone());
+        let (turns, turns_there, whose) = (Arc::clone(&self.turns), self.turns_at(&udid), udid.clone());
         let task = self.works.spawn(async move {
+            let turn = async {
+                let there = match turns_there {
+                    Some(turns) => Some(turns.acquire_owned().await),
+                    None => None,
+                };
+                (there, turns.acquire_owned().await)
+            };
             let turn = tokio::select! {
                 () = order.cancel.cancelled() => return (whose, Worked::Stopped),
-                turn = turns.acquire_owned() => turn,
+                turn = turn => turn,
             };
             let worked = on_a_thread(order).await;
             drop(turn);
@@ -302,6 +319,14 @@ impl Floor {
         });
         self.of_task.insert(task.id(), udid.clone());
         self.stopping.insert(udid, cancel);
+    }
+
+    /// The turns of the port that the phone is at, where that can be seen.
+    fn turns_at(&mut self, udid: &Udid) -> Option<Arc<Semaphore>> {
+        self.turns_at.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let port = self.stays.port(udid)?.to_owned();
+        let turns = self.turns_at.entry(port).or_insert_with(|| Arc::new(Semaphore::new(AT_PORT)));
+        Some(Arc::clone(turns))
     }
 
     /// The phone was unplugged: its visit ends.

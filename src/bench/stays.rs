@@ -3,18 +3,15 @@
 //! A *stay* lasts from plug to unplug; a visit is made in it. A phone that is away for a moment (a loose cable, a
 //! restart, a usbmuxd that is started anew) goes on with the same stay.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::arrivals::Arrivals;
 use crate::usbmux::{Attached, DeviceId, Udid};
 use crate::visit::reach::RETURN_WAIT;
 
 /// Phones that may be there at once; a muxer that lists more is lying.
 pub(super) const STAYS_MAX: usize = 256;
-/// Stays that may begin within an hour. A device that comes again and again, or each time as another one, fills the
-/// record no faster.
-const NEW_PER_HOUR_MAX: usize = 240;
-const HOUR: Duration = Duration::from_secs(3600);
 /// How often one stay may begin its work again because the phone left in the middle.
 const TRIES_MAX: u32 = 20;
 
@@ -99,6 +96,8 @@ enum Absence {
 #[derive(Debug)]
 struct Stay {
     attached: Option<Attached>,
+    /// Where it was plugged in last, where that could be seen.
+    port: Option<String>,
     absent: Option<(Instant, Absence)>,
     work: Work,
     tries: u32,
@@ -114,15 +113,15 @@ struct Stay {
 pub(super) struct Stays {
     pace: Pace,
     stays: BTreeMap<Udid, Stay>,
-    /// When those of the last hour began.
-    begun: VecDeque<Instant>,
-    /// Those that are there and could not begin.
-    refused: BTreeMap<Udid, Attached>,
+    /// Those of the last hour.
+    arrivals: Arrivals,
+    /// Those that are there and could not begin, and where.
+    refused: BTreeMap<Udid, (Attached, Option<String>)>,
 }
 
 impl Stays {
     pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, stays: BTreeMap::new(), begun: VecDeque::new(), refused: BTreeMap::new() }
+        Self { pace, stays: BTreeMap::new(), arrivals: Arrivals::default(), refused: BTreeMap::new() }
     }
 
     /// A visit that was open when the bench started. `due`: something is left to do.
@@ -132,20 +131,21 @@ impl Stays {
         self.stays.insert(udid, Stay { absent, ..Stay::new(work) });
     }
 
-    /// A phone is there.
-    pub(super) fn attached(&mut self, now: Instant, attached: Attached) -> Vec<Do> {
+    /// A phone is there, at that port where it can be seen.
+    pub(super) fn attached(&mut self, now: Instant, attached: Attached, port: Option<String>) -> Vec<Do> {
         let udid = attached.udid.clone();
         if !self.stays.contains_key(&udid) {
-            if !self.has_room(now) {
+            if !self.has_room(now, port.as_deref()) {
                 if self.refused.len() < STAYS_MAX {
-                    self.refused.insert(udid.clone(), attached);
+                    self.refused.insert(udid.clone(), (attached, port));
                 }
                 return vec![Do::Refuse(udid)];
             }
-            self.begun.push_back(now);
+            self.arrivals.note(now, port.as_deref());
         }
         let stay = self.stays.entry(udid).or_insert_with(|| Stay::new(Work::Due));
         stay.attached = Some(attached.clone());
+        stay.port = port;
         stay.absent = None;
         if stay.work != Work::Due {
             return Vec::new();
@@ -155,17 +155,18 @@ impl Stays {
     }
 
     /// For one more stay.
-    fn has_room(&mut self, now: Instant) -> bool {
-        let is_old = |began: &Instant| now.saturating_duration_since(*began) >= HOUR;
-        while self.begun.front().is_some_and(is_old) {
-            self.begun.pop_front();
-        }
-        self.stays.len() < STAYS_MAX && self.begun.len() < NEW_PER_HOUR_MAX
+    fn has_room(&mut self, now: Instant, port: Option<&str>) -> bool {
+        self.stays.len() < STAYS_MAX && self.arrivals.has_room(now, port)
+    }
+
+    /// Where a phone was plugged in last, where that could be seen.
+    pub(super) fn port(&self, udid: &Udid) -> Option<&str> {
+        self.stays.get(udid)?.port.as_deref()
     }
 
     /// The muxer says that one left.
     pub(super) fn detached(&mut self, now: Instant, id: DeviceId) -> Option<Udid> {
-        self.refused.retain(|_, attached| attached.id != id);
+        self.refused.retain(|_, (attached, _)| attached.id != id);
         let (udid, stay) = self.stays.iter_mut().find(|(_, stay)| stay.number() == Some(id))?;
         stay.attached = None;
         stay.absent = Some((now, Absence::Unplugged));
@@ -192,13 +193,19 @@ impl Stays {
     /// The work with a phone ended.
     pub(super) fn worked(&mut self, now: Instant, udid: &Udid, how: Worked) -> Vec<Do> {
         let Some(stay) = self.stays.get_mut(udid) else { return Vec::new() };
-        stay.told_to_stop = false;
+        let was_given_up = std::mem::take(&mut stay.told_to_stop);
         let left = matches!(how, Worked::Gone | Worked::Stopped);
         match (&stay.attached, stay.absent) {
             (Some(attached), _) if left && stay.tries < TRIES_MAX => {
                 stay.tries += 1;
                 stay.work = Work::Running;
                 vec![Do::Work { attached: attached.clone(), quietly: false }]
+            }
+            // The muxer is gone: whether the phone is, too, will be seen.
+            (None, Some((_, Absence::Unseen))) if left && !was_given_up && stay.tries < TRIES_MAX => {
+                stay.tries += 1;
+                stay.work = Work::Due;
+                Vec::new()
             }
             (None, Some((since, _))) if left => {
                 self.stays.remove(udid);
@@ -224,9 +231,12 @@ impl Stays {
             deeds.extend(stay.tick(now, udid, &pace));
             !matches!(deeds.last(), Some(Do::End { udid: ended, .. }) if ended == udid)
         });
-        while !self.refused.is_empty() && self.has_room(now) {
-            let Some((_, attached)) = self.refused.pop_first() else { break };
-            deeds.extend(self.attached(now, attached));
+        for (udid, (attached, port)) in std::mem::take(&mut self.refused) {
+            if self.has_room(now, port.as_deref()) {
+                deeds.extend(self.attached(now, attached, port));
+            } else {
+                self.refused.insert(udid, (attached, port));
+            }
         }
         deeds
     }
@@ -234,7 +244,16 @@ impl Stays {
 
 impl Stay {
     fn new(work: Work) -> Self {
-        Self { attached: None, absent: None, work, tries: 0, rounds: 0, told_to_stop: false, may_ask: false }
+        Self {
+            attached: None,
+            port: None,
+            absent: None,
+            work,
+            tries: 0,
+            rounds: 0,
+            told_to_stop: false,
+            may_ask: false,
+        }
     }
 
     fn number(&self) -> Option<DeviceId> {
@@ -272,156 +291,4 @@ impl Stay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PACE: Pace = Pace {
-        away_idle: Duration::from_secs(5),
-        away_working: Duration::from_secs(45),
-        unseen: Duration::from_secs(60),
-        look_again: Duration::from_secs(15),
-    };
-
-    fn udid(n: u32) -> Udid {
-        Udid::parse(&format!("00008101-{n:016X}")).unwrap()
-    }
-
-    fn phone(n: u32, id: u32) -> Attached {
-        Attached { id: DeviceId(id), udid: udid(n), product_id: 0x12a8, location_id: 0, speed_bps: 0 }
-    }
-
-    fn work(attached: Attached) -> Vec<Do> {
-        vec![Do::Work { attached, quietly: false }]
-    }
-
-    /// Stays, and the clock in seconds.
-    fn stays() -> (Stays, impl Fn(u64) -> Instant) {
-        let start = Instant::now();
-        (Stays::new(PACE), move |seconds| start + Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn a_plug_begins_and_an_unplug_ends() {
-        let (mut stays, at) = stays();
-        assert_eq!(stays.attached(at(0), phone(1, 7)), work(phone(1, 7)));
-        assert_eq!(stays.attached(at(0), phone(1, 7)), [], "it is told once");
-        assert_eq!(stays.worked(at(1), &udid(1), Worked::Settled), []);
-        assert_eq!(stays.tick(at(1000)), [], "it may stay for long");
-        assert_eq!(stays.detached(at(1000), DeviceId(7)), Some(udid(1)));
-        assert_eq!(stays.tick(at(1004)), []);
-        assert_eq!(stays.tick(at(1005)), [Do::End { udid: udid(1), since: at(1000) }]);
-        assert_eq!(stays.attached(at(0), phone(1, 8)), work(phone(1, 8)), "the next plug is another stay");
-    }
-
-    #[test]
-    fn a_loose_cable_is_the_same_stay() {
-        let (mut stays, at) = stays();
-        let _ = stays.attached(at(0), phone(1, 7));
-        stays.detached(at(1), DeviceId(7));
-        assert_eq!(stays.attached(at(0), phone(1, 8)), [], "the visit finds it again by itself");
-        assert_eq!(stays.worked(at(2), &udid(1), Worked::Settled), []);
-        assert_eq!(stays.detached(at(3), DeviceId(7)), None, "that number is an old one");
-        assert_eq!(stays.tick(at(500)), []);
-    }
-
-    #[test]
-    fn one_that_leaves_in_the_middle_is_waited_for_and_then_stopped() {
-        let (mut stays, at) = stays();
-        let _ = stays.attached(at(0), phone(1, 7));
-        stays.detached(at(10), DeviceId(7));
-        assert_eq!(stays.tick(at(54)), []);
-        assert_eq!(stays.tick(at(55)), [Do::Stop(udid(1))]);
-        assert_eq!(stays.tick(at(56)), [], "once");
-        let end = Do::End { udid: udid(1), since: at(10) };
-        assert_eq!(stays.worked(at(57), &udid(1), Worked::Stopped), [end]);
-    }
-
-    #[test]
-    fn one_that_returned_too_late_for_the_visit_is_worked_with_again_but_not_for_ever() {
-        let (mut stays, at) = stays();
-        let _ = stays.attached(at(0), phone(1, 7));
-        for id in 8..8 + TRIES_MAX {
-            stays.detached(at(1), DeviceId(id - 1));
-            assert_eq!(stays.attached(at(0), phone(1, id)), []);
-            assert_eq!(stays.worked(at(2), &udid(1), Worked::Gone), work(phone(1, id)));
-        }
-        assert_eq!(stays.worked(at(3), &udid(1), Worked::Gone), []);
-    }
-
-    #[test]
-    fn a_muxer_that_is_started_anew_ends_nothing() {
-        let (mut stays, at) = stays();
-        let _ = stays.attached(at(0), phone(1, 7));
-        stays.worked(at(1), &udid(1), Worked::Settled);
-        stays.unseen(at(10));
-        assert_eq!(stays.tick(at(69)), []);
-        assert_eq!(stays.attached(at(0), phone(1, 1)), []);
-        stays.unseen(at(100));
-        assert_eq!(stays.tick(at(160)), [Do::End { udid: udid(1), since: at(100) }]);
-    }
-
-    #[test]
-    fn an_unplug_that_was_seen_counts_also_when_the_muxer_goes_with_its_last_phone() {
-        let (mut stays, at) = stays();
-        let _ = stays.attached(at(0), phone(1, 7));
-        stays.worked(at(1), &udid(1), Worked::Settled);
-        stays.detached(at(10), DeviceId(7));
-        stays.unseen(at(11));
-        assert_eq!(stays.tick(at(15)), [Do::End { udid: udid(1), since: at(10) }]);
-    }
-
-    #[test]
-    fn what_was_open_at_the_start_goes_on_when_the_phone_is_there_and_ends_when_not() {
-        let (mut stays, at) = stays();
-        stays.taken_up(at(0), udid(1), true);
-        stays.taken_up(at(0), udid(2), false);
-        stays.taken_up(at(0), udid(3), true);
-        assert_eq!(stays.attached(at(0), phone(1, 1)), work(phone(1, 1)));
-        assert_eq!(stays.attached(at(0), phone(2, 2)), [], "all was done before");
-        assert_eq!(stays.tick(at(60)), [Do::End { udid: udid(3), since: at(0) }]);
-    }
-
-    #[test]
-    fn who_waits_for_a_person_is_looked_at_again_without_asking() {
-        let (mut stays, at) = stays();
-        let _ = stays.attached(at(0), phone(1, 7));
-        assert_eq!(stays.worked(at(10), &udid(1), Worked::Waits), []);
-        assert_eq!(stays.tick(at(24)), []);
-        let again = [Do::Work { attached: phone(1, 7), quietly: true }];
-        assert_eq!(stays.tick(at(25)), again);
-        stays.worked(at(26), &udid(1), Worked::Shut);
-        stays.paired(at(27), DeviceId(7));
-        assert_eq!(stays.tick(at(27)), again, "somebody has just tapped Trust");
-        stays.worked(at(28), &udid(1), Worked::Hindered);
-        assert_eq!(stays.tick(at(87)), []);
-        assert_eq!(stays.tick(at(88)), work(phone(1, 7)), "nobody was asked yet: the disk was full");
-        stays.worked(at(90), &udid(1), Worked::Waits);
-        assert_eq!(stays.tick(at(100_000)), [], "a passcode that nobody enters is not asked for all night");
-    }
-
-    #[test]
-    fn a_muxer_that_lists_phones_without_end_is_not_believed() {
-        let (mut stays, at) = stays();
-        for n in 0..u32::try_from(STAYS_MAX).unwrap() {
-            assert_eq!(stays.attached(at(3600 * u64::from(n / 200)), phone(n, n)).len(), 1);
-        }
-        assert_eq!(stays.attached(at(9999), phone(9999, 9999)), [Do::Refuse(udid(9999))]);
-        assert_eq!(stays.attached(at(9999), phone(0, 10_000)), [], "who is there already stays");
-    }
-
-    #[test]
-    fn a_device_that_is_another_one_each_time_fills_no_record() {
-        let (mut stays, at) = stays();
-        let mut begun = 0;
-        for n in 0..1000 {
-            let now = at(3 * u64::from(n));
-            begun +=
-                stays.attached(now, phone(n, n)).iter().filter(|it| matches!(it, Do::Work { .. })).count();
-            stays.worked(now, &udid(n), Worked::Settled);
-            stays.detached(now, DeviceId(n));
-            stays.tick(now + PACE.away_idle);
-        }
-        assert_eq!(begun, NEW_PER_HOUR_MAX);
-        assert_eq!(stays.attached(at(7200), phone(5000, 5000)), work(phone(5000, 5000)), "it passes");
-    }
-}
+mod tests;

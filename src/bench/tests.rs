@@ -253,3 +253,80 @@ async fn a_visit_whose_end_could_not_be_written_is_not_gone_on_with_at_the_next_
     );
     bench.stop().await;
 }
+
+/// A bench's floor on which nothing has happened, and what it tells.
+fn floor(dest: &Path) -> (Floor, Arc<Mutex<Vec<Happening>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&told);
+    let bench = Bench {
+        muxer: Arc::new(Bus::new(Vec::new())),
+        dest: dest.to_owned(),
+        on_plug: OnPlug::Identify,
+        pace: PACE,
+        simulated: true,
+        supervisor: Supervisor::from_env(),
+        tell: Arc::new(move |happening: &Happening| keep.lock().unwrap().push(happening.clone())),
+        cancel: CancellationToken::new(),
+    };
+    (Floor::new(bench, Jobs::open(dest).unwrap()), told)
+}
+
+#[tokio::test]
+async fn an_end_that_could_not_be_written_is_written_once_and_with_the_time_of_the_first_unplug() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut floor, told) = floor(temp.path());
+    let udid = Udid::parse("00008101-000000000000001E").unwrap();
+    floor.jobs.begin(&udid, &crate::facts::Device::default(), COMMAND, true).unwrap();
+    let (jobs, aside) = (temp.path().join(udid.as_str()).join("jobs"), temp.path().join("aside"));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (left, before_return) = (Instant::now(), jiff::Timestamp::now());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    std::fs::rename(&jobs, &aside).unwrap();
+    std::fs::write(&jobs, "in the way").unwrap();
+    floor.end(udid.clone(), left);
+    std::fs::remove_file(&jobs).unwrap();
+    std::fs::rename(&aside, &jobs).unwrap();
+    // It had come back, and leaves again before it was tried anew.
+    floor.end(udid.clone(), Instant::now());
+    floor.unended_at = None;
+    floor.end_the_rest();
+    let names: Vec<_> = told.lock().unwrap().iter().map(Happening::name).collect();
+    assert_eq!(names, ["trouble", "visit-ended"]);
+    assert!(matches!(&told.lock().unwrap()[1], Happening::Ended { job: Some(_), .. }));
+    let ended_at = floor.jobs.list().unwrap()[0].ended_at.unwrap();
+    let late = ended_at.duration_since(before_return).abs();
+    assert!(late < jiff::SignedDuration::from_millis(40), "{late:?}");
+}
+
+#[tokio::test]
+async fn one_port_does_not_have_all_the_turns() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut floor, _) = floor(temp.path());
+    let at = |n: u32, port: &str| {
+        let udid = Udid::parse(&format!("00008101-{n:016X}")).unwrap();
+        let id = crate::usbmux::DeviceId(n);
+        let attached = crate::usbmux::Attached {
+            id,
+            udid: udid.clone(),
+            product_id: 0x12a8,
+            location_id: 0,
+            speed_bps: 0,
+        };
+        (udid, attached, Some(port.to_owned()))
+    };
+    let mut held = Vec::new();
+    for n in 0..20 {
+        let (udid, attached, port) = at(n, "1-1");
+        let _ = floor.stays.attached(Instant::now(), attached, port);
+        let turns = floor.turns_at(&udid).unwrap();
+        held.extend(turns.try_acquire_owned());
+    }
+    assert!(held.len() == AT_PORT && AT_PORT < AT_ONCE);
+    let (udid, attached, port) = at(99, "1-2");
+    let _ = floor.stays.attached(Instant::now(), attached, port);
+    assert!(floor.turns_at(&udid).unwrap().try_acquire_owned().is_ok());
+    drop(held);
+    // Ports without anybody are forgotten.
+    assert!(floor.turns_at(&Udid::parse("00008101-0000000000000F00").unwrap()).is_none());
+    assert!(floor.turns_at.is_empty());
+}

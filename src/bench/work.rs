@@ -147,6 +147,10 @@ impl Order {
                 Ok(Err(error)) => tracing::debug!(%error, "a phone that was plugged in does not answer"),
                 Err(_) => tracing::debug!("a phone that was plugged in does not answer in time"),
             }
+            // Nobody else's turn waits for one that has left already.
+            if self.has_left().await {
+                return None;
+            }
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
         }
         None
@@ -155,6 +159,12 @@ impl Order {
     async fn is_there(&self) -> bool {
         let devices = self.muxer.devices().await.unwrap_or_default();
         devices.iter().any(|device| device.udid == *self.udid())
+    }
+
+    /// The muxer says so; one that says nothing does not.
+    async fn has_left(&self) -> bool {
+        let devices = self.muxer.devices().await;
+        devices.is_ok_and(|devices| devices.iter().all(|device| device.udid != *self.udid()))
     }
 
     /// A whole visit. `None`: the phone left and did not come back.

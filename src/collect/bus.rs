@@ -5,13 +5,17 @@
 //! Everything is read below one root, so that a computer in any state can be put into a folder. Nothing is judged here.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::muxd::usb::has_multiplexer;
 use crate::usbmux::Udid;
 
 /// A serial number in recovery mode has about 150 characters.
 const TEXT_BYTES_MAX: u64 = 512;
+/// All descriptors of a device; a phone's take less than 2 KiB.
+const DESCRIPTORS_BYTES_MAX: u64 = 256 * 1024;
 /// Devices on all buses together; there can be 127 on each.
 const DEVICES_MAX: usize = 2048;
 /// Processes that are looked at.
@@ -267,6 +271,13 @@ impl Host {
         })
     }
 
+    /// Whether the multiplexer is in any of its configurations, also in one that nobody has set; `None`: that is not told.
+    #[must_use]
+    pub fn has_multiplexer(&self, device: &UsbDevice) -> Option<bool> {
+        let path = self.path("sys/bus/usb/devices").join(&device.port).join("descriptors");
+        has_multiplexer(&bounded(&path, DESCRIPTORS_BYTES_MAX)?)
+    }
+
     /// The kernel lets Apple's devices charge with more than USB allows.
     #[must_use]
     pub fn charges_fast(&self) -> bool {
@@ -350,7 +361,6 @@ fn is_read_only(mounts: &str, path: &Path) -> bool {
 }
 
 fn bounded(file: &Path, bytes_max: u64) -> Option<Vec<u8>> {
-    use std::io::Read;
     let mut bytes = Vec::new();
     fs::File::open(file).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
     Some(bytes)

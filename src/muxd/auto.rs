@@ -234,4 +234,20 @@ mod tests {
         assert_eq!(tokio::time::timeout(wait, events.recv()).await.expect("that is told"), None);
         assert!(auto.listen().await.unwrap().try_recv().is_err() && auto.devices().await.unwrap().is_empty());
     }
+
+    #[tokio::test]
+    async fn who_lost_events_of_our_own_is_told_to_read_the_list_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let nobody = Usbmuxd::at(Address::Unix(folder.path().join("usbmuxd")));
+        let (ours, told_of_ours) = mpsc::channel(4);
+        let (teller, mut told) = mpsc::channel(4);
+        tokio::spawn(tell_of_both(nobody, None, told_of_ours, teller));
+        let wait = Duration::from_secs(20);
+        ours.send(Event::Attached(phone())).await.unwrap();
+        let first = tokio::time::timeout(wait, told.recv()).await.unwrap();
+        assert_eq!(first, Some(Event::Attached(phone())));
+        // What a multiplexer does with a listener that let too many wait.
+        drop(ours);
+        assert_eq!(tokio::time::timeout(wait, told.recv()).await.expect("that is told"), None);
+    }
 }

@@ -216,12 +216,19 @@ impl House {
 
     async fn wait_for_leave_to_take(&self, seen: &Seen) {
         let Some(neighbour) = &self.manners.neighbour else { return };
-        let free = Instant::now();
+        let began = Instant::now();
         let before = self.bus.plugged_for(seen).unwrap_or_default();
         loop {
-            let free = free.elapsed() + before;
-            if neighbour.leaves(free) || neighbour.has_lost(seen, free) {
+            let plugged_for = began.elapsed() + before;
+            if neighbour.leaves(plugged_for) {
                 return;
+            }
+            if neighbour.has_lost(seen, plugged_for) {
+                return tracing::info!(
+                    bus = seen.bus,
+                    address = seen.address,
+                    "the usbmuxd that answers does not list a phone: our own multiplexer takes it"
+                );
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -481,3 +488,6 @@ impl Front for Muxd {
         self.house.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

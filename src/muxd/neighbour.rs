@@ -30,12 +30,13 @@ const UNUSED_FOR: Duration = Duration::from_secs(10);
 
 /// Somebody who may want the same phones. Answers at once.
 pub trait Neighbour: Send + Sync + Debug {
-    /// Whether a phone that nobody has had for so long may be taken.
-    fn leaves(&self, free: Duration) -> bool;
+    /// Whether a phone that has been plugged in for so long may be taken.
+    fn leaves(&self, plugged_for: Duration) -> bool;
     /// Whether it has this phone.
     fn has(&self, phone: &Seen) -> bool;
-    /// Whether it is there and will never have this phone, which nobody has had for so long.
-    fn has_lost(&self, _phone: &Seen, _free: Duration) -> bool {
+    /// Whether it is there and will never have this phone, which has been plugged in for so long: whoever had it in
+    /// that time, it is looked at by a usbmuxd when that starts, and at the plug.
+    fn has_lost(&self, _phone: &Seen, _plugged_for: Duration) -> bool {
         false
     }
     /// A phone that nobody has used for so long is let go of, so that this one can have it when it comes: a usbmuxd
@@ -81,12 +82,12 @@ impl SystemUsbmuxd {
 }
 
 impl Neighbour for SystemUsbmuxd {
-    fn leaves(&self, free: Duration) -> bool {
+    fn leaves(&self, plugged_for: Duration) -> bool {
         match &*self.standing.borrow() {
             Standing::Answers(..) => false,
             Standing::Away(since) => {
                 let is_gone = since.is_none_or(|since| since.elapsed() >= RETURNS_WITHIN);
-                is_gone && (!self.starts_at_plug || free >= STARTS_WITHIN)
+                is_gone && (!self.starts_at_plug || plugged_for >= STARTS_WITHIN)
             }
         }
     }
@@ -96,10 +97,10 @@ impl Neighbour for SystemUsbmuxd {
         phones.values().any(|place| *place == phone.location_id())
     }
 
-    fn has_lost(&self, phone: &Seen, free: Duration) -> bool {
+    fn has_lost(&self, phone: &Seen, plugged_for: Duration) -> bool {
         let tells = |since: &Instant| since.elapsed() >= LISTS_WITHIN;
         let tells = matches!(&*self.standing.borrow(), Standing::Answers(_, Some(since)) if tells(since));
-        tells && free >= LISTS_WITHIN && !self.has(phone)
+        tells && plugged_for >= LISTS_WITHIN && !self.has(phone)
     }
 }
 
@@ -121,10 +122,21 @@ async fn follow(system: Usbmuxd, standing: watch::Sender<Standing>) {
         }
         match system.listen().await {
             Ok(mut events) => {
+                if starts {
+                    tracing::info!(
+                        "the usbmuxd at {} answers: it has the phones that are plugged in now",
+                        system.address()
+                    );
+                }
                 standing.send_replace(Standing::Answers(HashMap::new(), Some(Instant::now())));
                 while let Some(event) = events.recv().await {
                     standing.send_modify(|standing| hear(standing, &event));
                 }
+                tracing::info!(
+                    "the usbmuxd at {} is gone: it has {RETURNS_WITHIN:?} to come back, then our own multiplexer takes \
+                     its phones",
+                    system.address()
+                );
                 standing.send_replace(Standing::Away(Some(Instant::now())));
             }
             Err(Error::NotRunning(_)) => {
@@ -162,19 +174,9 @@ fn hear(standing: &mut Standing, event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usbmux::server::tests::{Served, phone};
+    use crate::usbmux::server::tests::{Served, phone, until};
 
     const LONG: Duration = Duration::from_secs(3600);
-
-    async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-        for _ in 0..400 {
-            if is_so() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("{what}");
-    }
 
     fn seen() -> Seen {
         let (place, product_id) = (phone().location_id, phone().product_id);
@@ -203,6 +205,22 @@ mod tests {
         served.stop().await;
         until("its end is known", || !matches!(*late.standing.borrow(), Standing::Answers(..))).await;
         assert!(!late.leaves(LONG), "it was here a moment ago");
+    }
+
+    #[tokio::test]
+    async fn a_usbmuxd_that_is_just_starting_counts_as_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usbmuxd");
+        let it = SystemUsbmuxd::watch(Usbmuxd::at(Address::Unix(path.clone())), false);
+        tokio::time::sleep(2 * LOOK).await;
+        assert!(it.leaves(LONG));
+        // It has its socket, looks at what is plugged in, and answers nobody yet.
+        let _starts = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let began = Instant::now();
+        until("it is seen", || !it.leaves(LONG)).await;
+        // A client's patience with one that does not answer is five seconds: a phone would have been taken by then.
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(!it.has_lost(&seen(), LONG), "it has not said yet what it has");
     }
 
     #[test]

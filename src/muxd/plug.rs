@@ -237,7 +237,7 @@ fn trouble(request: &'static str, error: rusb::Error) -> NotReady {
 
 /// Where a phone's multiplexer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found {
+pub(super) struct Found {
     configuration: u8,
     interface: u8,
     endpoints: Endpoints,
@@ -264,7 +264,7 @@ fn configurations(
 }
 
 /// The multiplexer of the configuration with the highest value that has one.
-fn choose(described: &[Configuration]) -> Option<Found> {
+pub(super) fn choose(described: &[Configuration]) -> Option<Found> {
     let mut ordered: Vec<&Configuration> = described.iter().filter(|it| it.value > 0).collect();
     ordered.sort_by_key(|configuration| std::cmp::Reverse(configuration.value));
     ordered.iter().find_map(|configuration| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A serial number in recovery mode has about 150 characters.
 const TEXT_BYTES_MAX: usize = 512;
 /// The device's own descriptor stands before those of its configurations.
-const DEVICE_DESCRIPTOR_BYTES: usize = 18;
+pub(super) const DEVICE_DESCRIPTOR_BYTES: usize = 18;
 /// All descriptors of a device; a phone's take less than 2 KiB.
 const DESCRIPTORS_BYTES_MAX: u64 = 256 << 10;
 /// Processes that are looked at to name the one that uses a device.

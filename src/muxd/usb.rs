@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rusb::{Device, DeviceDescriptor, UsbContext};
 
-use super::sysfs::{self, Sysfs};
+use super::sysfs::{self, DEVICE_DESCRIPTOR_BYTES, Sysfs};
+use super::{descriptors, plug};
 use crate::usbmux::Udid;
 
 pub(super) const APPLE: u16 = 0x05ac;
@@ -99,6 +100,14 @@ fn look_at<T: UsbContext>(device: &Device<T>, sysfs: &Sysfs) -> Option<OnBus> {
     })
 }
 
+/// Whether one of a device's configurations has the multiplexer, in descriptors as the kernel keeps them: the device's
+/// own, and then those of its configurations. `None`: no configuration is described.
+#[must_use]
+pub fn has_multiplexer(descriptors: &[u8]) -> Option<bool> {
+    let described = descriptors::parse(descriptors.get(DEVICE_DESCRIPTOR_BYTES..)?);
+    (!described.is_empty()).then(|| plug::choose(&described).is_some())
+}
+
 pub(super) fn read_serial<T: UsbContext>(
     handle: &rusb::DeviceHandle<T>,
     descriptor: &DeviceDescriptor,
@@ -143,5 +152,23 @@ mod tests {
         assert_eq!(ecid(serial), Some(0x001c_2d3e_4f5a_6b7c));
         assert_eq!(ecid("00008101000000000000001E"), None);
         assert_eq!(ecid("ECID:nothing"), None);
+    }
+
+    #[test]
+    fn a_multiplexer_is_found_in_any_configuration_and_not_where_nothing_is_described() {
+        let configuration = |value: u8, interface: &[u8]| {
+            let length = u8::try_from(9 + interface.len()).unwrap();
+            [&[9, 2, length, 0, 1, value, 0, 0xC0, 250], interface].concat()
+        };
+        let camera = [9, 4, 0, 0, 0, 6, 1, 1, 0];
+        let mux = [9, 4, 1, 0, 2, 255, 254, 2, 0, 7, 5, 0x04, 2, 0, 2, 0, 7, 5, 0x85, 2, 0, 2, 0];
+        let device = [0; DEVICE_DESCRIPTOR_BYTES];
+        let first = [&device[..], &configuration(1, &camera)].concat();
+        assert_eq!(has_multiplexer(&first), Some(false));
+        let both = [&first[..], &configuration(3, &mux)].concat();
+        assert_eq!(has_multiplexer(&both), Some(true));
+        for length in 0..=device.len() {
+            assert_eq!(has_multiplexer(&both[..length]), None, "{length}");
+        }
     }
 }

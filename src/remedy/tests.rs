@@ -5,4 +5,5 @@ mod cells;
 pub(crate) mod observed;
 mod oracle;
 mod property;
+mod said;
 pub(crate) mod world;

@@ -5,11 +5,12 @@
 //! Which configurations there are, and what the device calls itself, is said in configfs by whoever mounts the file
 //! system; here is the multiplexer's interface. Described by the kernel's `linux/usb/functionfs.h`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,9 @@ const STALLED: i32 = 51;
 /// `EIDRM`: the host asks something else instead.
 const ASKED_ANEW: i32 = 43;
 const TO_HOST: u8 = 0x80;
+/// The kernel's word that a configuration is over comes within this after the first sign of it.
+const WORD_WAIT: Duration = Duration::from_secs(1);
+const WORD_LOOK: Duration = Duration::from_millis(1);
 
 /// The mux's interface and its two endpoints, the one to the phone first.
 fn descriptors(speed: Speed) -> Vec<u8> {
@@ -94,43 +98,74 @@ fn told(event: &[u8; EVENT_BYTES]) -> Told {
 
 type Reply = oneshot::Sender<Option<Vec<u8>>>;
 
-/// Reads what the kernel tells, until there is nobody to tell it to. `None` as a reply: the phone does not do that.
-fn hear(mut control: &File, tells: &mpsc::Sender<(Told, Option<Reply>)>) -> io::Result<()> {
+/// What the kernel tells, with the age of the configuration that it leaves. `reply`, where there is a question: `None`
+/// as a reply means that the phone does not do that.
+#[derive(Debug)]
+struct Heard {
+    told: Told,
+    age: u64,
+    reply: Option<Reply>,
+}
+
+/// The age of the configuration after `told`: odd while there is one, and never the same twice. It belongs to the
+/// thread that hears; the others look at it.
+fn age_after(age: u64, told: Told) -> u64 {
+    match told {
+        Told::Enabled => age + 1 + age % 2,
+        Told::Disabled => age + age % 2,
+        Told::Asked(_) | Told::Other => age,
+    }
+}
+
+/// Reads what the kernel tells, until there is nobody to tell it to.
+fn hear(mut control: impl Read + Write, tells: &mpsc::Sender<Heard>, age: &AtomicU64) -> io::Result<()> {
     let mut events = [0; EVENTS_MAX * EVENT_BYTES];
     loop {
-        let read = match control.read(&mut events) {
+        let read = match again(|| control.read(&mut events)) {
             Err(error) if is_one_of(&error, &[ASKED_ANEW]) => continue,
             other => other?,
         };
         for event in events[..read].chunks_exact(EVENT_BYTES) {
             let told = told(event.try_into().expect("chunks of this length"));
+            let now = age_after(age.load(Ordering::Acquire), told);
+            age.store(now, Ordering::Release);
             let Told::Asked(setup) = told else {
-                if tells.blocking_send((told, None)).is_err() {
+                if tells.blocking_send(Heard { told, age: now, reply: None }).is_err() {
                     return Ok(());
                 }
                 continue;
             };
             let (reply, replied) = oneshot::channel();
-            if tells.blocking_send((told, Some(reply))).is_err() {
+            if tells.blocking_send(Heard { told, age: now, reply: Some(reply) }).is_err() {
                 return Ok(());
             }
-            answer(control, &setup, replied.blocking_recv().ok().flatten())?;
+            answer(&mut control, &setup, replied.blocking_recv().ok().flatten().as_deref())?;
         }
     }
 }
 
 /// A request is stalled by moving no bytes the wrong way.
-fn answer(mut control: &File, setup: &Setup, reply: Option<Vec<u8>>) -> io::Result<()> {
+fn answer(control: &mut (impl Read + Write), setup: &Setup, reply: Option<&[u8]>) -> io::Result<()> {
     let to_host = setup.request_type & TO_HOST != 0;
-    let done = match reply {
-        Some(bytes) if to_host => control.write(&bytes).map(drop),
+    let done = again(|| match reply {
+        Some(bytes) if to_host => control.write(bytes).map(drop),
         None if to_host => control.read(&mut []).map(drop),
         Some(_) => control.read(&mut vec![0; usize::from(setup.length)]).map(drop),
         None => control.write(&[]).map(drop),
-    };
+    });
     match done {
         Err(error) if is_one_of(&error, &[STALLED, NOT_CONFIGURED, ASKED_ANEW]) => Ok(()),
         other => other,
+    }
+}
+
+/// A signal breaks a call off that is to be made all the same.
+fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }
 
@@ -138,30 +173,38 @@ fn is_one_of(error: &io::Error, codes: &[i32]) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// Bulk OUT transfers, whole, until there is nobody for them.
-fn take_out(mut endpoint: File, transfers: &mpsc::Sender<Vec<u8>>) {
+/// Bulk OUT transfers, whole, until there is nobody for them, each with the age of the configuration in which it came:
+/// a read that begins within one ends with it, and one that begins without waits for the next.
+fn take_out(mut endpoint: impl Read, transfers: &mpsc::Sender<(u64, Vec<u8>)>, age: &AtomicU64) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        match endpoint.read(&mut buffer) {
+        let now = age.load(Ordering::Acquire);
+        let of = now + 1 - now % 2;
+        match again(|| endpoint.read(&mut buffer)) {
             Ok(bytes) => {
-                if transfers.blocking_send(buffer[..bytes].to_vec()).is_err() {
+                if transfers.blocking_send((of, buffer[..bytes].to_vec())).is_err() {
                     return;
                 }
             }
-            // The next read waits for the next configuration.
-            Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => std::thread::yield_now(),
+            // The next read waits for the next configuration, whose age is another one.
+            Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {
+                let began = Instant::now();
+                while age.load(Ordering::Acquire) <= of && began.elapsed() < WORD_WAIT {
+                    std::thread::sleep(WORD_LOOK);
+                }
+            }
             Err(error) => return tracing::debug!("the simulated phone's endpoint to it is gone: {error}"),
         }
     }
 }
 
 /// Bulk IN transfers; those of a configuration that is over are for nobody.
-fn put_in(mut endpoint: File, mut transfers: mpsc::Receiver<(u64, Vec<u8>)>, age: &AtomicU64) {
+fn put_in(mut endpoint: impl Write, mut transfers: mpsc::Receiver<(u64, Vec<u8>)>, age: &AtomicU64) {
     while let Some((of, bytes)) = transfers.blocking_recv() {
         if of != age.load(Ordering::Acquire) {
             continue;
         }
-        match endpoint.write(&bytes) {
+        match again(|| endpoint.write(&bytes)) {
             Ok(_) => {}
             Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {}
             Err(error) => return tracing::debug!("the simulated phone's endpoint from it is gone: {error}"),
@@ -171,10 +214,9 @@ fn put_in(mut endpoint: File, mut transfers: mpsc::Receiver<(u64, Vec<u8>)>, age
 
 /// The files of the mounted FunctionFS, and the threads that wait at them: those calls cannot be broken off.
 struct Gadget {
-    told: mpsc::Receiver<(Told, Option<Reply>)>,
-    out: mpsc::Receiver<Vec<u8>>,
+    told: mpsc::Receiver<Heard>,
+    out: mpsc::Receiver<(u64, Vec<u8>)>,
     input: mpsc::Sender<(u64, Vec<u8>)>,
-    age: Arc<AtomicU64>,
 }
 
 impl Gadget {
@@ -188,67 +230,87 @@ impl Gadget {
         let (taken, out) = mpsc::channel(1);
         let (input, given) = mpsc::channel(1);
         let age = Arc::new(AtomicU64::new(0));
-        let young = Arc::clone(&age);
+        let (age_for_out, age_for_in) = (Arc::clone(&age), Arc::clone(&age));
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("gadget events").spawn(move || {
-            if let Err(error) = hear(&control, &tells) {
+            if let Err(error) = hear(&control, &tells, &age) {
                 tracing::debug!("the simulated phone's control endpoint is gone: {error}");
             }
         })?;
-        thread("gadget out").spawn(move || take_out(to_phone, &taken))?;
-        thread("gadget in").spawn(move || put_in(from_phone, given, &young))?;
-        Ok(Self { told, out, input, age })
+        thread("gadget out").spawn(move || take_out(to_phone, &taken, &age_for_out))?;
+        thread("gadget in").spawn(move || put_in(from_phone, given, &age_for_in))?;
+        Ok(Self { told, out, input })
     }
 
     /// Carries the phone's transfers as long as there is a file system.
     async fn carry(mut self, phone: &mut Phone) {
+        // The age of the configuration that the phone knows of, and what came in the next one already.
+        let (mut age, mut early) = (0, None);
         let mut waiting = None;
         loop {
             if waiting.is_none() {
                 waiting = phone.give();
             }
             tokio::select! {
-                told = self.told.recv() => match told {
+                heard = self.told.recv() => match heard {
                     None => return,
-                    Some((told, reply)) => {
-                        if let Some(answer) = self.see(phone, told) {
-                            if let Some(reply) = reply { let _ = reply.send(answer); }
-                        } else {
+                    Some(heard) => {
+                        let is_another = heard.age != age;
+                        age = heard.age;
+                        if see(phone, heard) {
                             waiting = None;
+                        }
+                        if is_another {
+                            early = early.and_then(|transfer| take_in_time(phone, age, transfer));
                         }
                     }
                 },
-                out = self.out.recv() => match out {
+                out = self.out.recv(), if early.is_none() => match out {
                     None => return,
-                    Some(bytes) => take(phone, &bytes),
+                    Some(transfer) => early = take_in_time(phone, age, transfer),
                 },
                 place = self.input.reserve(), if waiting.is_some() => match (place, waiting.take()) {
-                    (Ok(place), Some(bytes)) => place.send((self.age.load(Ordering::Acquire), bytes)),
+                    (Ok(place), Some(bytes)) => place.send((age, bytes)),
                     _ => return,
                 },
                 () = phone.happens() => {}
             }
         }
     }
+}
 
-    /// `None`: there is another configuration, and what was on its way is not any more.
-    fn see(&self, phone: &mut Phone, told: Told) -> Option<Option<Vec<u8>>> {
-        let value = match told {
-            Told::Enabled => CONFIGURATION,
-            Told::Disabled => 0,
-            Told::Other => return Some(None),
-            Told::Asked(setup) => {
-                return Some(match phone.control(&setup) {
-                    Answer::Done(bytes) | Answer::Leaves(bytes) => Some(bytes),
-                    Answer::Configured(_) | Answer::Stall => None,
-                });
+/// Tells the phone. True: its configuration is another one, and what was on its way is not any more.
+fn see(phone: &mut Phone, heard: Heard) -> bool {
+    let value = match heard.told {
+        Told::Enabled => CONFIGURATION,
+        Told::Disabled => 0,
+        Told::Other => return false,
+        Told::Asked(setup) => {
+            let answer = match phone.control(&setup) {
+                Answer::Done(bytes) | Answer::Leaves(bytes) => Some(bytes),
+                Answer::Configured(_) | Answer::Stall => None,
+            };
+            if let Some(reply) = heard.reply {
+                let _ = reply.send(answer);
             }
-        };
-        self.age.fetch_add(1, Ordering::AcqRel);
-        let configure = Setup { request_type: 0, request: SET_CONFIGURATION, value, index: 0, length: 0 };
-        let _ = phone.control(&configure);
-        None
+            return false;
+        }
+    };
+    let configure = Setup { request_type: 0, request: SET_CONFIGURATION, value, index: 0, length: 0 };
+    let _ = phone.control(&configure);
+    true
+}
+
+/// A transfer belongs to the configuration in which it came: one of an earlier one is nobody's, and one of a later one
+/// is given back until the kernel's word of that has come, too.
+fn take_in_time(phone: &mut Phone, age: u64, (of, bytes): (u64, Vec<u8>)) -> Option<(u64, Vec<u8>)> {
+    if of > age {
+        return Some((of, bytes));
     }
+    if of == age {
+        take(phone, &bytes);
+    }
+    None
 }
 
 /// A read ends with a packet that is not full; where it does not look so, with an empty one.
@@ -324,6 +386,120 @@ mod tests {
         assert_eq!(event(4), Told::Asked(mode));
         for kind in [0, 5, 6, 7, 255] {
             assert_eq!(event(kind), Told::Other);
+        }
+    }
+
+    #[test]
+    fn no_two_configurations_have_the_same_age() {
+        let mut age = 0;
+        let mut seen = Vec::new();
+        for told in [Told::Other, Told::Enabled, Told::Enabled, Told::Disabled, Told::Disabled, Told::Enabled]
+        {
+            age = age_after(age, told);
+            seen.push(age);
+        }
+        assert_eq!(seen, [0, 1, 3, 4, 4, 5]);
+    }
+
+    /// An endpoint, or what stands for one: each call has its outcome.
+    struct Script(Vec<Result<Vec<u8>, i32>>);
+
+    const INTERRUPTED: i32 = 4;
+    const BROKEN: i32 = 5;
+
+    impl Script {
+        fn next(&mut self) -> io::Result<Vec<u8>> {
+            if self.0.is_empty() { Err(BROKEN) } else { self.0.remove(0) }
+                .map_err(io::Error::from_raw_os_error)
+        }
+    }
+
+    impl Read for Script {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.next()?;
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.next().map(|_| bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_signal_ends_no_thread() {
+        let mut enabled = vec![0; EVENT_BYTES];
+        enabled[8] = 2;
+        let (tells, mut told) = mpsc::channel(4);
+        let age = AtomicU64::new(0);
+        let events = Script(vec![Err(INTERRUPTED), Ok(enabled), Err(INTERRUPTED), Err(BROKEN)]);
+        assert!(hear(events, &tells, &age).is_err());
+        assert_eq!(told.try_recv().map(|heard| (heard.told, heard.age)), Ok((Told::Enabled, 1)));
+
+        let (taken, mut out) = mpsc::channel(4);
+        take_out(Script(vec![Err(INTERRUPTED), Ok(vec![7]), Err(BROKEN)]), &taken, &age);
+        assert_eq!(out.try_recv(), Ok((1, vec![7])));
+
+        let (input, given) = mpsc::channel(4);
+        for of in [1, 3, 1] {
+            input.try_send((of, vec![7])).unwrap();
+        }
+        drop(input);
+        let mut written =
+            Script(vec![Err(INTERRUPTED), Ok(vec![]), Err(INTERRUPTED), Err(INTERRUPTED), Ok(vec![])]);
+        put_in(&mut written, given, &age);
+        assert!(written.0.is_empty(), "those of this configuration were written, each once");
+    }
+
+    #[test]
+    fn a_read_that_its_configuration_ended_counts_what_comes_next_to_the_next_one() {
+        let (taken, mut out) = mpsc::channel(4);
+        let age = Arc::new(AtomicU64::new(1));
+        let older = Arc::clone(&age);
+        let kernel = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            older.store(2, Ordering::Release);
+        });
+        take_out(Script(vec![Ok(vec![1]), Err(NOT_CONFIGURED), Ok(vec![3])]), &taken, &age);
+        kernel.join().unwrap();
+        assert_eq!((out.try_recv(), out.try_recv()), (Ok((1, vec![1])), Ok((3, vec![3]))));
+    }
+
+    #[tokio::test]
+    async fn what_came_in_one_configuration_does_not_reach_the_phone_in_the_next() {
+        use crate::sim::usb::tests::phone_folder;
+        use crate::usbmux::packet::{Message, Packet};
+        let (_folder, bus) = phone_folder(1);
+        let attached = bus.devices().await.unwrap().remove(0);
+        let mut phone = Phone::new(Arc::new(bus), attached, &crate::sim::config::Usb::default());
+        let (tells, told) = mpsc::channel(4);
+        let (takes, out) = mpsc::channel(4);
+        let (input, mut given) = mpsc::channel(4);
+        let carried = async { Gadget { told, out, input }.carry(&mut phone).await };
+        let tell = async |told: Told, age: u64| tells.send(Heard { told, age, reply: None }).await.unwrap();
+        let version = Packet { numbers: None, message: Message::Version { major: 2, minor: 0 } }.encode();
+        let said = async {
+            tell(Told::Enabled, 1).await;
+            takes.send((1, version.clone())).await.unwrap();
+            assert_eq!(given.recv().await.map(|(of, _)| of), Some(1));
+            // The host sets it anew: what it had said before that is for nobody, and the new word is early.
+            tell(Told::Enabled, 3).await;
+            takes.send((1, version.clone())).await.unwrap();
+            takes.send((5, version.clone())).await.unwrap();
+            let nothing = tokio::time::timeout(Duration::from_millis(300), given.recv()).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+            tell(Told::Enabled, 5).await;
+            assert_eq!(given.recv().await.map(|(of, _)| of), Some(5));
+        };
+        tokio::select! {
+            () = carried => panic!("it goes on"),
+            done = tokio::time::timeout(Duration::from_secs(20), said) => done.unwrap(),
         }
     }
 

@@ -188,7 +188,7 @@ fn over_usb(bus: Bus, line: Line) -> impl Muxer {
     })
 }
 
-fn phone_folder(bytes: usize) -> (tempfile::TempDir, Bus) {
+pub(super) fn phone_folder(bytes: usize) -> (tempfile::TempDir, Bus) {
     phone_with(bytes, "")
 }
 

@@ -97,6 +97,17 @@ impl Muxer for OnePhone {
     }
 }
 
+/// Waits for what comes about by itself within ten seconds.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{what}");
+}
+
 pub(crate) struct Served {
     pub(crate) path: PathBuf,
     muxer: Arc<OnePhone>,

@@ -116,10 +116,10 @@ fn unlisted(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
     if let Some(holder) = holder(host, phone) {
         return holder;
     }
-    if let Some(check) = restricted(phone, whose) {
+    if let Some(check) = restricted(host, phone, whose) {
         return check;
     }
-    if phone.configuration.is_none() {
+    if !is_set_up(phone) {
         let what = format!("{whose} is on the bus and usbmuxd has not taken it up");
         return Check::bad(NAME, Trouble::NoDevice, what, "sudo systemctl restart usbmuxd");
     }
@@ -127,10 +127,15 @@ fn unlisted(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
     Check::bad(NAME, Trouble::NoDevice, what, "sudo systemctl restart usbmuxd")
 }
 
-/// It charges, and that is all.
-fn restricted(phone: &UsbDevice, whose: &str) -> Option<Check> {
-    let multiplexer = phone.interfaces.iter().any(|interface| interface.is_multiplexer());
-    (phone.configuration.is_some() && !multiplexer).then(|| {
+/// It is in a configuration with the multiplexer.
+fn is_set_up(phone: &UsbDevice) -> bool {
+    phone.configuration.is_some() && phone.interfaces.iter().any(|interface| interface.is_multiplexer())
+}
+
+/// It charges, and that is all. One that has the multiplexer in a configuration that nobody has set is not like that.
+fn restricted(host: &Host, phone: &UsbDevice, whose: &str) -> Option<Check> {
+    let shows_none = phone.configuration.is_some() && !is_set_up(phone);
+    (shows_none && host.has_multiplexer(phone) != Some(true)).then(|| {
         Check::bad(
             NAME,
             Trouble::PersonNeeded,
@@ -144,7 +149,7 @@ fn restricted(phone: &UsbDevice, whose: &str) -> Option<Check> {
 fn untaken(host: &Host, phone: &UsbDevice, whose: &str) -> Check {
     // Whoever may not open it cannot have set its configuration either: its interfaces say nothing then.
     let why = holder(host, phone).or_else(|| not_permitted(host, phone, whose));
-    why.or_else(|| restricted(phone, whose)).unwrap_or_else(|| {
+    why.or_else(|| restricted(host, phone, whose)).unwrap_or_else(|| {
         let what = format!("{whose} is on the bus and does not answer");
         Check::bad(NAME, Trouble::NoDevice, what, "unlock it and plug it in again")
     })

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::lockdown::pairing::Attempt;
 use crate::muxd::{Hold, Manners, Muxd, NotReady, Ready, Records, Seen};
+use crate::usbmux::server::tests::until;
 use crate::usbmux::{DeviceId, Event, Udid};
 
 /// A phone that makes trouble at its end of the cable: what it says, and what it is told.
@@ -243,16 +244,6 @@ impl muxd::Neighbour for Other {
     fn unused_for(&self) -> Duration {
         Duration::from_millis(300)
     }
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
