@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{self, Read};
 
 use cap_std::fs::Dir;
+use jiff::Timestamp;
 
 use super::Secret;
 use super::cipher::{Decrypting, Padding};
 use super::keybag::Keys;
-use super::manifest::{Database, Error, Manifest, Row, open_plain};
+use super::manifest::{self, Database, Error, Manifest, Row, open_plain};
 use super::mbfile::MbFile;
+use crate::frame::DictExt;
 
 /// A backup that is open for reading.
 #[derive(Debug)]
@@ -95,6 +97,14 @@ impl Backup {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// When the host began to make it, as its `Info.plist` says: hosts write that before they ask the phone. What the phone
+    /// did while it was made is not in it. `None`: it does not say.
+    #[must_use]
+    pub fn begun_at(&self) -> Option<Timestamp> {
+        let info = manifest::read_plist(&self.dir, "Info.plist").ok()?;
+        info.date("Last Backup Date")
     }
 
     /// Hands over every row, until `take` returns `false`.

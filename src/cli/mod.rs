@@ -66,7 +66,12 @@ pub fn main() -> ExitCode {
     let global = &arguments.global;
     logging::start(global.verbose, global.quiet, terminal::stderr_colour());
     language::choose();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // A multiplexer only passes on: on one thread nobody has to be woken for it.
+    let mut runtime = match &arguments.command {
+        Some(Command::Mux(_)) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             terminal::say(&format!("idevice-fix: this computer gives no threads: {error}"));

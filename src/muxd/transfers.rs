@@ -4,9 +4,13 @@
 //!
 //! The only file with unsafe code. What makes it sound: a transfer is at any time either *ours* (a [`Transfer`], which
 //! frees it) or *libusb's* (a [`Flight`] behind its `user_data`, made by [`Shared::submit`] and taken back by the
-//! callback, exactly once). A flight owns its buffer and a share of everything that the callback looks at. The device
-//! is closed by the one thread that handles its events, after every flight has come back; one that does not come back
-//! is freed after that, when nobody knows of it any more.
+//! callback, exactly once). A flight owns its buffer and a share of everything that the callback looks at. libusb's
+//! events are handled under one lock, whoever does it, so that the callback is called by nobody else. The device is
+//! closed under that lock, after every flight has come back; one that does not come back is freed after that, when
+//! nobody knows of it any more.
+//!
+//! A task waits for what libusb waits for, the device node, beside everything else that its runtime waits for: a thread
+//! of libusb's own would have to wake another one for each transfer, which costs more than the transfer.
 
 #![expect(
     unsafe_code,
@@ -15,15 +19,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use rusb::ffi::constants::LIBUSB_TRANSFER_COMPLETED;
 use rusb::ffi::{self, libusb_transfer};
 use rusb::{Context, DeviceHandle, UsbContext};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::line::{Bulk, WRITES_MAX};
 use crate::usbmux::packet::READ_BYTES;
@@ -34,11 +43,11 @@ const READS_MAX: usize = 6;
 const FINISHED_MAX: usize = 16;
 /// Reads shorter than this are copied, so that their large buffer can be used again.
 const COPIED_BYTES_MAX: usize = 2 << 10;
-/// Whoever has something for the event thread wakes it; it looks around by itself as often as this.
-const LOOK_AROUND: Duration = Duration::from_secs(5);
 /// Transfers that were taken back return within this, or never: the kernel forgets those of an interface that goes away
 /// because somebody sets another configuration.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);
+/// The task that carries the transfers ends within this when it is told to, or its runtime is gone.
+const CARRIER_WAIT: Duration = Duration::from_secs(1);
 
 /// Where the transfers go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +65,18 @@ pub(super) struct Endpoints {
 #[derive(Debug)]
 pub(super) struct Cable {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// Says nothing; closed when the carrying task is over.
+    carried: Mutex<std_mpsc::Receiver<()>>,
 }
 
-/// What the event thread, the callback and whoever writes have in common.
+/// What the carrying task, the callback and whoever writes have in common.
 #[derive(Debug)]
 struct Shared {
     context: Context,
     endpoints: Endpoints,
+    /// Held by whoever handles libusb's events.
+    handling: Mutex<()>,
+    stop: CancellationToken,
     state: Mutex<State>,
     /// Came back and were not looked at. Apart from `state`: the callback must never wait for a submission.
     returned: Mutex<VecDeque<Returned>>,
@@ -129,7 +142,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Called by libusb on the event thread, once for each submission that succeeded.
+/// Called by libusb while its events are handled, once for each submission that succeeded.
 extern "system" fn came_back(raw: *mut libusb_transfer) {
     // SAFETY: libusb hands us the transfer that we submitted; it is not under way any more.
     let (user_data, status, actual) = unsafe { ((*raw).user_data, (*raw).status, (*raw).actual_length) };
@@ -176,11 +189,11 @@ impl Shared {
         true
     }
 
-    /// Nothing more is submitted; the event thread takes everything back.
+    /// Nothing more is submitted; whoever drops the cable takes everything back.
     fn stop(&self) {
         lock(&self.state).stopping = true;
         self.places.close();
-        self.context.interrupt_handle_events();
+        self.stop.cancel();
     }
 
     fn is_stopping(&self) -> bool {
@@ -194,8 +207,23 @@ impl Shared {
         Some(returned)
     }
 
-    /// Sees what came back. False: the phone is gone, or nobody reads it.
-    fn see(self: &Arc<Self>, returned: Returned, reads: &mpsc::Sender<Vec<u8>>) -> bool {
+    /// Has libusb look at what the kernel has finished, without waiting. False: it cannot.
+    fn handle_events(&self) -> bool {
+        let _handling = lock(&self.handling);
+        if self.is_stopping() {
+            return false;
+        }
+        match self.context.handle_events(Some(Duration::ZERO)) {
+            Ok(()) | Err(rusb::Error::Interrupted) => true,
+            Err(error) => {
+                tracing::debug!("libusb handles no events: {error}");
+                false
+            }
+        }
+    }
+
+    /// Sees what came back, and gives what was read. False: the phone is gone, or nobody reads it.
+    async fn see(self: &Arc<Self>, returned: Returned, reads: &mpsc::Sender<Vec<u8>>) -> bool {
         let Returned { mut transfer, is_read, status, bytes } = returned;
         if status != LIBUSB_TRANSFER_COMPLETED {
             tracing::debug!(status, is_read, "a transfer failed: the phone is given up");
@@ -212,35 +240,32 @@ impl Shared {
             full.truncate(bytes);
             full
         };
-        reads.blocking_send(read).is_ok() && self.submit(transfer, self.endpoints.input)
+        reads.send(read).await.is_ok() && self.submit(transfer, self.endpoints.input)
     }
 
-    /// The event thread: until the phone is gone or somebody says stop; then everything is taken back and the device
-    /// closed.
-    fn work(self: &Arc<Self>, reads: mpsc::Sender<Vec<u8>>) {
-        while !self.is_stopping() {
-            if let Err(error) = self.context.handle_events(Some(LOOK_AROUND))
-                && error != rusb::Error::Interrupted
-            {
-                tracing::debug!("libusb handles no events: {error}");
-                break;
-            }
+    /// Carries until the phone is gone or somebody says stop.
+    async fn carry(self: &Arc<Self>, node: &AsyncFd<OwnedFd>, reads: &mpsc::Sender<Vec<u8>>) {
+        while self.handle_events() {
+            let mut idle = true;
             while let Some(returned) = self.next_returned() {
-                if !self.see(returned, &reads) {
-                    self.stop();
+                idle = false;
+                if !self.see(returned, reads).await {
+                    return;
                 }
             }
+            if idle && !finished(node).await {
+                return;
+            }
         }
-        self.stop();
-        // Whoever reads may take what has come; there will be no more.
-        drop(reads);
-        self.take_back();
     }
 
+    /// Takes everything back and closes the device.
     fn take_back(self: &Arc<Self>) {
+        let _handling = lock(&self.handling);
         for raw in lock(&self.state).flying.values() {
-            // SAFETY: what is in `flying` is not freed: only this thread takes anything out of it, and frees it then. One
-            // that has come back already is not found by libusb, which does no harm.
+            // SAFETY: what is in `flying` is not freed: it is taken out of there first, by the carrying task, which is
+            // over or does nothing more once `stopping` is set, or below. One that has come back already is not found
+            // by libusb, which does no harm.
             unsafe { ffi::libusb_cancel_transfer(raw.0.as_ptr()) };
         }
         let began = Instant::now();
@@ -274,6 +299,50 @@ impl Shared {
     }
 }
 
+/// Waits until the kernel has finished a transfer. False: it cannot be waited for.
+async fn finished(node: &AsyncFd<OwnedFd>) -> bool {
+    loop {
+        let Ok(mut ready) = node.writable().await else { return false };
+        if is_finished(&ready) {
+            return true;
+        }
+        ready.clear_ready();
+    }
+}
+
+/// Whether it really is so: readiness is told once, and libusb may have seen to it since.
+fn is_finished(ready: &AsyncFdReadyGuard<'_, OwnedFd>) -> bool {
+    let mut node = [PollFd::new(ready.get_inner(), PollFlags::OUT)];
+    // What cannot be asked is tried.
+    poll(&mut node, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+}
+
+/// The device node that libusb waits for, as a descriptor of our own: it must be out of the runtime's hands before
+/// libusb closes its one, whose number may be another's then.
+fn node(context: &Context) -> io::Result<OwnedFd> {
+    let missing = || io::Error::other("libusb does not tell what it waits for");
+    // SAFETY: the context is alive; null says that the list is not to be had.
+    let list = NonNull::new(unsafe { ffi::libusb_get_pollfds(context.as_raw()) }.cast_mut()).ok_or_else(missing)?;
+    let mut node = None;
+    let mut at = list.as_ptr();
+    // SAFETY: an array of pointers that ends with null.
+    while let Some(entry) = NonNull::new(unsafe { *at }) {
+        // SAFETY: it points to an entry that lives as long as the list.
+        let entry = unsafe { entry.as_ref() };
+        // libusb's own bells are waited for with POLLIN; a device node of the kernel's is ready with POLLOUT.
+        if PollFlags::from_bits_retain(entry.events.cast_unsigned()).contains(PollFlags::OUT) {
+            node = Some(entry.fd);
+        }
+        // SAFETY: this entry was not the last.
+        at = unsafe { at.add(1) };
+    }
+    // SAFETY: the list is libusb's, made above, and used no more.
+    unsafe { ffi::libusb_free_pollfds(list.as_ptr().cast()) };
+    // SAFETY: the device is open, and stays so while we look.
+    let node = unsafe { BorrowedFd::borrow_raw(node.ok_or_else(missing)?) };
+    node.try_clone_to_owned()
+}
+
 /// Takes what is to be written from the channel.
 async fn write_out(shared: Arc<Shared>, mut writes: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = writes.recv().await {
@@ -296,30 +365,43 @@ impl Cable {
     pub(super) fn begin(
         handle: DeviceHandle<Context>,
         endpoints: Endpoints,
-    ) -> std::io::Result<(Self, Bulk)> {
+    ) -> io::Result<(Self, Bulk)> {
         let context = handle.context().clone();
+        // SAFETY: the descriptor is our own and stays the same until it is dropped with the `AsyncFd`.
+        let node = unsafe { AsyncFd::register_with_interest(node(&context)?, Interest::WRITABLE) };
+        let node = node.map_err(|error| error.into_parts().1)?;
         let state = State { handle: Some(handle), flying: HashMap::new(), stopping: false };
         let shared = Arc::new(Shared {
             context,
             endpoints,
+            handling: Mutex::default(),
+            stop: CancellationToken::new(),
             state: Mutex::new(state),
             returned: Mutex::default(),
             places: Semaphore::new(WRITES_MAX),
         });
         let (finished, reads) = mpsc::channel(FINISHED_MAX);
         let (writes, written) = mpsc::channel(WRITES_MAX);
-        let working = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("usb events".to_owned())
-            .spawn(move || working.work(finished))?;
-        let cable = Self { shared, thread: Some(thread) };
+        let (carrying, carried) = std_mpsc::channel();
+        let cable = Self { shared: Arc::clone(&shared), carried: Mutex::new(carried) };
         for _ in 0..READS_MAX {
             let read = Transfer::new(vec![0; READ_BYTES]);
-            if !read.is_some_and(|read| cable.shared.submit(read, endpoints.input)) {
-                return Err(std::io::Error::other("the device takes no transfers"));
+            if !read.is_some_and(|read| shared.submit(read, endpoints.input)) {
+                return Err(io::Error::other("the device takes no transfers"));
             }
         }
-        tokio::spawn(write_out(Arc::clone(&cable.shared), written));
+        tokio::spawn(write_out(Arc::clone(&shared), written));
+        tokio::spawn(async move {
+            // Closed when this task is over, or dropped with its runtime: after the node.
+            let _carrying = carrying;
+            let node = node;
+            let stop = shared.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // Whoever reads may take what has come; there will be no more.
+                () = shared.carry(&node, &finished) => shared.stop(),
+            }
+        });
         Ok((cable, Bulk { reads, writes, packet_bytes: endpoints.packet_bytes }))
     }
 }
@@ -328,9 +410,8 @@ impl Cable {
 impl Drop for Cable {
     fn drop(&mut self) {
         self.shared.stop();
-        if let Some(thread) = self.thread.take() {
-            // It does not panic; if it did, there is nothing to close any more.
-            let _ = thread.join();
-        }
+        let carried = self.carried.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = carried.recv_timeout(CARRIER_WAIT);
+        self.shared.take_back();
     }
 }

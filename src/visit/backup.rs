@@ -256,11 +256,11 @@ impl Visit {
         let mut refined = facts.clone();
         let reading = tokio::task::spawn_blocking(move || {
             with_backup(&folder, &udid, password.as_deref(), |backup| {
-                crate::collect::refine(&mut refined, made_at, |domain, path| {
-                    small_file(backup, domain, path)
-                });
-                if let (true, Some(made_at)) = (refined.library.assets.is_none(), made_at) {
-                    library_out_of(backup, made_at, &mut refined)?;
+                // What it holds is of its beginning: what the phone did while it was made is not in it.
+                let as_of = backup.begun_at().into_iter().chain(made_at).min();
+                crate::collect::refine(&mut refined, as_of, |domain, path| small_file(backup, domain, path));
+                if let (true, Some(as_of)) = (refined.library.assets.is_none(), as_of) {
+                    library_out_of(backup, as_of, &mut refined)?;
                 }
                 Ok(refined)
             })
@@ -274,14 +274,14 @@ impl Visit {
 }
 
 /// The library that the phone did not give, out of the backup.
-fn library_out_of(backup: &Backup, made_at: jiff::Timestamp, facts: &mut Facts) -> Result<(), Stop> {
+fn library_out_of(backup: &Backup, as_of: jiff::Timestamp, facts: &mut Facts) -> Result<(), Stop> {
     let scratch = tempfile::tempdir().map_err(|error| folder_stop(&std::env::temp_dir(), &error))?;
     let (domain, root) = CAMERA_ROLL;
     let open = |path: &str| match backup.open_file(domain, &format!("{root}{path}")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
     };
-    let read = crate::collect::library_from_backup(facts, scratch.path(), made_at, open);
+    let read = crate::collect::library_from_backup(facts, scratch.path(), as_of, open);
     tracing::info!(read, "the phone did not give its photo library; the backup was asked for it");
     Ok(())
 }

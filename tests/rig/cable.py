@@ -1,9 +1,8 @@
 """Our own multiplexer on the virtual USB bus: no usbmuxd has the phone, or it loses it."""
 
+import json
 import os
 import pathlib
-import resource
-import shutil
 import statistics
 import subprocess
 import time
@@ -17,7 +16,6 @@ from tools import (
 SOCKET = HOME / "mux"
 # One second, on a machine that is not emulated and does nothing else: here the figure is told, and this much too late.
 LISTED_WITHIN_S = 4.0
-ROUND_TRIPS = 200
 ROUNDS = 3
 
 
@@ -135,66 +133,58 @@ def when_usbmuxd_dies(program, phone):
     return f"{photos} photos"
 
 
-def latency_us(path):
-    """The median time of a question to lockdownd that needs no trust."""
-    device = Mux(path).ask(MessageType="ListDevices")["DeviceList"][0]["DeviceID"]
-    lockdown = Mux(path)
-    lockdown.connect(device, 62078)
-    times = []
-    for _ in range(ROUND_TRIPS):
-        began = time.monotonic()
-        lockdown.exchange({"Request": "QueryType", "Label": "rig"})
-        times.append(time.monotonic() - began)
-    return statistics.median(times) * 1e6
+def at_the_cable(which, muxer=None):
+    """What benches/usb.rs says of a way to the phone: microseconds a question, MB/s, processor seconds a GB."""
+    before = cpu_s(muxer) if muxer else 0
+    said = json.loads(run(os.environ["CABLE_BENCH"], which, os.environ.get("CABLE_BYTES", "48000000"), within=600))
+    processor = said["processor_seconds"] + (cpu_s(muxer) - before if muxer else 0)
+    return said["us"], said["bytes"] / said["seconds"] / 1e6, processor / said["bytes"] * 1e9
 
 
-def pulled(program, how, copy, muxer=None):
-    """Bytes, seconds, and processor seconds of the host's side."""
-    before, muxer_before = resource.getrusage(resource.RUSAGE_CHILDREN), cpu_s(muxer) if muxer else 0
-    began = time.monotonic()
-    run(program, "--mux", how, "photos", "pull", "-y", "--dest", str(copy))
-    took = time.monotonic() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    size = sum(path.stat().st_size for path in copy.rglob("DCIM/*/*") if path.is_file())
-    return size, took, cpu + (cpu_s(muxer) - muxer_before if muxer else 0)
-
-
-def timed_with_usbmuxd(program, copy):
+def cable_through_usbmuxd(_program):
     with running("usbmuxd", "usbmuxd", "-f") as (_, usbmuxd):
         wait_for("usbmuxd", lambda: answers(USBMUXD))
         wait_for("the phone in usbmuxd's list", listed)
         trusted(dict(os.environ))
-        return (latency_us(USBMUXD), *pulled(program, "usbmuxd", copy, usbmuxd))
+        return at_the_cable(str(USBMUXD), usbmuxd)
 
 
-def timed_with_ours(program, copy):
-    with ours(program, "--no-preflight"):
+def cable_through_our_socket(program):
+    with running("mux", program, "mux", "--socket", str(SOCKET), "--records", str(HOME / "records")) as (_, mux):
         wait_for("the phone in our list", lambda: answers(SOCKET) and Mux(SOCKET).ask(MessageType="ListDevices")["DeviceList"])
-        latency = latency_us(SOCKET)
-    return (latency, *pulled(program, "own", copy))
+        trusted(at_ours())
+        return at_the_cable(str(SOCKET), mux)
+
+
+def cable_through_our_own(_program):
+    return at_the_cable("own")
 
 
 def as_fast_as_usbmuxd(program, _phone):
-    """The same phone and the same transfer through Debian's usbmuxd and through our own, in turn; prints, and judges
-    nothing: an emulated machine that others share has no constant speed."""
+    """The same phone and the same transfer through Debian's usbmuxd, through our multiplexer in its place, and through our
+    own within one process, in turn; prints, and judges nothing: an emulated machine that others share has no constant
+    speed. Needs what `cargo bench --no-run --bench usb` makes, named by CABLE_BENCH."""
+    if not os.environ.get("CABLE_BENCH"):
+        return "not timed: CABLE_BENCH names no program (cargo bench --no-run --bench usb)"
     plug_in(3)
-    found = {timed_with_usbmuxd: [], timed_with_ours: []}
+    ways = (cable_through_usbmuxd, cable_through_our_socket, cable_through_our_own)
+    found = {way: [] for way in ways}
     for number in range(ROUNDS):
-        for timed, figures in found.items():
-            copy = HOME / "timed"
-            latency, size, took, cpu = timed(program, copy)
-            shutil.rmtree(copy)
-            figures.append((size / took / 1e6, latency, cpu / size * 1e9))
+        for way in ways:
+            found[way].append(way(program))
+            latency, speed, processor = found[way][-1]
             print(
-                f"  {number} {timed.__name__:18} {size / 1e6:.0f} MB in {took:.1f} s: {figures[-1][0]:.2f} MB/s, "
-                f"{latency:.0f} us a question, {figures[-1][2]:.0f} s of processor a GB",
+                f"  {number} {way.__name__:26} {speed:.2f} MB/s, {latency:.0f} us a question, "
+                f"{processor:.0f} s of processor a GB",
                 flush=True,
             )
     pull_out()
-    theirs, own = ([statistics.median(one) for one in zip(*figures, strict=True)] for figures in found.values())
-    throughput, latency, cpu = (mine / other for mine, other in zip(own, theirs, strict=True))
-    return f"medians: throughput {throughput:.2f} x, latency {latency:.2f} x, processor a GB {cpu:.2f} x"
+    theirs, socket, own = ([statistics.median(one) for one in zip(*found[way], strict=True)] for way in ways)
+    told = []
+    for name, mine in (("our socket", socket), ("our own", own)):
+        latency, speed, processor = (ours / other for ours, other in zip(mine, theirs, strict=True))
+        told.append(f"{name}: throughput {speed:.2f} x, latency {latency:.2f} x, processor a GB {processor:.2f} x")
+    return "; ".join(told)
 
 
 def through_ifuse(program, phone):

@@ -75,6 +75,25 @@ impl Bench {
     }
 }
 
+#[test]
+fn it_is_of_when_the_host_began() {
+    let bench = Bench::new();
+    let begun_at = || {
+        let dir = Dir::open_ambient_dir(bench.path("backup"), cap_std::ambient_authority()).unwrap();
+        Backup::open(dir.try_clone().unwrap(), None, &dir).unwrap().begun_at()
+    };
+    assert_eq!(begun_at(), None, "it does not say");
+    let says = |value: plist::Value| {
+        let info = plist::Dictionary::from_iter([("Last Backup Date", value)]);
+        plist::Value::Dictionary(info).to_file_xml(bench.path("backup/Info.plist")).unwrap();
+    };
+    let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000);
+    says(plist::Value::Date(date.into()));
+    assert_eq!(begun_at(), Some(jiff::Timestamp::from_second(1_790_000_000).unwrap()));
+    says("yesterday".into());
+    assert_eq!(begun_at(), None, "no date");
+}
+
 #[tokio::test]
 async fn files_come_out_whole_with_their_dates_and_for_the_owner_alone() {
     let bench = Bench::new();
