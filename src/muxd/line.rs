@@ -198,26 +198,27 @@ impl Task {
     }
 
     async fn work(mut self, mut asks: mpsc::Receiver<(u16, Answer)>) {
-        let mut pending = None;
         loop {
             self.tell_news();
-            if pending.is_none() {
-                pending = self.mux.transfer();
-            }
-            let going = self.bulk.writes.clone();
+            let (going, speaks) = (self.bulk.writes.clone(), self.mux.may_speak());
+            // What has come is seen first: then one acknowledgement is enough for all of it. A phone cannot keep us from
+            // speaking that way, since its windows end.
             tokio::select! {
+                biased;
                 read = self.bulk.reads.recv() => match read {
                     Some(read) => self.mux.handle(Input::Read(&read)),
                     None => break,
                 },
-                place = going.reserve(), if pending.is_some() => match (place, pending.take()) {
-                    (Ok(place), Some(Output::Write(bytes))) => place.send(bytes),
-                    _ => break,
-                },
-                () = going.closed(), if pending.is_none() => break,
-                () = abandoning(&self.left) => self.abandon(),
                 Some(id) = self.rung.recv() => self.look_at(id),
                 Some((port, answer)) = asks.recv() => self.ask(port, answer),
+                () = abandoning(&self.left) => self.abandon(),
+                place = going.reserve(), if speaks => {
+                    let Ok(place) = place else { break };
+                    if let Some(Output::Write(bytes)) = self.mux.transfer() {
+                        place.send(bytes);
+                    }
+                }
+                () = going.closed(), if !speaks => break,
             }
             self.look_at_crowded();
             self.uses.open.store(self.mux.connections(), Ordering::Relaxed);

@@ -207,6 +207,18 @@ impl Mux {
         })
     }
 
+    /// Whether [`Mux::transfer`] may have something; `false`: it has nothing.
+    #[must_use]
+    pub fn may_speak(&self) -> bool {
+        match self.link {
+            Link::New => true,
+            Link::Asked | Link::Incompatible => self.unfinished,
+            Link::One | Link::Two(_) => {
+                self.unfinished || self.setup_due || !self.strangers.is_empty() || !self.speakers.is_empty()
+            }
+        }
+    }
+
     /// The next bulk OUT transfer; for whoever has room for one only now and then.
     pub fn transfer(&mut self) -> Option<Output> {
         if std::mem::take(&mut self.unfinished) {

@@ -245,16 +245,11 @@ impl Shared {
 
     /// Carries until the phone is gone or somebody says stop.
     async fn carry(self: &Arc<Self>, node: &AsyncFd<OwnedFd>, reads: &mpsc::Sender<Vec<u8>>) {
-        while self.handle_events() {
-            let mut idle = true;
+        while finished(node).await && self.handle_events() {
             while let Some(returned) = self.next_returned() {
-                idle = false;
                 if !self.see(returned, reads).await {
                     return;
                 }
-            }
-            if idle && !finished(node).await {
-                return;
             }
         }
     }
