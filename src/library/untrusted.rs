@@ -65,6 +65,14 @@ struct Beside {
     checking: JoinHandle<Result<(), Unreadable>>,
 }
 
+impl Beside {
+    /// Waits for what was asked until now.
+    fn verdict(self) -> Result<(), Unreadable> {
+        drop(self.ask);
+        self.checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
 /// A plain table and its plain columns.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
@@ -89,22 +97,29 @@ impl Untrusted {
     /// As [`Self::open`], for a database whose checks take seconds: they are made beside the reading. What was read
     /// counts only when [`Self::checked`] has said so.
     pub(super) fn open_and_check_beside(dir: &Path, name: &str) -> Result<Self, Unreadable> {
-        let mut database = Self::open(dir, name)?;
-        let checker = Self::open(dir, name)?;
         let (ask, asked) = mpsc::channel::<String>();
+        let (folder, file) = (dir.to_owned(), name.to_owned());
+        // Each of both plays the log back, which takes its time: at the same time.
         let checking = std::thread::Builder::new()
             .name("library-check".to_owned())
-            .spawn(move || asked.iter().try_for_each(|table| checker.check_now(&table)))
+            .spawn(move || {
+                let checker = Self::open(&folder, &file)?;
+                asked.iter().try_for_each(|table| checker.check_now(&table))
+            })
             .map_err(|source| Unreadable::Io { file: name.to_owned(), source })?;
-        database.beside = Some(Beside { ask, checking });
-        Ok(database)
+        let beside = Beside { ask, checking };
+        match Self::open(dir, name) {
+            Ok(database) => Ok(Self { beside: Some(beside), ..database }),
+            Err(error) => {
+                beside.verdict()?;
+                Err(error)
+            }
+        }
     }
 
     /// Waits for the checks that are made beside the reading.
     pub(super) fn checked(self) -> Result<(), Unreadable> {
-        let Some(Beside { ask, checking }) = self.beside else { return Ok(()) };
-        drop(ask);
-        checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.beside.map_or(Ok(()), Beside::verdict)
     }
 
     /// Opens `name` in `dir`, which belongs to us, and reads its schema.
