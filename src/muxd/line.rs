@@ -198,6 +198,12 @@ impl Task {
     }
 
     async fn work(mut self, mut asks: mpsc::Receiver<(u16, Answer)>) {
+        // A phone is asked before it is heard.
+        if let Some(Output::Write(bytes)) = self.mux.transfer()
+            && self.bulk.writes.send(bytes).await.is_err()
+        {
+            return;
+        }
         loop {
             self.tell_news();
             let (going, speaks) = (self.bulk.writes.clone(), self.mux.may_speak());
