@@ -317,7 +317,8 @@ fn is_finished(ready: &AsyncFdReadyGuard<'_, OwnedFd>) -> bool {
 fn node(context: &Context) -> io::Result<OwnedFd> {
     let missing = || io::Error::other("libusb does not tell what it waits for");
     // SAFETY: the context is alive; null says that the list is not to be had.
-    let list = NonNull::new(unsafe { ffi::libusb_get_pollfds(context.as_raw()) }.cast_mut()).ok_or_else(missing)?;
+    let list =
+        NonNull::new(unsafe { ffi::libusb_get_pollfds(context.as_raw()) }.cast_mut()).ok_or_else(missing)?;
     let mut node = None;
     let mut at = list.as_ptr();
     // SAFETY: an array of pointers that ends with null.
@@ -356,11 +357,8 @@ impl Cable {
     /// Begins to carry transfers over a device whose interface is claimed. Within a runtime, not on its own threads.
     ///
     /// # Errors
-    /// When the system gives no thread, or the device takes no transfers.
-    pub(super) fn begin(
-        handle: DeviceHandle<Context>,
-        endpoints: Endpoints,
-    ) -> io::Result<(Self, Bulk)> {
+    /// When the device node cannot be waited for, or the device takes no transfers.
+    pub(super) fn begin(handle: DeviceHandle<Context>, endpoints: Endpoints) -> io::Result<(Self, Bulk)> {
         let context = handle.context().clone();
         // SAFETY: the descriptor is our own and stays the same until it is dropped with the `AsyncFd`.
         let node = unsafe { AsyncFd::register_with_interest(node(&context)?, Interest::WRITABLE) };
@@ -379,24 +377,25 @@ impl Cable {
         let (writes, written) = mpsc::channel(WRITES_MAX);
         let (carrying, carried) = std_mpsc::channel();
         let cable = Self { shared: Arc::clone(&shared), carried: Mutex::new(carried) };
+        let carrier = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // Closed when this task is over, or dropped with its runtime: after the node.
+            let _carrying = carrying;
+            let node = node;
+            let stop = carrier.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // Whoever reads may take what has come; there will be no more.
+                () = carrier.carry(&node, &finished) => carrier.stop(),
+            }
+        });
         for _ in 0..READS_MAX {
             let read = Transfer::new(vec![0; READ_BYTES]);
             if !read.is_some_and(|read| shared.submit(read, endpoints.input)) {
                 return Err(io::Error::other("the device takes no transfers"));
             }
         }
-        tokio::spawn(write_out(Arc::clone(&shared), written));
-        tokio::spawn(async move {
-            // Closed when this task is over, or dropped with its runtime: after the node.
-            let _carrying = carrying;
-            let node = node;
-            let stop = shared.stop.clone();
-            tokio::select! {
-                () = stop.cancelled() => {}
-                // Whoever reads may take what has come; there will be no more.
-                () = shared.carry(&node, &finished) => shared.stop(),
-            }
-        });
+        tokio::spawn(write_out(shared, written));
         Ok((cable, Bulk { reads, writes, packet_bytes: endpoints.packet_bytes }))
     }
 }
