@@ -1085,6 +1085,28 @@ fn the_first_five_minutes_ask_for_every_tap_at_once_and_no_more() {
     }
 }
 
+/// Twelve tables whose checks are lists of half a million numbers each: some ten megabytes of schema, more than a gigabyte
+/// for whoever reads it.
+#[test]
+fn a_library_whose_schema_is_a_bomb_is_not_read_and_nothing_is_called_safe() {
+    let scratch = Scratch::with("demo", KIND);
+    let library = scratch.path("phone/media/PhotoData/Photos.sqlite");
+    let database = rusqlite::Connection::open(&library).unwrap();
+    database.pragma_update(None, "journal_mode", "delete").unwrap();
+    let list = "1,".repeat(450_000);
+    for number in 0..12 {
+        database.execute_batch(&format!("CREATE TABLE bomb{number} (a CHECK (a IN ({list}1)))")).unwrap();
+    }
+    drop(database);
+    let (status, stdout, stderr) = scratch.run(&["--json", "diagnose"]);
+    assert!(status == 0 || status == 6, "{status}: {stderr}");
+    let said = json(&stdout);
+    let gaps = said["gaps"].as_array().unwrap();
+    let gap = gaps.iter().find(|gap| gap["fact"] == "library").expect("the library was not read");
+    assert!(gap["reason"].as_str().unwrap().contains("too large: out of memory"), "{gap}");
+    assert!(!said["verdict"].to_string().contains("\"safe\""), "{}", said["verdict"]);
+}
+
 /// A name that tries to break out of wherever it is shown.
 const EVIL: &str = "=HYPERLINK(\"http://evil\")\u{1b}[2J\u{1b}]0;x\u{7}\u{202e}\u{9b}31m</title><img src=x onerror=alert(1)>\r\n'\"&";
 

@@ -164,7 +164,7 @@ fn is_numbered(name: &str, ending: &str) -> bool {
 
 /// `PLModelVersion` of the library, where it can be read: shown, and never used to choose columns.
 pub(super) fn model_version(database: &Untrusted) -> Maybe<i64> {
-    let table = database.table("Z_METADATA").ok()??;
+    let table = database.minor_table("Z_METADATA").ok()??;
     let mut version = None;
     database
         .scan(&table, &["Z_PLIST"], 16, |cells| {

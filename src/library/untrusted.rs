@@ -124,6 +124,11 @@ impl Untrusted {
 
     /// Opens `name` in `dir`, which belongs to us, and reads its schema.
     pub(super) fn open(dir: &Path, name: &str) -> Result<Self, Unreadable> {
+        Self::open_for(dir, name, TIME_MAX)
+    }
+
+    /// As [`Self::open`]; everything that is asked of it may take so long.
+    fn open_for(dir: &Path, name: &str, time: Duration) -> Result<Self, Unreadable> {
         let path = dir.join(name);
         match std::fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_file() => {}
@@ -148,12 +153,12 @@ impl Untrusted {
             out_of_time: Arc::default(),
             beside: None,
         };
-        database.fence().map_err(wrong)?;
+        database.fence(time).map_err(wrong)?;
         database.load_schema()?;
         Ok(database)
     }
 
-    fn fence(&mut self) -> rusqlite::Result<()> {
+    fn fence(&mut self, time: Duration) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
         for (limit, value) in LIMITS {
             connection.set_limit(*limit, *value)?;
@@ -174,7 +179,7 @@ impl Untrusted {
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;
              PRAGMA cell_size_check=ON; PRAGMA query_only=ON; PRAGMA hard_heap_limit={HEAP_BYTES_MAX};"
         ))?;
-        let deadline = Instant::now() + TIME_MAX;
+        let deadline = Instant::now() + time;
         let out_of_time = Arc::clone(&self.out_of_time);
         connection.progress_handler(
             STEPS_BETWEEN_CHECKS,
@@ -225,13 +230,26 @@ impl Untrusted {
     /// SQLite itself refuses a schema whose entry says something else than its SQL, so that the two looks at the
     /// entry decide.
     pub(super) fn table(&self, name: &str) -> Result<Option<Table>, Unreadable> {
+        self.table_after(name, Self::check)
+    }
+
+    /// As [`Self::table`], for one that is not worth the library: damage in it is told here, and nowhere else.
+    pub(super) fn minor_table(&self, name: &str) -> Result<Option<Table>, Unreadable> {
+        self.table_after(name, Self::check_now)
+    }
+
+    fn table_after(
+        &self,
+        name: &str,
+        check: impl Fn(&Self, &str) -> Result<(), Unreadable>,
+    ) -> Result<Option<Table>, Unreadable> {
         let found = self.objects_named(name)?;
         let Some((kind, sql)) = found.first() else { return Ok(None) };
         let head = sql.trim_start().get(..12).unwrap_or_default();
         if found.len() != 1 || kind != "table" || !head.eq_ignore_ascii_case("CREATE TABLE") {
             return Err(self.strange(format!("{name} is no plain table")));
         }
-        self.check(name)?;
+        check(self, name)?;
         let mut table = Table { name: name.to_owned(), columns: BTreeSet::new(), computed: BTreeSet::new() };
         self.pragma("table_xinfo", name, |row| {
             let column: String = row.get("name")?;
@@ -392,5 +410,62 @@ fn explain(file: &str, error: &rusqlite::Error, out_of_time: bool) -> Unreadable
         Some(ErrorCode::DatabaseCorrupt) => Unreadable::Damaged { file, what },
         Some(ErrorCode::OutOfMemory | ErrorCode::TooBig) => Unreadable::TooLarge { file, what },
         _ => Unreadable::Sqlite { file, what },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::testing::Draft;
+
+    #[test]
+    fn when_the_time_is_over_reading_ends() {
+        let draft = Draft::new();
+        draft.run(
+            "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 30000)
+                INSERT INTO ZCLOUDMASTER SELECT x, 3 FROM c",
+        );
+        let rows = |time| {
+            let database = Untrusted::open_for(draft.dir.path(), super::super::DATABASE_NAME, time)?;
+            let table = database.table("ZCLOUDMASTER")?.expect("it was made");
+            let mut rows = 0;
+            database.scan(&table, &["Z_PK"], usize::MAX, |_| {
+                rows += 1;
+                Ok(())
+            })?;
+            Ok(rows)
+        };
+        assert_eq!(rows(TIME_MAX).unwrap(), 30_000);
+        let over: Result<i32, Unreadable> = rows(Duration::ZERO);
+        assert!(matches!(over, Err(Unreadable::TooSlow { .. })), "{over:?}");
+    }
+
+    #[test]
+    fn damage_in_a_minor_table_is_its_own() {
+        let draft = Draft::new();
+        draft.uploaded_photo(1);
+        let file = draft.dir.path().join(super::super::DATABASE_NAME);
+        let before = crate::library::read_database(draft.dir.path()).unwrap();
+        let database = Connection::open(&file).unwrap();
+        let page = |table: &str| -> usize {
+            let asked = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+            database.query_row(asked, [table], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap()
+        };
+        let page_bytes: usize = database
+            .pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let (minor, major) = (page("Z_METADATA"), page("ZASSET"));
+        drop(database);
+        let sound = std::fs::read(&file).unwrap();
+        let broken = |page: usize| {
+            let mut bytes = sound.clone();
+            bytes[(page - 1) * page_bytes..page * page_bytes].fill(0xA5);
+            std::fs::write(&file, bytes).unwrap();
+            crate::library::read_database(draft.dir.path())
+        };
+        assert_eq!(broken(minor).unwrap().counts, before.counts);
+        assert!(matches!(broken(major), Err(Unreadable::Damaged { .. })));
     }
 }
