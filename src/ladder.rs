@@ -98,6 +98,18 @@ pub fn build(
     consent: &Consent,
     moment: &Moment,
 ) -> Ladder {
+    build_on(diagnosis, facts, proofs, &gate::Standing::new(facts, proofs, consent, moment), moment)
+}
+
+/// As [`build`], for who has held facts and proofs against each other already.
+#[must_use]
+pub fn build_on(
+    diagnosis: &Diagnosis,
+    facts: &Facts,
+    proofs: &Proofs<'_>,
+    standing: &gate::Standing<'_>,
+    moment: &Moment,
+) -> Ladder {
     if facts.device.is_none() && diagnosis.findings.is_empty() {
         return Ladder::default();
     }
@@ -111,7 +123,7 @@ pub fn build(
             }
             let place = Place::of(remedy, &because, diagnosis, facts);
             let rung = rung(remedy, because, facts);
-            Some((place, with_state(rung, remedy, facts, proofs, consent, moment)))
+            Some((place, with_state(rung, remedy, facts, proofs, standing, moment)))
         })
         .collect();
     rungs.sort_by_key(|(place, _)| *place);
@@ -178,10 +190,10 @@ fn with_state(
     remedy: &Remedy,
     facts: &Facts,
     proofs: &Proofs<'_>,
-    consent: &Consent,
+    standing: &gate::Standing<'_>,
     moment: &Moment,
 ) -> Rung {
-    if is_done(remedy.id, facts, proofs, moment) {
+    if is_done(remedy.id, facts, proofs, standing, moment) {
         return Rung { state: State::Done, ..rung };
     }
     if protects(remedy.id)
@@ -189,7 +201,7 @@ fn with_state(
     {
         return Rung { state: State::Blocked, blocked_by: vec![id.into()], ..rung };
     }
-    if let Err(blocked) = gate::permits(remedy.id, facts, proofs, consent, moment) {
+    if let Err(blocked) = standing.permits(remedy.id) {
         let mut blocked_by: Vec<ReasonId> = Vec::new();
         for reason in &blocked {
             if !blocked_by.contains(&reason.id) {
@@ -215,9 +227,15 @@ fn what_keeps_from_protecting(remedy: RemedyId, facts: &Facts) -> Option<Finding
     (remedy == RemedyId::BackUp && unfinished).then_some(FindingId::SetupUnfinished)
 }
 
-fn is_done(remedy: RemedyId, facts: &Facts, proofs: &Proofs<'_>, moment: &Moment) -> bool {
+fn is_done(
+    remedy: RemedyId,
+    facts: &Facts,
+    proofs: &Proofs<'_>,
+    standing: &gate::Standing<'_>,
+    moment: &Moment,
+) -> bool {
     match remedy {
-        RemedyId::CopyPhotos => gate::everything_copied(facts, proofs) == Some(true),
+        RemedyId::CopyPhotos => standing.everything_copied() == Some(true),
         RemedyId::BackUp => gate::verified_backup_made_at(facts, proofs)
             .is_some_and(|made_at| moment.now.duration_since(made_at) <= LOCAL_BACKUP_STALE),
         _ => false,

@@ -11,7 +11,6 @@ use crate::facts::sentences::{fixed, say};
 use crate::usbmux::Udid;
 
 use super::demands::{Case, Demand, PHOTOS, demands_of, own_proofs};
-use super::originals::account;
 use super::{Consent, Moment, Proofs, ReasonId, RemedyId};
 
 pub use super::demands::{Blocked, Part};
@@ -214,35 +213,69 @@ impl Cleared {
     }
 }
 
-/// Answers every question about this phone as it is now.
+/// Facts and proofs held against each other: once, for all that is asked of them. A large library takes its time.
+pub struct Standing<'a>(Case<'a>);
+
+impl<'a> Standing<'a> {
+    /// A proof of another phone is no proof.
+    #[must_use]
+    pub fn new(facts: &'a Facts, proofs: &Proofs<'a>, consent: &'a Consent, moment: &'a Moment) -> Self {
+        Self(Case::new(facts, proofs, consent, moment))
+    }
+
+    /// Whether a remedy's demands hold, without clearing anything: for showing a ladder, also for remedies that demand
+    /// nothing.
+    ///
+    /// # Errors
+    /// Every demand that does not hold.
+    pub fn permits(&self, remedy: RemedyId) -> Result<(), Vec<Blocked>> {
+        let blocked = judged(&self.0, demands_of(remedy));
+        if blocked.is_empty() { Ok(()) } else { Err(blocked) }
+    }
+
+    /// Every file of the walk, and every original on the phone, is proven to be in the copy or in the verified backup.
+    /// `None`: the folders were not listed, so nobody knows.
+    #[must_use]
+    pub fn everything_copied(&self) -> Option<bool> {
+        self.0.facts.media.as_ref()?;
+        Some(self.0.account.files_not_copied == 0 && self.0.account.not_copied == 0)
+    }
+
+    /// Answers every question about this phone as it is now.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let mut reasons = Vec::new();
+        let mut answers = [Answer::CannotTell; 4];
+        for (answer, question) in answers.iter_mut().zip(Question::ALL) {
+            let blocked = judged(&self.0, question.demands());
+            *answer = Answer::to(&blocked);
+            reasons.extend(blocked.into_iter().map(|Blocked { id, text, part, known, clause, .. }| Reason {
+                question,
+                id,
+                text,
+                part,
+                known,
+                clause,
+            }));
+        }
+        let [photos, erase, delete_icloud_library, toggle_icloud_photos] = answers;
+        let told = if erase == Answer::Safe { told_before_an_erase(&self.0) } else { Vec::new() };
+        Verdict {
+            photos,
+            erase,
+            delete_icloud_library,
+            toggle_icloud_photos,
+            confirmed_on_real_device: false,
+            reasons,
+            told,
+        }
+    }
+}
+
+/// [`Standing::verdict`], when nothing else is asked.
 #[must_use]
 pub fn verdict(facts: &Facts, proofs: &Proofs<'_>, consent: &Consent, moment: &Moment) -> Verdict {
-    let case = Case::new(facts, proofs, consent, moment);
-    let mut reasons = Vec::new();
-    let mut answers = [Answer::CannotTell; 4];
-    for (answer, question) in answers.iter_mut().zip(Question::ALL) {
-        let blocked = judged(&case, question.demands());
-        *answer = Answer::to(&blocked);
-        reasons.extend(blocked.into_iter().map(|Blocked { id, text, part, known, clause, .. }| Reason {
-            question,
-            id,
-            text,
-            part,
-            known,
-            clause,
-        }));
-    }
-    let [photos, erase, delete_icloud_library, toggle_icloud_photos] = answers;
-    let told = if erase == Answer::Safe { told_before_an_erase(&case) } else { Vec::new() };
-    Verdict {
-        photos,
-        erase,
-        delete_icloud_library,
-        toggle_icloud_photos,
-        confirmed_on_real_device: false,
-        reasons,
-        told,
-    }
+    Standing::new(facts, proofs, consent, moment).verdict()
 }
 
 /// Clears one remedy for this phone as it is now.
@@ -268,36 +301,6 @@ pub fn clear(
         Some(_) => Err(blocked),
         None => Err(super::demands::no_phone(blocked)),
     }
-}
-
-/// Whether a remedy's demands hold, without clearing anything: for showing a ladder, also for remedies that demand
-/// nothing.
-///
-/// # Errors
-/// Every demand that does not hold.
-pub fn permits(
-    remedy: RemedyId,
-    facts: &Facts,
-    proofs: &Proofs<'_>,
-    consent: &Consent,
-    moment: &Moment,
-) -> Result<(), Vec<Blocked>> {
-    let demands = demands_of(remedy);
-    if demands.is_empty() {
-        return Ok(());
-    }
-    let blocked = judged(&Case::new(facts, proofs, consent, moment), demands);
-    if blocked.is_empty() { Ok(()) } else { Err(blocked) }
-}
-
-/// Every file of the walk, and every original on the phone, is proven to be in the copy or in the verified backup.
-/// `None`: the folders were not listed, so nobody knows.
-#[must_use]
-pub fn everything_copied(facts: &Facts, proofs: &Proofs<'_>) -> Option<bool> {
-    facts.media.as_ref()?;
-    let (_, copies) = own_proofs(facts, proofs);
-    let account = account(facts, &copies);
-    Some(account.files_not_copied == 0 && account.not_copied == 0)
 }
 
 /// When the verified backup of this phone was made: whole, though perhaps proven only from outside.

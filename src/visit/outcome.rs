@@ -49,8 +49,9 @@ impl Outcome {
     #[must_use]
     pub fn judged(facts: Facts, proofs: &Proofs<'_>, consent: &Consent, moment: &Moment) -> Self {
         let diagnosis = diagnosis::diagnose(&facts);
-        let ladder = ladder::build(&diagnosis, &facts, proofs, consent, moment);
-        let verdict = gate::verdict(&facts, proofs, consent, moment);
+        let standing = gate::Standing::new(&facts, proofs, consent, moment);
+        let ladder = ladder::build_on(&diagnosis, &facts, proofs, &standing, moment);
+        let verdict = standing.verdict();
         let whereabouts = whereabouts(&facts, proofs);
         Self {
             job: None,
@@ -71,8 +72,9 @@ impl Outcome {
     /// Judges the same facts again, after something was added to them. Where the originals are does not change by it.
     pub fn judge_again(&mut self, proofs: &Proofs<'_>, consent: &Consent, moment: &Moment) {
         self.diagnosis = diagnosis::diagnose(&self.facts);
-        self.ladder = ladder::build(&self.diagnosis, &self.facts, proofs, consent, moment);
-        self.verdict = gate::verdict(&self.facts, proofs, consent, moment);
+        let standing = gate::Standing::new(&self.facts, proofs, consent, moment);
+        self.ladder = ladder::build_on(&self.diagnosis, &self.facts, proofs, &standing, moment);
+        self.verdict = standing.verdict();
     }
 
     /// The stop that decides the exit status, if there is one.
