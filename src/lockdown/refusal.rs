@@ -75,6 +75,9 @@ pub enum Refusal {
     Other(String),
 }
 
+/// Stands for the name of a refusal that comes with an empty one: a sentence that ends there would say nothing.
+const UNNAMED: &str = "Unnamed";
+
 const NAMES: &[(Refusal, &str)] = &[
     (Refusal::InvalidResponse, "InvalidResponse"),
     (Refusal::MissingKey, "MissingKey"),
@@ -120,7 +123,11 @@ impl Refusal {
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         NAMES.iter().find(|(_, known)| *known == name).map_or_else(
-            || Self::Other(name.chars().take(OTHER_BYTES_MAX / 4).collect()),
+            || {
+                Self::Other(
+                    if name.is_empty() { UNNAMED } else { name }.chars().take(OTHER_BYTES_MAX / 4).collect(),
+                )
+            },
             |(refusal, _)| refusal.clone(),
         )
     }
@@ -163,6 +170,7 @@ mod tests {
     fn an_unknown_name_is_kept_short_and_shown_escaped() {
         let refusal = Refusal::from_name(&format!("Odd\x1b[31m{}", "x".repeat(500)));
         assert!(refusal.name().len() <= OTHER_BYTES_MAX);
+        assert_eq!(Refusal::from_name("").name(), UNNAMED);
         assert!(!refusal.to_string().contains('\x1b'));
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::plug::Hold;
 
-/// How often it is looked whether a phone is still configured as it was.
+/// How often it is looked whether a phone is still configured as it was, where nobody tells of changes.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps a phone's endpoints open; closes them where that may take its time.
@@ -17,11 +19,11 @@ impl Held {
         Self(Some(hold))
     }
 
-    /// Until they are not as they were.
-    pub(super) async fn breaks(&self) {
+    /// Until they are not as they were. It is looked whenever something on the bus has changed.
+    pub(super) async fn breaks(&self, mut changes: watch::Receiver<()>) {
         let Some(hold) = &self.0 else { return };
         loop {
-            tokio::time::sleep(LOOK).await;
+            let _ = tokio::time::timeout(LOOK, changes.changed()).await;
             let hold = Arc::clone(hold);
             if !tokio::task::spawn_blocking(move || hold.is_whole()).await.unwrap_or(false) {
                 return;

@@ -18,6 +18,7 @@ mod preflight;
 mod records;
 mod sysfs;
 mod transfers;
+mod uevents;
 pub mod usb;
 
 pub use auto::Auto;

@@ -25,17 +25,23 @@ use super::records::Records;
 use crate::lockdown::Phone;
 use crate::usbmux::{Attached, DeviceId, Error, Event, Front, Muxer, Stream, Udid};
 
-/// How often the bus is looked at.
+/// How often the bus is looked at, if nobody tells of a change there.
 const LOOK: Duration = Duration::from_millis(200);
 /// The pause before a phone is tried again: at first, and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A change on the bus ends a pause that is shorter than this. What we do to a phone is a change, too.
+const EAGER: Duration = Duration::from_secs(1);
 /// A line that lasted this long was a good one: the next one is tried soon.
 const GOOD_LINE: Duration = Duration::from_secs(10);
 /// The first list waits for the phones that are there at the beginning; one that is silent ends this wait.
 const SETTLE_WAIT: Duration = Duration::from_secs(6);
-/// A phone is asked whether it trusts this computer before anybody else can ask it, if it answers so soon.
+/// udev has done its part with a phone this soon, or is not waited for.
+const SEEN_TO_WITHIN: Duration = Duration::from_millis(500);
+/// A phone is asked whether it trusts this computer before anybody else can ask it, if it answers so soon; and if it has
+/// not been plugged in for long: nobody waits for the list for that.
 const PREFLIGHT_FIRST: Duration = Duration::from_millis(250);
+const LISTED_WITHIN: Duration = Duration::from_millis(600);
 /// A phone that was let go of can be spoken to again within this, or not at all.
 const TAKE_UP_WAIT: Duration = Duration::from_secs(7);
 /// Phones at the same time; a machine with more ports than this has not been built.
@@ -80,6 +86,8 @@ struct House {
     records: Arc<Records>,
     manners: Manners,
     phones: Mutex<Phones>,
+    /// Something on the bus has changed.
+    changes: watch::Sender<()>,
     /// Phones of the first look that were not tried yet; `None` before that look.
     untried: watch::Sender<Option<usize>>,
 }
@@ -120,12 +128,14 @@ impl Muxd {
             records: Arc::new(records),
             manners,
             phones: Mutex::default(),
+            changes: watch::Sender::default(),
             untried: watch::Sender::new(None),
         });
         let stop = CancellationToken::new();
         let (watching, stopped) = (Arc::clone(&house), stop.clone());
         tokio::spawn(async move {
-            stopped.run_until_cancelled(watching.watch()).await;
+            let watching = async { tokio::join!(watching.hear(), Arc::clone(&watching).watch()) };
+            stopped.run_until_cancelled(watching).await;
         });
         Self { house, _stop: stop.drop_guard() }
     }
@@ -142,12 +152,22 @@ impl House {
         self.phones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Passes on that something on the bus has changed.
+    async fn hear(&self) {
+        loop {
+            self.bus.changed().await;
+            self.changes.send_replace(());
+        }
+    }
+
     /// Looks at the bus again and again: a task for each phone that is there. They end with this.
     async fn watch(self: Arc<Self>) {
         // By what it has for as long as it is plugged in: its bus, and its address there.
         let place = |phone: &Seen| (phone.bus, phone.address);
         let mut keepers: HashMap<(u8, u8), tokio::task::JoinSet<()>> = HashMap::new();
+        let mut changes = self.changes.subscribe();
         loop {
+            changes.mark_unchanged();
             let bus = Arc::clone(&self.bus);
             let looked = tokio::task::spawn_blocking(move || bus.seen()).await;
             let seen =
@@ -158,7 +178,7 @@ impl House {
                     // A look that failed says nothing of the phones: none has left for that.
                     tracing::debug!("the bus cannot be looked at: {error}");
                     self.untried.send_modify(|untried| *untried = untried.or(Some(0)));
-                    tokio::time::sleep(LOOK).await;
+                    rest(LOOK, &mut changes).await;
                     continue;
                 }
             };
@@ -176,7 +196,7 @@ impl House {
                 keeper.spawn(Arc::clone(&self).keep(phone, is_first));
                 keepers.insert(place(&phone), keeper);
             }
-            tokio::time::sleep(LOOK).await;
+            rest(LOOK, &mut changes).await;
         }
     }
 
@@ -185,8 +205,11 @@ impl House {
         let mut first_try = counts.then(|| FirstTry(&self.untried));
         let (mut pause, mut complaint) = (PAUSE_MIN, String::new());
         self.wait_for_leave_to_take(&seen).await;
+        self.wait_until_seen_to(&seen).await;
+        let mut changes = self.changes.subscribe();
         loop {
             let began = Instant::now();
+            changes.mark_unchanged();
             match self.open(seen).await {
                 Ok((udid, line, held)) => {
                     complaint.clear();
@@ -208,7 +231,11 @@ impl House {
             if began.elapsed() >= GOOD_LINE {
                 pause = PAUSE_MIN;
             }
-            tokio::time::sleep(pause).await;
+            if pause < EAGER {
+                rest(pause, &mut changes).await;
+            } else {
+                tokio::time::sleep(pause).await;
+            }
             pause = (2 * pause).min(PAUSE_MAX);
             self.wait_for_leave_to_take(&seen).await;
         }
@@ -234,12 +261,26 @@ impl House {
         }
     }
 
+    async fn wait_until_seen_to(&self, seen: &Seen) {
+        let mut changes = self.changes.subscribe();
+        tracing::debug!(plugged_for = ?self.bus.plugged_for(seen), "a phone is on the bus");
+        let seen_to = async {
+            while !self.bus.is_seen_to(seen) {
+                rest(LOOK, &mut changes).await;
+            }
+        };
+        let in_time = tokio::time::timeout(SEEN_TO_WITHIN, seen_to).await.is_ok();
+        tracing::debug!(plugged_for = ?self.bus.plugged_for(seen), in_time, "the system has seen to a phone");
+    }
+
     async fn open(&self, seen: Seen) -> Result<(Udid, Line, Held), String> {
         let bus = Arc::clone(&self.bus);
         let ready = tokio::task::spawn_blocking(move || bus.ready(&seen)).await;
         let ready = ready.map_err(|error| error.to_string())?.map_err(|error: NotReady| error.to_string())?;
         let held = Held::new(ready.hold);
+        tracing::debug!(plugged_for = ?self.bus.plugged_for(&seen), "a phone's multiplexer is claimed");
         let line = Line::open(ready.bulk).await.map_err(|error: NoLine| error.to_string())?;
+        tracing::debug!(plugged_for = ?self.bus.plugged_for(&seen), "its multiplexer answers");
         Ok((ready.udid, line, held))
     }
 
@@ -260,10 +301,12 @@ impl House {
         };
         let gone = self.have(seen, &here, ours);
         tokio::pin!(asking, gone);
+        let plugged_for = self.bus.plugged_for(seen).unwrap_or_default();
+        let first = PREFLIGHT_FIRST.min(LISTED_WITHIN.saturating_sub(plugged_for));
         let asked = tokio::select! {
             () = &mut asking => true,
             () = &mut gone => return,
-            () = tokio::time::sleep(PREFLIGHT_FIRST) => false,
+            () = tokio::time::sleep(first) => false,
         };
         here.list();
         *first_try = None;
@@ -285,7 +328,7 @@ impl House {
             };
             let times_wanted = tokio::select! {
                 () = line.gone() => return,
-                () = held.breaks() => return tracing::info!("somebody has set another configuration of {udid}"),
+                () = held.breaks(self.changes.subscribe()) => return tracing::info!("somebody has set another configuration of {udid}"),
                 times_wanted = unused => times_wanted,
             };
             let wanted = match here.let_go(&line, times_wanted) {
@@ -347,6 +390,11 @@ impl House {
         done.unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(|source| Error::Io { request, source })
     }
+}
+
+/// Waits so long, or until something on the bus has changed.
+async fn rest(most: Duration, changes: &mut watch::Receiver<()>) {
+    let _ = tokio::time::timeout(most, changes.changed()).await;
 }
 
 /// A phone that was there at the first look and was not tried yet.

@@ -8,12 +8,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rusb::{Context, Device, DeviceHandle, UsbContext};
+use tokio::sync::OnceCell;
 
 use super::descriptors::{self, CONFIGURATIONS_MAX, Configuration, Interface};
 use super::line::Bulk;
 use super::sysfs::{self, Sysfs};
 use super::transfers::{Cable, Endpoints};
+use super::uevents::Uevents;
 use super::usb::{APPLE, Mode, read_serial};
 use crate::usbmux::Udid;
 
@@ -118,7 +121,8 @@ pub enum NotReady {
     },
 }
 
-/// The bus, or what stands for it. Both may block for seconds.
+/// The bus, or what stands for it. To see and to make ready may block for seconds.
+#[async_trait]
 pub trait Bus: Send + Sync + std::fmt::Debug {
     /// The phones that are plugged in and run iOS.
     ///
@@ -134,22 +138,34 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
     fn plugged_for(&self, _seen: &Seen) -> Option<Duration> {
         None
     }
+    /// Whether the system has done with it what it does with everything that is plugged in: before that its
+    /// permissions, and its configuration, are not what they will be.
+    fn is_seen_to(&self, _seen: &Seen) -> bool {
+        true
+    }
+    /// Until something on the bus has changed, perhaps. Where nobody tells, without end.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The USB bus of this computer.
 #[derive(Debug)]
 pub struct Usb {
     sysfs: Sysfs,
+    /// `None`: they cannot be heard.
+    uevents: OnceCell<Option<Uevents>>,
 }
 
 impl Usb {
     /// Nothing is opened yet.
     #[must_use]
     pub fn system() -> Self {
-        Self { sysfs: Sysfs::system() }
+        Self { sysfs: Sysfs::system(), uevents: OnceCell::new() }
     }
 }
 
+#[async_trait]
 impl Bus for Usb {
     /// Reads what the kernel tells; where there is no such thing, libusb.
     fn seen(&self) -> Result<Vec<Seen>, NotReady> {
@@ -187,6 +203,21 @@ impl Bus for Usb {
 
     fn plugged_for(&self, seen: &Seen) -> Option<Duration> {
         self.sysfs.device(seen.bus, seen.address)?.plugged_for()
+    }
+
+    fn is_seen_to(&self, seen: &Seen) -> bool {
+        self.sysfs.device(seen.bus, seen.address).is_none_or(|device| self.sysfs.is_seen_to(&device))
+    }
+
+    async fn changed(&self) {
+        let unheard = |error: std::io::Error| tracing::debug!("changes on the bus are not heard: {error}");
+        let uevents = self.uevents.get_or_init(async || Uevents::open().map_err(unheard).ok()).await;
+        if let Some(uevents) = uevents
+            && uevents.next().await.map_err(unheard).is_ok()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
     }
 }
 

@@ -20,11 +20,12 @@ const PROCESSES_MAX: usize = 10_000;
 pub(super) struct Sysfs {
     devices: PathBuf,
     processes: PathBuf,
+    udev: PathBuf,
 }
 
 impl Sysfs {
     pub(super) fn system() -> Self {
-        Self { devices: "/sys/bus/usb/devices".into(), processes: "/proc".into() }
+        Self { devices: "/sys/bus/usb/devices".into(), processes: "/proc".into(), udev: "/run/udev".into() }
     }
 
     /// Every device on the buses that is made by `vendor`. `None`: there is no such tree.
@@ -55,6 +56,12 @@ impl Sysfs {
             number(&folder.join("busnum")) == Some(bus) && number(&folder.join("devnum")) == Some(address)
         };
         folders.find(is_it).map(|folder| Device { folder, processes: self.processes.clone() })
+    }
+
+    /// Whether udev has applied its rules to a device, or does not run: it has an entry then, until the device leaves.
+    pub(super) fn is_seen_to(&self, device: &Device) -> bool {
+        let entry = || Some(self.udev.join(format!("data/c{}", text(&device.folder.join("dev"))?)));
+        !self.udev.join("control").exists() || entry().is_none_or(|entry| entry.exists())
     }
 }
 
@@ -229,7 +236,8 @@ mod tests {
         put("proc/77/comm", "usbmuxd\n");
         fs::create_dir_all(root.path().join("proc/77/fd")).unwrap();
         symlink("/dev/bus/usb/001/002", root.path().join("proc/77/fd/9")).unwrap();
-        let sysfs = Sysfs { devices: root.path().join("devices"), processes: root.path().join("proc") };
+        let at = |folder| root.path().join(folder);
+        let sysfs = Sysfs { devices: at("devices"), processes: at("proc"), udev: at("udev") };
         (root, sysfs)
     }
 
@@ -269,6 +277,24 @@ mod tests {
     }
 
     #[test]
+    fn udev_is_waited_for_where_it_runs() {
+        let (root, sysfs) = tree(None);
+        let device = sysfs.device(1, 2).unwrap();
+        let put = |path: &str, content: &str| {
+            fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+            fs::write(root.path().join(path), content).unwrap();
+        };
+        assert!(sysfs.is_seen_to(&device), "nobody will");
+        put("udev/control", "");
+        assert!(sysfs.is_seen_to(&device), "it has no node");
+        put("devices/1-2/dev", "189:1\n");
+        put("udev/data/c189:10", "");
+        assert!(!sysfs.is_seen_to(&device));
+        put("udev/data/c189:1", "");
+        assert!(sysfs.is_seen_to(&device));
+    }
+
+    #[test]
     fn who_holds_the_multiplexer_is_named_where_it_can_be_seen() {
         let (_root, sysfs) = tree(Some("usbfs"));
         assert_eq!(sysfs.device(1, 2).unwrap().held_by(1, 2).as_deref(), Some("usbmuxd"));
@@ -287,7 +313,11 @@ mod tests {
 
     #[test]
     fn where_there_is_no_such_tree_nothing_is_found() {
-        let nowhere = Sysfs { devices: "/nonexistent/a".into(), processes: "/nonexistent/b".into() };
+        let nowhere = Sysfs {
+            devices: "/nonexistent/a".into(),
+            processes: "/nonexistent/b".into(),
+            udev: "/nonexistent/c".into(),
+        };
         assert!(nowhere.device(1, 2).is_none() && nowhere.made_by(1).unwrap().is_none());
     }
 }

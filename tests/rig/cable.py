@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import time
@@ -40,7 +41,7 @@ def begun(copy, least):
 
 def in_usbmuxds_place(program, phone):
     """Other programs find the phone through our socket, quickly, and udev's configuration 0 does not hold it up."""
-    with ours(program) as (_, process):
+    with ours(program) as (log, process):
         wait_for("the socket", SOCKET.exists)
         listener = Listener(SOCKET)
         took = []
@@ -51,6 +52,10 @@ def in_usbmuxds_place(program, phone):
             if count < 3:
                 pull_out()
                 listener.wait("Detached", count)
+        # The first is the kernel's and the simulator's time; what lies between the others is ours, and udev's.
+        for line in log.read_text().splitlines():
+            if step := re.search(r"plugged_for=(Some\()?([0-9.]+m?s)", line):
+                print(f"  {step[2]:>8} {line.split('muxer: ')[-1].split(' plugged_for')[0]}", flush=True)
         udid = event["Properties"]["SerialNumber"]
         env = at_ours()
         if listed(env=env) != [udid]:

@@ -25,6 +25,7 @@ fn house() -> Arc<House> {
         records: Arc::new(Records::in_folders([])),
         manners: Manners::default(),
         phones: Mutex::default(),
+        changes: watch::Sender::default(),
         untried: watch::Sender::new(Some(0)),
     })
 }

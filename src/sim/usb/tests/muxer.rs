@@ -36,6 +36,9 @@ pub(super) struct Ports {
     is_blind: AtomicBool,
     /// So many tries fail first.
     refusals: Mutex<u32>,
+    /// The system has not done its part yet.
+    is_fresh: AtomicBool,
+    changed: tokio::sync::Notify,
     /// Phones that are held now.
     held: Arc<AtomicUsize>,
 }
@@ -53,6 +56,7 @@ impl Drop for Plugged {
     }
 }
 
+#[async_trait::async_trait]
 impl muxd::Bus for Ports {
     fn seen(&self) -> Result<Vec<Seen>, NotReady> {
         if self.is_blind.load(Ordering::Relaxed) {
@@ -86,6 +90,14 @@ impl muxd::Bus for Ports {
             Ok(Ready { udid, bulk, hold: Arc::new(Plugged(plugged, Arc::clone(&self.held))) })
         })
     }
+
+    fn is_seen_to(&self, _seen: &Seen) -> bool {
+        !self.is_fresh.load(Ordering::Relaxed)
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
 }
 
 impl Ports {
@@ -94,6 +106,8 @@ impl Ports {
             phones: Mutex::default(),
             is_blind: AtomicBool::new(false),
             refusals: Mutex::default(),
+            is_fresh: AtomicBool::new(false),
+            changed: tokio::sync::Notify::new(),
             held: Arc::default(),
         })
     }
@@ -181,7 +195,7 @@ async fn a_phone_that_cannot_be_opened_is_tried_again_and_pairs_without_any_usbm
     let (_folder, bus) = phone_folder(10);
     let ports = Ports::new();
     ports.plug(2, &bus);
-    *ports.refusals.lock().unwrap() = 2;
+    *ports.refusals.lock().unwrap() = 5;
     let (records, muxd) = start(&ports, Manners::default());
     assert_eq!(muxd.devices().await.unwrap(), []);
     let Event::Attached(attached) = next(&mut muxd.listen().await.unwrap()).await else { panic!("no phone") };
@@ -195,6 +209,29 @@ async fn a_phone_that_cannot_be_opened_is_tried_again_and_pairs_without_any_usbm
     assert!(matches!(pairing::attempt(&phone).await.unwrap(), Attempt::Trusted(_)));
     muxd.delete_pair_record(&udid).await.unwrap();
     assert_eq!(muxd.pair_record(&udid).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_is_left_alone_until_the_system_has_seen_to_it_but_not_for_long() {
+    let (_folder, bus) = phone_folder(10);
+    let ports = Ports::new();
+    ports.is_fresh.store(true, Ordering::Relaxed);
+    ports.plug(2, &bus);
+    let began = std::time::Instant::now();
+    let (_records, muxd) = start(&ports, Manners::default());
+    assert_eq!(muxd.devices().await.unwrap().len(), 1);
+    assert!(began.elapsed() >= Duration::from_millis(500), "nobody has seen to it");
+    let mut events = muxd.listen().await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::Attached(_)));
+    ports.unplug(2);
+    ports.changed.notify_one();
+    assert!(matches!(next(&mut events).await, Event::Detached(_)));
+    ports.plug(3, &bus);
+    ports.changed.notify_one();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    ports.is_fresh.store(false, Ordering::Relaxed);
+    ports.changed.notify_one();
+    assert!(matches!(next(&mut events).await, Event::Attached(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
