@@ -1,12 +1,13 @@
 //! Listening to a muxer that comes and goes: usbmuxd starts with the first phone and may end with the last one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use crate::collect::bus::Host;
-use crate::usbmux::{Attached, DeviceId, Event, Muxer};
+use crate::usbmux::{Attached, DeviceId, Event, Muxer, Udid};
 
 /// The first pause before a muxer that is gone is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -16,6 +17,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// News that may wait.
 const NEWS_MAX: usize = 64;
+/// The kernel forgets a phone that is pulled out a moment after programs lose it.
+const FORGOTTEN_AFTER: Duration = Duration::from_millis(500);
+/// Phones whose numbers are remembered at most; of more it is not known whether they are still plugged in.
+const KNOWN_MAX: usize = 1024;
 
 /// What is heard.
 #[derive(Debug)]
@@ -29,7 +34,11 @@ pub(super) enum News {
         port: Option<String>,
     },
     /// One left.
-    Detached(DeviceId),
+    Detached {
+        id: DeviceId,
+        /// The kernel still has it in its port: it is the muxer that left.
+        still_plugged_in: bool,
+    },
     /// Somebody paired with one.
     Paired(DeviceId),
     /// The muxer is not there, and why. Told once until it is back.
@@ -71,15 +80,34 @@ pub(super) fn listen(muxer: Arc<dyn Muxer>) -> mpsc::Receiver<News> {
     receiver
 }
 
-/// The bus may be slow to tell where a phone is; nobody but its own news waits for that.
-async fn news(event: Event) -> News {
+/// Where a phone is plugged in, if that can be seen. The bus may be slow to tell; nobody but its own news waits for that.
+async fn port(udid: &Udid) -> Option<String> {
+    let udid = udid.clone();
+    tokio::task::spawn_blocking(move || Host::system().port_of(&udid)).await.unwrap_or_default()
+}
+
+/// Whether a phone is still in its port a moment after the muxer has let go of it.
+async fn still_plugged_in(udid: Option<Udid>) -> bool {
+    let Some(udid) = udid else { return false };
+    if port(&udid).await.is_none() {
+        return false;
+    }
+    tokio::time::sleep(FORGOTTEN_AFTER).await;
+    port(&udid).await.is_some()
+}
+
+async fn news(event: Event, known: &mut HashMap<DeviceId, Udid>) -> News {
     match event {
         Event::Attached(attached) => {
-            let udid = attached.udid.clone();
-            let port = tokio::task::spawn_blocking(move || Host::system().port_of(&udid)).await;
-            News::Attached { attached, port: port.unwrap_or_default() }
+            if known.len() < KNOWN_MAX {
+                known.insert(attached.id, attached.udid.clone());
+            }
+            let port = port(&attached.udid).await;
+            News::Attached { attached, port }
         }
-        Event::Detached(id) => News::Detached(id),
+        Event::Detached(id) => {
+            News::Detached { id, still_plugged_in: still_plugged_in(known.remove(&id)).await }
+        }
         Event::Paired(id) => News::Paired(id),
     }
 }
@@ -87,13 +115,14 @@ async fn news(event: Event) -> News {
 /// Passes events on until the muxer ends them; `None`: nobody listens any more.
 async fn forward(mut events: mpsc::Receiver<Event>, sender: &mpsc::Sender<News>) -> Option<String> {
     sender.send(News::Back).await.ok()?;
+    let mut known = HashMap::new();
     loop {
         let event = tokio::select! {
             () = sender.closed() => return None,
             event = events.recv() => event,
         };
         match event {
-            Some(event) => sender.send(news(event).await).await.ok()?,
+            Some(event) => sender.send(news(event, &mut known).await).await.ok()?,
             None => return Some("it has closed the connection".to_owned()),
         }
     }

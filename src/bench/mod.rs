@@ -233,8 +233,11 @@ impl Floor {
                 let deeds = self.stays.attached(now, attached, port);
                 self.all(deeds);
             }
-            News::Detached(id) => {
+            News::Detached { id, still_plugged_in } => {
                 if let Some(udid) = self.stays.detached(now, id) {
+                    if still_plugged_in {
+                        self.stays.still_plugged_in(&udid);
+                    }
                     self.tell(&Happening::Disconnected { udid });
                 }
             }

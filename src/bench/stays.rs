@@ -29,7 +29,7 @@ pub struct Pace {
     pub away_idle: Duration,
     /// The same while something is done with it: the visit itself waits for its return, and then for its own ending.
     pub away_working: Duration,
-    /// The same when the muxer is gone, or was never there since the start.
+    /// The same when the muxer is gone or was never there since the start, or the phone is still in its port.
     pub unseen: Duration,
     /// Between two looks whether a person has tapped Trust or unlocked the phone.
     pub look_again: Duration,
@@ -171,6 +171,14 @@ impl Stays {
         stay.attached = None;
         stay.absent = Some((now, Absence::Unplugged));
         Some(udid.clone())
+    }
+
+    /// One that the muxer let go of is still in its port: a usbmuxd that ends, or is started anew, says of every phone that
+    /// it left.
+    pub(super) fn still_plugged_in(&mut self, udid: &Udid) {
+        if let Some((_, absence)) = self.stays.get_mut(udid).and_then(|stay| stay.absent.as_mut()) {
+            *absence = Absence::Unseen;
+        }
     }
 
     /// Somebody paired with one: what waited for that need not wait longer.

@@ -25,9 +25,10 @@ const PAUSE: Duration = Duration::from_millis(700);
 /// Room that a copy leaves on the disk.
 const ROOM_LEFT_BYTES: u64 = 64 << 20;
 /// One read. With those ahead it fills a fast cable, and not more: whatever else is asked meanwhile comes behind them.
-const CHUNK_BYTES: u64 = 128 << 10;
-/// Reads that are asked ahead.
-const CHUNKS_AHEAD: usize = 3;
+const CHUNK_BYTES: u64 = 64 << 10;
+/// Reads that are asked ahead. The list of files is asked for meanwhile, a hundred questions at a time: each of those
+/// waits behind all of these.
+const CHUNKS_AHEAD: usize = 2;
 /// The least time between two words on progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 

@@ -77,6 +77,22 @@ fn one_that_returned_too_late_for_the_visit_is_worked_with_again_but_not_for_eve
 }
 
 #[test]
+fn a_muxer_that_says_of_every_phone_that_it_left_before_it_ends_ends_nothing() {
+    let (mut stays, at) = stays();
+    let _ = stays.attached(at(0), phone(1, 7), None);
+    stays.worked(at(1), &udid(1), Worked::Settled);
+    stays.detached(at(10), DeviceId(7));
+    stays.still_plugged_in(&udid(1));
+    stays.unseen(at(11));
+    assert_eq!(stays.tick(at(40)), [], "the new one may take its time");
+    assert_eq!(stays.attached(at(41), phone(1, 1), None), [], "the same stay");
+    stays.detached(at(50), DeviceId(1));
+    stays.still_plugged_in(&udid(1));
+    assert_eq!(stays.tick(at(109)), []);
+    assert_eq!(stays.tick(at(110)), [Do::End { udid: udid(1), since: at(50) }], "nobody has it any more");
+}
+
+#[test]
 fn a_muxer_that_is_started_anew_ends_nothing() {
     let (mut stays, at) = stays();
     let _ = stays.attached(at(0), phone(1, 7), None);
