@@ -34,11 +34,9 @@ pub(super) enum News {
         port: Option<String>,
     },
     /// One left.
-    Detached {
-        id: DeviceId,
-        /// The kernel still has it in its port: it is the muxer that left.
-        still_plugged_in: bool,
-    },
+    Detached(DeviceId),
+    /// The kernel still has one in its port that the muxer let go of.
+    StillPluggedIn(Udid),
     /// Somebody paired with one.
     Paired(DeviceId),
     /// The muxer is not there, and why. Told once until it is back.
@@ -86,17 +84,17 @@ async fn port(udid: &Udid) -> Option<String> {
     tokio::task::spawn_blocking(move || Host::system().port_of(&udid)).await.unwrap_or_default()
 }
 
-/// Whether a phone is still in its port a moment after the muxer has let go of it.
-async fn still_plugged_in(udid: Option<Udid>) -> bool {
-    let Some(udid) = udid else { return false };
-    if port(&udid).await.is_none() {
-        return false;
-    }
-    tokio::time::sleep(FORGOTTEN_AFTER).await;
-    port(&udid).await.is_some()
+/// Tells if a phone is still in its port a moment after the muxer has let go of it; other news do not wait for that.
+fn look_whether_it_is_still_there(udid: Udid, sender: mpsc::Sender<News>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(FORGOTTEN_AFTER).await;
+        if port(&udid).await.is_some() {
+            let _ = sender.send(News::StillPluggedIn(udid)).await;
+        }
+    });
 }
 
-async fn news(event: Event, known: &mut HashMap<DeviceId, Udid>) -> News {
+async fn news(event: Event, known: &mut HashMap<DeviceId, Udid>, sender: &mpsc::Sender<News>) -> News {
     match event {
         Event::Attached(attached) => {
             if known.len() < KNOWN_MAX {
@@ -106,7 +104,10 @@ async fn news(event: Event, known: &mut HashMap<DeviceId, Udid>) -> News {
             News::Attached { attached, port }
         }
         Event::Detached(id) => {
-            News::Detached { id, still_plugged_in: still_plugged_in(known.remove(&id)).await }
+            if let Some(udid) = known.remove(&id) {
+                look_whether_it_is_still_there(udid, sender.clone());
+            }
+            News::Detached(id)
         }
         Event::Paired(id) => News::Paired(id),
     }
@@ -122,7 +123,7 @@ async fn forward(mut events: mpsc::Receiver<Event>, sender: &mpsc::Sender<News>)
             event = events.recv() => event,
         };
         match event {
-            Some(event) => sender.send(news(event, &mut known).await).await.ok()?,
+            Some(event) => sender.send(news(event, &mut known, sender).await).await.ok()?,
             None => return Some("it has closed the connection".to_owned()),
         }
     }

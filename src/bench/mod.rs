@@ -233,11 +233,9 @@ impl Floor {
                 let deeds = self.stays.attached(now, attached, port);
                 self.all(deeds);
             }
-            News::Detached { id, still_plugged_in } => {
+            News::StillPluggedIn(udid) => self.stays.still_plugged_in(&udid),
+            News::Detached(id) => {
                 if let Some(udid) = self.stays.detached(now, id) {
-                    if still_plugged_in {
-                        self.stays.still_plugged_in(&udid);
-                    }
                     self.tell(&Happening::Disconnected { udid });
                 }
             }

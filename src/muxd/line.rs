@@ -207,8 +207,8 @@ impl Task {
         loop {
             self.tell_news();
             let (going, speaks) = (self.bulk.writes.clone(), self.mux.may_speak());
-            // What has come is seen first: then one acknowledgement is enough for all of it. A phone cannot keep us from
-            // speaking that way, since its windows end.
+            // What has come is seen first: then one acknowledgement is enough for all of it. A phone that never ends keeps
+            // nobody but itself waiting.
             tokio::select! {
                 biased;
                 read = self.bulk.reads.recv() => match read {

@@ -202,8 +202,10 @@ impl Shared {
 
     /// The next transfer that came back; it counts as ours from here on.
     fn next_returned(&self) -> Option<Returned> {
+        // In one step: it is either in both or in neither, for whoever frees what never came back.
+        let mut state = lock(&self.state);
         let returned = lock(&self.returned).pop_front()?;
-        lock(&self.state).flying.remove(&returned.transfer.raw.0.as_ptr().addr());
+        state.flying.remove(&returned.transfer.raw.0.as_ptr().addr());
         Some(returned)
     }
 
@@ -243,13 +245,20 @@ impl Shared {
         reads.send(read).await.is_ok() && self.submit(transfer, self.endpoints.input)
     }
 
-    /// Carries until the phone is gone or somebody says stop.
+    /// Carries until the phone is gone or somebody says stop. What the phone had said until then is passed on.
     async fn carry(self: &Arc<Self>, node: &AsyncFd<OwnedFd>, reads: &mpsc::Sender<Vec<u8>>) {
-        while finished(node).await && self.handle_events() {
+        loop {
+            let finished = tokio::select! {
+                () = self.stop.cancelled() => false,
+                finished = finished(node) => finished,
+            };
+            let handled = finished && self.handle_events();
+            let mut goes_on = handled;
             while let Some(returned) = self.next_returned() {
-                if !self.see(returned, reads).await {
-                    return;
-                }
+                goes_on &= self.see(returned, reads).await;
+            }
+            if !goes_on {
+                return;
             }
         }
     }
@@ -258,9 +267,8 @@ impl Shared {
     fn take_back(self: &Arc<Self>) {
         let _handling = lock(&self.handling);
         for raw in lock(&self.state).flying.values() {
-            // SAFETY: what is in `flying` is not freed: it is taken out of there first, by the carrying task, which is
-            // over or does nothing more once `stopping` is set, or below. One that has come back already is not found
-            // by libusb, which does no harm.
+            // SAFETY: what is in `flying` is not freed: it is taken out of there first, under the lock that is held here.
+            // One that has come back already is not found by libusb, which does no harm.
             unsafe { ffi::libusb_cancel_transfer(raw.0.as_ptr()) };
         }
         let began = Instant::now();
@@ -339,6 +347,13 @@ fn node(context: &Context) -> io::Result<OwnedFd> {
     node.try_clone_to_owned()
 }
 
+/// What the carrying task waits for. The node goes first, whenever the task ends or its runtime does.
+struct Watched {
+    node: AsyncFd<OwnedFd>,
+    /// Dropped, it tells that the node is gone.
+    _carrying: std_mpsc::Sender<()>,
+}
+
 /// Takes what is to be written from the channel.
 async fn write_out(shared: Arc<Shared>, mut writes: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = writes.recv().await {
@@ -378,16 +393,11 @@ impl Cable {
         let (carrying, carried) = std_mpsc::channel();
         let cable = Self { shared: Arc::clone(&shared), carried: Mutex::new(carried) };
         let carrier = Arc::clone(&shared);
+        let watched = Watched { node, _carrying: carrying };
         tokio::spawn(async move {
-            // Closed when this task is over, or dropped with its runtime: after the node.
-            let _carrying = carrying;
-            let node = node;
-            let stop = carrier.stop.clone();
-            tokio::select! {
-                () = stop.cancelled() => {}
-                // Whoever reads may take what has come; there will be no more.
-                () = carrier.carry(&node, &finished) => carrier.stop(),
-            }
+            carrier.carry(&watched.node, &finished).await;
+            // Whoever reads may take what has come; there will be no more.
+            carrier.stop();
         });
         for _ in 0..READS_MAX {
             let read = Transfer::new(vec![0; READ_BYTES]);
