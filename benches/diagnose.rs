@@ -10,6 +10,9 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
+#[path = "common/reading.rs"]
+mod reading;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,8 +35,6 @@ const WANTED_SECONDS_MORE: f64 = 3.0;
 const WANTED_MIB: u64 = 128;
 /// How often the memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-const READ_BYTES: u32 = 1 << 20;
-const READS_AHEAD: usize = 4;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -169,18 +170,8 @@ async fn copy(served: &Served) -> (u64, f64) {
 }
 
 async fn copy_one(afc: &Afc, path: &str) -> u64 {
-    let Ok(info) = afc.file_info(path).await else { return 0 };
-    let mut file = afc.open_file(path, idevice_fix::afc::OpenMode::Read).await.expect("it opens");
-    let mut asked = std::collections::VecDeque::new();
-    let (mut left, mut got) = (info.size, 0);
-    while left > 0 || !asked.is_empty() {
-        while left > 0 && asked.len() < READS_AHEAD {
-            asked.push_back(file.ask_read(READ_BYTES).await.expect("it is asked"));
-            left = left.saturating_sub(u64::from(READ_BYTES));
-        }
-        let read = asked.pop_front().expect("one was asked");
-        got += read.bytes().await.expect("it is read").len() as u64;
+    match afc.file_info(path).await {
+        Ok(info) => reading::read(afc, path, info.size).await,
+        Err(_) => 0,
     }
-    file.close().await.expect("it closes");
-    got
 }

@@ -7,6 +7,9 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
+#[path = "common/processor.rs"]
+mod processor;
+
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -74,14 +77,6 @@ fn median(mut figures: Vec<f64>) -> f64 {
 
 fn verdict(reached: bool) -> &'static str {
     if reached { "reached" } else { "MISSED" }
-}
-
-/// Processor time that this process has used.
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
 }
 
 /// A phone with one large file, and a session with it through `muxer`.
@@ -347,12 +342,12 @@ async fn discard(stream: &mut Stream, buffer: &mut [u8]) -> u64 {
 async fn files(words: &str, toml: &str) {
     let socket = Socket::open(toml, GIB).await;
     for (in_flight, count) in [(1, u64::from(MIB)), (1, 4 * u64::from(MIB)), (4, 4 * u64::from(MIB))] {
-        let (mut rates, processor) = (Vec::new(), processor_seconds());
+        let (mut rates, processor) = (Vec::new(), processor::seconds());
         for _ in 0..ROUNDS {
             let mut stream = socket.session.start_service("com.apple.afc").await.expect("AFC starts");
             rates.push(GIB as f64 / throw_away(&mut stream, in_flight, count, GIB).await.as_secs_f64() / 1e9);
         }
-        let per_round = (processor_seconds() - processor) / ROUNDS as f64;
+        let per_round = (processor::seconds() - processor) / ROUNDS as f64;
         let rate = median(rates);
         println!(
             "{words}, unix socket, 1 GiB, {in_flight} x {} MiB in flight: {rate:.2} GB/s, {per_round:.2} s of processor for both sides ({})",

@@ -9,10 +9,15 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
+#[path = "common/processor.rs"]
+mod processor;
+#[path = "common/reading.rs"]
+mod reading;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idevice_fix::afc::{Afc, OpenMode};
+use idevice_fix::afc::Afc;
 use idevice_fix::lockdown::connection::Connection;
 use idevice_fix::lockdown::{Phone, pairing};
 use idevice_fix::muxd::{Manners, Muxd, Records, Usb};
@@ -22,8 +27,6 @@ use idevice_fix::usbmux::client::Usbmuxd;
 use idevice_fix::usbmux::{Address, Muxer};
 
 const QUESTIONS: usize = 200;
-const READ_BYTES: u32 = 1 << 20;
-const READS_AHEAD: usize = 4;
 const PLUG_WAIT: Duration = Duration::from_secs(60);
 
 fn main() {
@@ -52,16 +55,16 @@ async fn measure(which: &str, wanted: u64) {
     let afc = Afc::open(&session).await.expect("the files are served");
     let listing = photos::walk(&afc, &cancel).await.expect("the files are listed");
     let largest = listing.files.iter().max_by_key(|file| file.size).expect("there is a photo");
-    let (processor_before, began) = (processor_seconds(), Instant::now());
+    let (processor_before, began) = (processor::seconds(), Instant::now());
     let mut bytes = 0;
     while bytes < wanted {
-        bytes += read(&afc, &largest.path, largest.size).await;
+        bytes += reading::read(&afc, &largest.path, largest.size).await;
     }
     println!(
         "{{\"us\": {:.0}, \"bytes\": {bytes}, \"seconds\": {:.3}, \"processor_seconds\": {:.2}}}",
         median.as_secs_f64() * 1e6,
         began.elapsed().as_secs_f64(),
-        processor_seconds() - processor_before
+        processor::seconds() - processor_before
     );
 }
 
@@ -88,28 +91,4 @@ async fn question(phone: &Phone) -> Duration {
     }
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-async fn read(afc: &Afc, path: &str, size: u64) -> u64 {
-    let mut file = afc.open_file(path, OpenMode::Read).await.expect("it opens");
-    let mut asked = std::collections::VecDeque::new();
-    let (mut left, mut got) = (size, 0);
-    while left > 0 || !asked.is_empty() {
-        while left > 0 && asked.len() < READS_AHEAD {
-            asked.push_back(file.ask_read(READ_BYTES).await.expect("it is asked"));
-            left = left.saturating_sub(u64::from(READ_BYTES));
-        }
-        let read = asked.pop_front().expect("one was asked");
-        got += read.bytes().await.expect("it is read").len() as u64;
-    }
-    file.close().await.expect("it closes");
-    got
-}
-
-/// Processor time of this process until now.
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
 }

@@ -14,6 +14,8 @@
 
 mod peers;
 mod phone;
+#[path = "../common/processor.rs"]
+mod processor;
 mod proving;
 mod receiving;
 mod sink;
@@ -99,14 +101,6 @@ fn tell(who: &str, load: &Load, took: Duration, processor_seconds: f64) {
         load.total() as f64 / seconds / 1e6,
         processor_seconds
     );
-}
-
-/// Processor time that this process has used, and those that it waited for.
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(4).filter_map(|n| n.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
 }
 
 /// The most memory that a process has had, in bytes.

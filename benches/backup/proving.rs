@@ -22,7 +22,7 @@ use idevice_fix::usbmux::Udid;
 use plist::{Dictionary, Value};
 
 use super::phone::{self, Served};
-use super::{Load, peak_memory, processor_seconds, receiving, verdict};
+use super::{Load, peak_memory, processor, receiving, verdict};
 
 /// What is wanted, of what two cores can hash.
 const WANTED: f64 = 0.70;
@@ -52,9 +52,9 @@ fn two_cores_hash() -> f64 {
 
 /// Processor seconds that hashing so many bytes takes.
 pub(crate) fn hashing_takes(bytes: u64) -> f64 {
-    let before = processor_seconds();
+    let before = processor::seconds();
     two_cores_hash();
-    (processor_seconds() - before) * bytes as f64 / (2 * HASHED) as f64
+    (processor::seconds() - before) * bytes as f64 / (2 * HASHED) as f64
 }
 
 pub(crate) async fn prove(host: &Path, udid: &Udid, password: Option<&Secret>) -> (Proven, Duration) {
@@ -95,9 +95,9 @@ pub(crate) async fn encrypted(load: Load) {
     let served = Served::open(&room.path().join("phone")).await;
     println!("encrypted: {} files, {:.0} MB", load.files, load.total() as f64 / 1e6);
     let host = room.path().join("ours");
-    let before = processor_seconds();
+    let before = processor::seconds();
     let took = receiving::receive(&served, &host).await;
-    super::tell("idevice-fix, synced", &load, took, processor_seconds() - before);
+    super::tell("idevice-fix, synced", &load, took, processor::seconds() - before);
     compare_with_two_cores(&served, &host, Some(&secret)).await;
     served.close().await;
     let began = Instant::now();

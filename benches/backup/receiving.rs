@@ -13,7 +13,7 @@ use idevice_fix::mobilebackup2::ledger::Ledger;
 use idevice_fix::progress::{CancellationToken, Silent};
 
 use super::phone::{self, Served};
-use super::{Load, peers, processor_seconds, proving, sink, tell, verdict};
+use super::{Load, peers, processor, proving, sink, tell, verdict};
 
 /// What is wanted, of the lower of the sink and the plain write.
 const WANTED: f64 = 0.90;
@@ -37,7 +37,7 @@ impl Took {
 
     /// Tells it, and gives the better of both.
     fn or(self, who: &str, load: &Load, time: Duration, before: f64) -> Self {
-        let processor_seconds = processor_seconds() - before;
+        let processor_seconds = processor::seconds() - before;
         tell(who, load, time, processor_seconds);
         Self { time: self.time.min(time), processor_seconds: self.processor_seconds.min(processor_seconds) }
     }
@@ -53,19 +53,19 @@ pub(crate) async fn without_limit(name: &str, load: Load, rounds: u32, slow_peer
     let host = room.path().join("ours");
     for round in 0..rounds {
         let session = served.session().await;
-        let before = processor_seconds();
+        let before = processor::seconds();
         let (_, took) = served.timed(sink::receive(&session)).await;
         sunk = sunk.or("discarding sink", &load, took, before);
-        let before = processor_seconds();
+        let before = processor::seconds();
         let took = plain_write(&room.path().join("plain"), &load);
         written = written.or("plain synced write", &load, took, before);
-        let before = processor_seconds();
+        let before = processor::seconds();
         let took = receive(&served, &host).await;
         ours = ours.or("idevice-fix, synced", &load, took, before);
         if round + 1 == rounds {
-            let before = processor_seconds();
+            let before = processor::seconds();
             let (_, proving) = proving::prove(&host, &served.udid(), None).await;
-            let all = processor_seconds() - before + ours.processor_seconds;
+            let all = processor::seconds() - before + ours.processor_seconds;
             tell("idevice-fix, with its proof", &load, took + proving, all);
             if load.sparse {
                 proving::compare_with_two_cores(&served, &host, None).await;
@@ -86,10 +86,10 @@ async fn fastest_peer(served: &Served, room: &Path, load: &Load, slow_ones: bool
         let home = room.join("home");
         peer.pair(served, &home).await;
         let target = room.join("peer");
-        let before = processor_seconds();
+        let before = processor::seconds();
         let (worked, took) = served.timed(peer.back_up(served, &home, &target)).await;
         let name = format!("{}{}", peer.name, if worked { "" } else { " (FAILED)" });
-        tell(&name, load, took, processor_seconds() - before);
+        tell(&name, load, took, processor::seconds() - before);
         if worked {
             fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
         }
@@ -131,9 +131,9 @@ pub(crate) async fn at_the_link(load: Load, bytes_per_second: u64) {
         load.total() as f64 / 1e6,
         bytes_per_second / 1_000_000
     );
-    let before = processor_seconds();
+    let before = processor::seconds();
     let took = receive(&served, &room.path().join("ours")).await;
-    tell("idevice-fix, synced", &load, took, processor_seconds() - before);
+    tell("idevice-fix, synced", &load, took, processor::seconds() - before);
     served.close().await;
     let share = load.total() as f64 / took.as_secs_f64() / bytes_per_second as f64;
     println!("  {:.1} % of the link: {}", share * 100.0, verdict(share >= WANTED_OF_THE_LINK));

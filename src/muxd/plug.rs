@@ -6,7 +6,7 @@
 //! nothing of the mux protocol.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusb::{Context, Device, DeviceHandle, UsbContext};
@@ -183,18 +183,22 @@ impl Bus for Usb {
     }
 
     fn ready(&self, seen: &Seen) -> Result<Ready, NotReady> {
+        let began = Instant::now();
         let context = Context::new().map_err(|error| trouble("libusb", error))?;
         let devices = context.devices().map_err(|error| trouble("the list of devices", error))?;
         let is_it =
             |device: &Device<Context>| (device.bus_number(), device.address()) == (seen.bus, seen.address);
         let device = devices.iter().find(is_it).ok_or(NotReady::Gone)?;
         let handle = device.open().map_err(|error| trouble("open", error))?;
+        tracing::debug!(after = ?began.elapsed(), "the device is open");
         let udid = self.name(seen, &device, &handle)?;
         let entry = self.sysfs.device(seen.bus, seen.address);
         let count = device.device_descriptor().map_or(0, |it| it.num_configurations());
         let described = configurations(entry.as_ref(), &handle, count);
         let Some(found) = choose(&described) else { return Err(switch_on(&handle, count)) };
+        tracing::debug!(after = ?began.elapsed(), "its configurations are read");
         claim(&handle, &described, &found)?;
+        tracing::debug!(after = ?began.elapsed(), "its interface is claimed");
         let (cable, bulk) = Cable::begin(handle, found.endpoints)
             .map_err(|error| NotReady::Usb { request: "bulk transfers", why: error.to_string() })?;
         let hold = Plugged { _cable: cable, entry, configuration: found.configuration };

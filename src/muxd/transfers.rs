@@ -347,6 +347,16 @@ fn node(context: &Context) -> io::Result<OwnedFd> {
     node.try_clone_to_owned()
 }
 
+/// Has the runtime wait for a descriptor. Within one.
+///
+/// # Errors
+/// When it cannot be waited for.
+pub(super) fn registered(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is nobody else's, and stays the same until it is dropped with the `AsyncFd`.
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
+    registered.map_err(|error| error.into_parts().1)
+}
+
 /// What the carrying task waits for. The node goes first, whenever the task ends or its runtime does.
 struct Watched {
     node: AsyncFd<OwnedFd>,
@@ -375,9 +385,7 @@ impl Cable {
     /// When the device node cannot be waited for, or the device takes no transfers.
     pub(super) fn begin(handle: DeviceHandle<Context>, endpoints: Endpoints) -> io::Result<(Self, Bulk)> {
         let context = handle.context().clone();
-        // SAFETY: the descriptor is our own and stays the same until it is dropped with the `AsyncFd`.
-        let node = unsafe { AsyncFd::register_with_interest(node(&context)?, Interest::WRITABLE) };
-        let node = node.map_err(|error| error.into_parts().1)?;
+        let node = registered(node(&context)?, Interest::WRITABLE)?;
         let state = State { handle: Some(handle), flying: HashMap::new(), stopping: false };
         let shared = Arc::new(Shared {
             context,

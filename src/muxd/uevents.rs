@@ -13,10 +13,14 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::transfers::registered;
+
 /// What the kernel says, and what udev says when its rules have been applied.
 const GROUPS: u32 = 1 | 2;
 /// The kernel's own bound is 2 KiB; udev adds what its rules did. What is longer is cut.
 const WORD_BYTES_MAX: usize = 8 << 10;
+/// Words that are heard at once at most: in a storm of them there is always one more.
+const WORDS_MAX: usize = 1024;
 /// Stands in every word about a USB device or one of its interfaces.
 const OF_USB: &[u8] = b"\0SUBSYSTEM=usb\0";
 
@@ -33,10 +37,11 @@ impl Uevents {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(KOBJECT_UEVENT))?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-        register(socket).map(Self)
+        registered(socket, Interest::READABLE).map(Self)
     }
 
-    /// Until something about a USB device has changed, or so much of anything that it was not all heard.
+    /// Until something about a USB device has changed, or so much of anything that it was not all heard. All that was
+    /// said until then is heard with it.
     ///
     /// # Errors
     /// When nothing more will be heard.
@@ -44,26 +49,27 @@ impl Uevents {
         let mut word = [0; WORD_BYTES_MAX];
         loop {
             let mut ready = self.0.readable().await?;
-            let heard = ready.try_io(|socket| {
-                let (bytes, _) = recv(socket, &mut word[..], RecvFlags::empty())?;
-                Ok(bytes)
-            });
-            match heard {
-                Ok(Ok(bytes)) if is_of_usb(&word[..bytes]) => return Ok(()),
-                Ok(Err(error)) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => return Ok(()),
-                Ok(Err(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                Ok(_) | Err(_) => {}
+            let mut changed = false;
+            for _ in 0..WORDS_MAX {
+                let heard = ready.try_io(|socket| {
+                    let (bytes, _) = recv(socket, &mut word[..], RecvFlags::empty())?;
+                    Ok(bytes)
+                });
+                match heard {
+                    Ok(Ok(bytes)) => changed |= is_of_usb(&word[..bytes]),
+                    Ok(Err(error)) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                        changed = true;
+                    }
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(Err(error)) => return Err(error),
+                    Err(_nothing_more) => break,
+                }
+            }
+            if changed {
+                return Ok(());
             }
         }
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is unsafe, for descriptors that may be closed: this one is closed with what waits for it"
-)]
-fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 fn is_of_usb(word: &[u8]) -> bool {

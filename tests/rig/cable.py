@@ -54,8 +54,8 @@ def in_usbmuxds_place(program, phone):
                 listener.wait("Detached", count)
         # The first is the kernel's and the simulator's time; what lies between the others is ours, and udev's.
         for line in log.read_text().splitlines():
-            if step := re.search(r"plugged_for=(Some\()?([0-9.]+m?s)", line):
-                print(f"  {step[2]:>8} {line.split('muxer: ')[-1].split(' plugged_for')[0]}", flush=True)
+            if step := re.search(r"(after=|plugged_for=Some\()([0-9.]+m?s)", line):
+                print(f"  {step[1][:5]:5} {step[2]:>8} {line.split('muxd::')[-1].split(step[1])[0]}", flush=True)
         udid = event["Properties"]["SerialNumber"]
         env = at_ours()
         if listed(env=env) != [udid]:

@@ -1,7 +1,10 @@
 //! What the multiplexer keeps of a phone, without a bus. The whole of it, with phones, is tried where there are some.
 
+use futures_util::FutureExt;
+
 use super::super::line::Bulk;
-use super::super::plug::Ready;
+use super::super::plug::{NotReady, Ready};
+use super::keep::LetGo;
 use super::*;
 use crate::usbmux::packet::{Message, Packet};
 
