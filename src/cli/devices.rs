@@ -96,6 +96,7 @@ fn of_bus(seen: &OnBus, no_muxer: bool) -> Listed {
         Mode::Normal if no_muxer => Reach::NoUsbmux,
         Mode::Normal if !seen.permitted => Reach::NoPermission,
         Mode::Normal if seen.held_by.is_some() => Reach::HeldByOtherProgram,
+        Mode::Normal if seen.has_multiplexer == Some(true) => Reach::NoUsbmux,
         Mode::Normal => Reach::UsbRestricted,
     };
     let udid = seen.udid.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -145,7 +146,7 @@ fn state_words(one: &Listed) -> &'static str {
             Reach::UsbRestricted => "charges only: unlock it",
             Reach::HeldByOtherProgram => "not listed by usbmuxd",
             Reach::NoPermission => "no permission to open it",
-            Reach::NoUsbmux => "no usbmuxd",
+            Reach::NoUsbmux => "no usbmuxd has it",
             Reach::Trusted => "trusted",
         },
         _ => "does not answer",

@@ -148,7 +148,7 @@ pub enum Reach {
     HeldByOtherProgram,
     /// On the bus, but this user may not open it.
     NoPermission,
-    /// On the bus, and no usbmuxd answers.
+    /// On the bus, and no usbmuxd answers or the one that does has not taken it.
     NoUsbmux,
 }
 

@@ -55,6 +55,8 @@ pub struct OnBus {
     pub ecid: Option<u64>,
     /// Whether this user may open it. Where not, only what the system had read is known.
     pub permitted: bool,
+    /// Whether one of its configurations has the multiplexer; `None`: the system does not tell.
+    pub has_multiplexer: Option<bool>,
     /// The program that uses its multiplexer, when that can be seen: a process name, or "another program".
     pub held_by: Option<String>,
 }
@@ -96,6 +98,7 @@ fn look_at<T: UsbContext>(device: &Device<T>, sysfs: &Sysfs) -> Option<OnBus> {
         udid: (mode == Mode::Normal).then(|| Udid::parse(&serial)).flatten(),
         ecid: ecid(&serial),
         permitted,
+        has_multiplexer: entry.as_ref().and_then(sysfs::Device::configurations).and_then(|it| is_described(&it)),
         held_by: entry.and_then(|entry| entry.held_by(bus, address)),
     })
 }
@@ -104,7 +107,11 @@ fn look_at<T: UsbContext>(device: &Device<T>, sysfs: &Sysfs) -> Option<OnBus> {
 /// own, and then those of its configurations. `None`: no configuration is described.
 #[must_use]
 pub fn has_multiplexer(descriptors: &[u8]) -> Option<bool> {
-    let described = descriptors::parse(descriptors.get(DEVICE_DESCRIPTOR_BYTES..)?);
+    is_described(descriptors.get(DEVICE_DESCRIPTOR_BYTES..)?)
+}
+
+fn is_described(configurations: &[u8]) -> Option<bool> {
+    let described = descriptors::parse(configurations);
     (!described.is_empty()).then(|| plug::choose(&described).is_some())
 }
 

@@ -177,6 +177,12 @@ fn unlisted(seen: &OnBus, udid: &str) -> Unreached {
             format!("A device is on the bus, but {} holds it.", plain(program)),
             "End that program and plug the device in again.",
         ),
+        None if seen.has_multiplexer == Some(true) => (
+            Reach::NoUsbmux,
+            Trouble::NoDevice,
+            "A device is on the bus and could be spoken to, but it is not listed.".to_owned(),
+            "Unlock it and plug it in again; idevice-fix doctor says what may keep it.",
+        ),
         None => (
             Reach::UsbRestricted,
             Trouble::PersonNeeded,

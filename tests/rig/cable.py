@@ -10,7 +10,7 @@ import time
 
 import packets
 from tools import (
-    HOME, USBMUXD, Failed, Listener, Mux, answers, cpu_s, listed, phones_on_bus, plug_in, plug_in_directly, pull_out, run,
+    HOME, USBMUXD, Failed, LeftOut, Listener, Mux, answers, cpu_s, listed, phones_on_bus, plug_in, plug_in_directly, pull_out, run,
     running, same_photos, wait_for,
 )
 
@@ -170,7 +170,7 @@ def as_fast_as_usbmuxd(program, _phone):
     own within one process, in turn; prints, and judges nothing: an emulated machine that others share has no constant
     speed. Needs what `cargo bench --no-run --bench usb` makes, named by CABLE_BENCH."""
     if not os.environ.get("CABLE_BENCH"):
-        return "not timed: CABLE_BENCH names no program (cargo bench --no-run --bench usb)"
+        raise LeftOut("CABLE_BENCH names no program (cargo bench --no-run --bench usb)")
     plug_in(3)
     ways = (cable_through_usbmuxd, cable_through_our_socket, cable_through_our_own)
     found = {way: [] for way in ways}

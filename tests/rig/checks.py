@@ -12,7 +12,7 @@ import time
 
 import cable
 import gadget
-from tools import HOME, PORT, Failed, listed, plug_in, pull_out, run, running, same_photos, wait_for
+from tools import HOME, PORT, Failed, LeftOut, listed, plug_in, pull_out, run, running, same_photos, wait_for
 
 
 def through_usbmuxd(program, phone):
@@ -54,10 +54,12 @@ CHECKS = (through_usbmuxd, without_usbmuxd, *cable.CHECKS, *gadget.CHECKS)
 
 
 def tried(check, program, phone):
-    """Whether it held; says so."""
+    """Whether it held, `None` if it was not made; says so."""
     began = time.monotonic()
     try:
         verdict, held = f"ok {check(program, phone) or ''}", True
+    except LeftOut as why:
+        verdict, held = f"LEFT OUT {why}", None
     except (Failed, OSError, subprocess.SubprocessError) as error:
         verdict, held = f"FAILED {error}", False
         for port in (0, 1, 2):
@@ -77,8 +79,10 @@ def main():
     checks = [check for check in CHECKS if not chosen or check.__name__ in chosen]
     with running("simulator", program, "sim", "run", *folders, "--usbip", f"127.0.0.1:{PORT}") as (log, _):
         wait_for("the simulator", lambda: "USB devices" in log.read_text())
-        failed = [check for check in checks if not tried(check, program, phones[0])]
-    return 1 if failed else 0
+        held = [tried(check, program, phones[0]) for check in checks]
+    told = ((True, "held"), (False, "failed"), (None, "left out"))
+    print(", ".join(f"{held.count(outcome)} {word}" for outcome, word in told), flush=True)
+    return 1 if False in held else 0
 
 
 if __name__ == "__main__":

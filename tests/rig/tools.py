@@ -22,6 +22,10 @@ class Failed(Exception):
     """A check that did not hold."""
 
 
+class LeftOut(Exception):
+    """A check that was not made, and why."""
+
+
 def run(*command, ok=(0,), within=WAIT_S, **more):
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=within, **more

@@ -96,6 +96,8 @@ pub(super) enum Instead {
     Held,
     /// A device that shows no data connection.
     Restricted,
+    /// A phone that usbmuxd does not list although it could.
+    NotTaken,
     /// A device in recovery mode.
     Recovery,
     /// A device in DFU mode.

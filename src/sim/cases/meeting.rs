@@ -138,7 +138,7 @@ impl<'a> Meeting<'a> {
 
     /// What this computer sees instead of a phone.
     fn no_phone(&self) -> Result<(Arc<dyn Muxer>, Vec<OnBus>), Error> {
-        let seen = |mode, permitted, held_by: Option<&str>| OnBus {
+        let seen = |mode, permitted, has_multiplexer, held_by: Option<&str>| OnBus {
             mode,
             product_id: 0x12a8,
             bus: 1,
@@ -146,6 +146,7 @@ impl<'a> Meeting<'a> {
             udid: None,
             ecid: None,
             permitted,
+            has_multiplexer: Some(has_multiplexer),
             held_by: held_by.map(str::to_owned),
         };
         let on_bus = match self.before.instead {
@@ -154,11 +155,12 @@ impl<'a> Meeting<'a> {
                 let nobody = Usbmuxd::at(Address::Unix(self.room.path().join("nobody-listens-here")));
                 return Ok((Arc::new(nobody), Vec::new()));
             }
-            Some(Instead::NoPermission) => seen(Mode::Normal, false, None),
-            Some(Instead::Held) => seen(Mode::Normal, true, Some("gvfsd-gphoto2")),
-            Some(Instead::Restricted) => seen(Mode::Normal, true, None),
-            Some(Instead::Recovery) => seen(Mode::Recovery, true, None),
-            Some(Instead::Dfu) => seen(Mode::Dfu, true, None),
+            Some(Instead::NoPermission) => seen(Mode::Normal, false, true, None),
+            Some(Instead::Held) => seen(Mode::Normal, true, true, Some("gvfsd-gphoto2")),
+            Some(Instead::NotTaken) => seen(Mode::Normal, true, true, None),
+            Some(Instead::Restricted) => seen(Mode::Normal, true, false, None),
+            Some(Instead::Recovery) => seen(Mode::Recovery, true, false, None),
+            Some(Instead::Dfu) => seen(Mode::Dfu, true, false, None),
         };
         Ok((Arc::new(Bus::new(Vec::new())), vec![on_bus]))
     }
