@@ -17,6 +17,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// News that may wait.
 const NEWS_MAX: usize = 64;
+/// The longest wait for the kernel's word where a phone is plugged in.
+const PORT_WAIT: Duration = Duration::from_secs(2);
 /// The kernel forgets a phone that is pulled out a moment after programs lose it.
 const FORGOTTEN_AFTER: Duration = Duration::from_millis(500);
 /// Phones whose numbers are remembered at most; of more it is not known whether they are still plugged in.
@@ -78,10 +80,12 @@ pub(super) fn listen(muxer: Arc<dyn Muxer>) -> mpsc::Receiver<News> {
     receiver
 }
 
-/// Where a phone is plugged in, if that can be seen. The bus may be slow to tell; nobody but its own news waits for that.
+/// Where a phone is plugged in, if that can be seen soon: while the kernel tries to get an answer from a device, its hub
+/// may say nothing for many seconds, and no other phone's news wait so long.
 async fn port(udid: &Udid) -> Option<String> {
     let udid = udid.clone();
-    tokio::task::spawn_blocking(move || Host::system().port_of(&udid)).await.unwrap_or_default()
+    let looked = tokio::task::spawn_blocking(move || Host::system().port_of(&udid));
+    tokio::time::timeout(PORT_WAIT, looked).await.ok()?.unwrap_or_default()
 }
 
 /// Tells if a phone is still in its port a moment after the muxer has let go of it; other news do not wait for that.

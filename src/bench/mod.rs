@@ -93,9 +93,9 @@ impl Bench {
         let _lock = lock(&self.dest)?;
         let mut floor = Floor::new(self, jobs);
         floor.take_up()?;
-        floor.work().await;
+        let worked = floor.work().await;
         floor.close().await;
-        Ok(())
+        worked
     }
 }
 
@@ -122,7 +122,7 @@ fn lock(dest: &Path) -> Result<File, Stop> {
 async fn on_a_thread(order: Order) -> Worked {
     let runtime = tokio::runtime::Handle::current();
     let (done, worked) = tokio::sync::oneshot::channel();
-    let (udid, tell) = (order.attached.udid.clone(), Arc::clone(&order.tell));
+    let (udid, tell) = (order.udid.clone(), Arc::clone(&order.tell));
     let visit = std::thread::Builder::new().name("visit".to_owned()).stack_size(VISIT_STACK_BYTES);
     let begun = visit.spawn(move || {
         let _ = done.send(runtime.block_on(order.carry_out()));
@@ -180,16 +180,19 @@ impl Floor {
     fn take_up(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
         // Interrupted: this service was told to stop, as it is by every upgrade.
-        let again =
-            [Trouble::PersonNeeded, Trouble::NoDevice, Trouble::Interrupted].map(Trouble::exit_status);
+        let again = [Trouble::PersonNeeded, Trouble::NoDevice, Trouble::NoSpace, Trouble::Interrupted];
+        let again = again.map(Trouble::exit_status);
         for row in self.jobs.open_visits(COMMAND).map_err(|error| record_stop(&error))? {
             let Some(udid) = Udid::parse(&row.udid) else { continue };
-            self.stays.taken_up(now, udid, row.exit_status.is_none_or(|status| again.contains(&status)));
+            // The settings may allow more than they did: one that was only identified has no verdict.
+            let wants_more = self.bench.on_plug > OnPlug::Identify && row.photos_verdict.is_none();
+            let is_open = row.exit_status.is_none_or(|status| again.contains(&status));
+            self.stays.taken_up(now, udid, is_open || wants_more);
         }
         Ok(())
     }
 
-    async fn work(&mut self) {
+    async fn work(&mut self) -> Result<(), Stop> {
         let mut news = listening::listen(Arc::clone(&self.bench.muxer));
         let watchdog = self.bench.supervisor.watchdog().map_or(TICK, |wanted| wanted / 3);
         let mut tick = tokio::time::interval(TICK.min(watchdog));
@@ -198,8 +201,11 @@ impl Floor {
         self.tell(&Happening::Ready);
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return,
-                Some(heard) = news.recv() => self.heard(heard),
+                () = cancel.cancelled() => return Ok(()),
+                heard = news.recv() => match heard {
+                    Some(heard) => self.heard(heard),
+                    None => return Err(Stop::new(Trouble::Failed, "Nobody listens to usbmuxd any more.", "")),
+                },
                 Some(done) = self.works.join_next_with_id() => self.done(done),
                 _ = tick.tick() => {
                     let deeds = self.stays.tick(Instant::now());
@@ -260,7 +266,7 @@ impl Floor {
     fn all(&mut self, deeds: Vec<Do>) {
         for deed in deeds {
             match deed {
-                Do::Work { attached, quietly } => self.begin(attached, quietly),
+                Do::Work { attached, quietly } => self.begin(attached.udid, quietly),
                 Do::Stop(udid) => {
                     if let Some(stop) = self.stopping.get(&udid) {
                         stop.cancel();
@@ -278,8 +284,7 @@ impl Floor {
         }
     }
 
-    fn begin(&mut self, attached: crate::usbmux::Attached, quietly: bool) {
-        let udid = attached.udid.clone();
+    fn begin(&mut self, udid: Udid, quietly: bool) {
         if self.unended.contains_key(&udid) {
             self.unended_at = None;
             self.end_the_rest();
@@ -292,7 +297,7 @@ impl Floor {
         let cancel = self.bench.cancel.child_token();
         let order = Order {
             muxer: Arc::clone(&self.bench.muxer),
-            attached,
+            udid: udid.clone(),
             dest: self.bench.dest.clone(),
             jobs: self.jobs.clone(),
             on_plug: self.bench.on_plug,
@@ -353,14 +358,18 @@ impl Floor {
             return;
         }
         self.unended_at = Some(Instant::now());
-        for (udid, since) in std::mem::take(&mut self.unended) {
+        let mut rest = std::mem::take(&mut self.unended).into_iter();
+        for (udid, since) in rest.by_ref() {
             match self.end_in_record(&udid, since) {
                 Ok(job) => self.tell(&Happening::Ended { udid, job }),
                 Err(_) => {
+                    // A record that cannot be written holds each of them up for seconds.
                     self.unended.insert(udid, since);
+                    break;
                 }
             }
         }
+        self.unended.extend(rest);
     }
 
     fn end_in_record(&self, udid: &Udid, since: Instant) -> Result<Option<String>, crate::job::Error> {

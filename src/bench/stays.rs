@@ -1,7 +1,7 @@
 //! The phones that are plugged in, and what is to be done about each: a state machine without I/O and without a clock.
 //!
-//! A *stay* lasts from plug to unplug; a visit is made in it. A phone that is away for a moment (a loose cable, a
-//! restart, a usbmuxd that is started anew) goes on with the same stay.
+//! A *stay* lasts from plug to unplug; a visit is made in it. A phone that is away for a moment (a loose cable, a usbmuxd
+//! that is started anew, a restart while something is done with it) goes on with the same stay.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ pub(super) const STAYS_MAX: usize = 256;
 /// How often one stay may begin its work again because the phone left in the middle.
 const TRIES_MAX: u32 = 20;
 
-/// Visits of one stay that ended because a person was missing or something was in the way. Whoever refused a passcode
-/// so often is not asked again before the phone is plugged in anew.
+/// Visits of one stay that ended because a person was missing, or in which one may have been asked. Whoever refused a
+/// passcode so often is not asked again before the phone is plugged in anew.
 const ROUNDS_MAX: u32 = 3;
 
 /// After each of those it is waited so many times longer.
@@ -55,8 +55,10 @@ pub(super) enum Worked {
     Shut,
     /// There was a visit, and a person has to act first.
     Waits,
-    /// Something here was in the way, which may pass.
+    /// Something here was in the way before anybody was asked, which may pass.
     Hindered,
+    /// The same when somebody may have been asked already.
+    Spoilt,
     /// The phone left.
     Gone,
     /// It was told to stop.
@@ -104,8 +106,10 @@ struct Stay {
     told_to_stop: bool,
     /// The work may ask a person when it is begun again.
     may_ask: bool,
-    /// Visits that ended because a person was missing or something was in the way.
+    /// Visits that ended because a person was missing, or in which one may have been asked.
     rounds: u32,
+    /// How often something was in the way before anybody was asked.
+    hindered: u32,
 }
 
 /// All of them.
@@ -209,8 +213,8 @@ impl Stays {
                 stay.work = Work::Running;
                 vec![Do::Work { attached: attached.clone(), quietly: false }]
             }
-            // The muxer is gone: whether the phone is, too, will be seen.
-            (None, Some((_, Absence::Unseen))) if left && !was_given_up && stay.tries < TRIES_MAX => {
+            // The work may have ended sooner than the patience with one that is away: whether it is gone will be seen.
+            (None, Some(_)) if left && !was_given_up && stay.tries < TRIES_MAX => {
                 stay.tries += 1;
                 stay.work = Work::Due;
                 Vec::new()
@@ -220,12 +224,17 @@ impl Stays {
                 vec![Do::End { udid: udid.clone(), since }]
             }
             _ => {
-                let was_visit = matches!(how, Worked::Waits | Worked::Hindered);
+                let was_visit = matches!(how, Worked::Waits | Worked::Spoilt);
                 stay.rounds += u32::from(was_visit);
-                let later = how == Worked::Shut || (was_visit && stay.rounds < ROUNDS_MAX);
-                let longer = LONGER.pow(stay.rounds.saturating_sub(1).min(ROUNDS_MAX));
+                stay.hindered = stay.hindered.saturating_add(u32::from(how == Worked::Hindered));
+                let later = match how {
+                    Worked::Shut | Worked::Hindered => true,
+                    _ => was_visit && stay.rounds < ROUNDS_MAX,
+                };
+                let times = stay.rounds.saturating_add(stay.hindered);
+                let longer = LONGER.pow(times.saturating_sub(1).min(ROUNDS_MAX));
                 stay.work = Work::Settled(later.then_some(now + self.pace.look_again * longer));
-                stay.may_ask = how == Worked::Hindered;
+                stay.may_ask = matches!(how, Worked::Hindered | Worked::Spoilt);
                 Vec::new()
             }
         }
@@ -259,6 +268,7 @@ impl Stay {
             work,
             tries: 0,
             rounds: 0,
+            hindered: 0,
             told_to_stop: false,
             may_ask: false,
         }

@@ -19,7 +19,7 @@ use crate::lockdown::pairing::{self, Attempt};
 use crate::progress::{Both, CancellationToken, Event, Observer};
 use crate::record::{Recorded, Recorder, record_stop};
 use crate::remedy::Consent;
-use crate::usbmux::{Attached, Muxer, Udid};
+use crate::usbmux::{self, Muxer, Udid};
 use crate::visit::reach::WAIT_WITH_PERSON;
 use crate::visit::{Beginning, Outcome, Stop, Trouble, Visit, Wish, device_words, unreached};
 
@@ -34,7 +34,7 @@ const IDENTIFY: &str = "identify";
 /// The work that is to be done.
 pub(super) struct Order {
     pub(super) muxer: Arc<dyn Muxer>,
-    pub(super) attached: Attached,
+    pub(super) udid: Udid,
     pub(super) dest: PathBuf,
     pub(super) jobs: Jobs,
     pub(super) on_plug: OnPlug,
@@ -48,7 +48,7 @@ pub(super) struct Order {
 impl Order {
     /// Does it. Whatever comes of it is in the record and was told.
     pub(super) async fn carry_out(self) -> Worked {
-        let phone = Phone { muxer: Arc::clone(&self.muxer), attached: self.attached.clone() };
+        let Some(phone) = self.found().await else { return Worked::Gone };
         if self.quietly && !lets_us_in(&phone).await {
             return Worked::Shut;
         }
@@ -59,27 +59,58 @@ impl Order {
         match worked {
             _ if self.cancel.is_cancelled() => Worked::Stopped,
             Ok(worked) => worked,
-            Err(stop) => {
+            Err((stop, worked)) => {
                 (self.tell)(&Happening::Trouble(format!("{}: {stop}", self.udid())));
                 // The disk is full, say: that may pass.
-                Worked::Hindered
+                worked
             }
         }
     }
 
-    fn udid(&self) -> &Udid {
-        &self.attached.udid
+    /// The phone by the number that it has now: while this waited for its turn it may have come back with another one, and
+    /// its own may be another phone's. `None`: the muxer does not list it.
+    async fn found(&self) -> Option<Phone> {
+        for number in 1.. {
+            if let Some(phone) = self.listed().await.ok().flatten() {
+                return Some(phone);
+            }
+            if number == TRIES {
+                break;
+            }
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+        }
+        None
     }
 
-    async fn recorded(&self, phone: &Phone) -> Result<Worked, Stop> {
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// The muxer says nothing of any phone.
+    async fn listed(&self) -> Result<Option<Phone>, usbmux::Error> {
+        let devices = self.muxer.devices().await?;
+        let attached = devices.into_iter().find(|device| device.udid == self.udid);
+        Ok(attached.map(|attached| Phone { muxer: Arc::clone(&self.muxer), attached }))
+    }
+
+    fn udid(&self) -> &Udid {
+        &self.udid
+    }
+
+    async fn recorded(&self, phone: &Phone) -> Result<Worked, (Stop, Worked)> {
         let device = collect::stranger(phone).await;
-        let recorded = Arc::new(self.open(&device)?);
+        let recorded = Arc::new(self.open(&device).map_err(|stop| (stop, Worked::Hindered))?);
         let ending = match self.on_plug {
-            OnPlug::Identify => self.identify(phone, &device, &recorded).await?,
-            OnPlug::Diagnose | OnPlug::Protect => self.visit(&recorded).await?,
+            OnPlug::Identify => {
+                let identified = self.identify(&device, &recorded).await;
+                identified.map_err(|stop| (stop, Worked::Hindered))?
+            }
+            OnPlug::Diagnose | OnPlug::Protect => {
+                self.visit(&recorded).await.map_err(|stop| (stop, Worked::Spoilt))?
+            }
         };
         let Some(ending) = ending else { return Ok(Worked::Gone) };
-        let waits = ending.exit_status == Trouble::PersonNeeded.exit_status();
+        let waits = [Trouble::PersonNeeded, Trouble::NoSpace].map(Trouble::exit_status);
+        let waits = waits.contains(&ending.exit_status);
         let job = recorded.job().id().to_owned();
         (self.tell)(&Happening::Settled { udid: self.udid().clone(), job, ending });
         Ok(if waits { Worked::Waits } else { Worked::Settled })
@@ -113,16 +144,11 @@ impl Order {
     }
 
     /// Asks who it is and whether it trusts this computer; nobody is asked for anything. `None`: it left.
-    async fn identify(
-        &self,
-        phone: &Phone,
-        device: &Device,
-        recorded: &Recorded,
-    ) -> Result<Option<Ending>, Stop> {
+    async fn identify(&self, device: &Device, recorded: &Recorded) -> Result<Option<Ending>, Stop> {
         let trouble = |error| record_stop(&error);
         let job = recorded.job();
         job.step_began(IDENTIFY).map_err(trouble)?;
-        let reach = self.reach(phone).await;
+        let reach = self.reach().await;
         let words = device_words(Some(device));
         let (exit_status, sentence) = match reach {
             None if !self.is_there().await => return Ok(None),
@@ -139,17 +165,18 @@ impl Order {
     }
 
     /// How far a phone lets us in; `None`: it does not answer.
-    async fn reach(&self, phone: &Phone) -> Option<Reach> {
+    async fn reach(&self) -> Option<Reach> {
         for _ in 0..TRIES {
-            match timeout(ASK_WAIT, pairing::attempt(phone)).await {
-                Ok(Ok(Attempt::Trusted(_))) => return Some(Reach::Trusted),
-                Ok(Ok(Attempt::Not(obstacle))) => return Some(collect::reach_of(&obstacle)),
-                Ok(Err(error)) => tracing::debug!(%error, "a phone that was plugged in does not answer"),
-                Err(_) => tracing::debug!("a phone that was plugged in does not answer in time"),
-            }
-            // Nobody else's turn waits for one that has left already.
-            if self.has_left().await {
-                return None;
+            match self.listed().await {
+                Ok(Some(phone)) => match timeout(ASK_WAIT, pairing::attempt(&phone)).await {
+                    Ok(Ok(Attempt::Trusted(_))) => return Some(Reach::Trusted),
+                    Ok(Ok(Attempt::Not(obstacle))) => return Some(collect::reach_of(&obstacle)),
+                    Ok(Err(error)) => tracing::debug!(%error, "a phone that was plugged in does not answer"),
+                    Err(_) => tracing::debug!("a phone that was plugged in does not answer in time"),
+                },
+                // Nobody else's turn waits for one that has left already.
+                Ok(None) => return None,
+                Err(error) => tracing::debug!(%error, "the muxer does not answer"),
             }
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
         }
@@ -157,14 +184,7 @@ impl Order {
     }
 
     async fn is_there(&self) -> bool {
-        let devices = self.muxer.devices().await.unwrap_or_default();
-        devices.iter().any(|device| device.udid == *self.udid())
-    }
-
-    /// The muxer says so; one that says nothing does not.
-    async fn has_left(&self) -> bool {
-        let devices = self.muxer.devices().await;
-        devices.is_ok_and(|devices| devices.iter().all(|device| device.udid != *self.udid()))
+        self.listed().await.is_ok_and(|phone| phone.is_some())
     }
 
     /// A whole visit. `None`: the phone left and did not come back.

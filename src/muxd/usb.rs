@@ -98,7 +98,10 @@ fn look_at<T: UsbContext>(device: &Device<T>, sysfs: &Sysfs) -> Option<OnBus> {
         udid: (mode == Mode::Normal).then(|| Udid::parse(&serial)).flatten(),
         ecid: ecid(&serial),
         permitted,
-        has_multiplexer: entry.as_ref().and_then(sysfs::Device::configurations).and_then(|it| is_described(&it)),
+        has_multiplexer: entry
+            .as_ref()
+            .and_then(sysfs::Device::configurations)
+            .and_then(|it| is_described(&it)),
         held_by: entry.and_then(|entry| entry.held_by(bus, address)),
     })
 }

@@ -159,7 +159,41 @@ fn who_waits_for_a_person_is_looked_at_again_without_asking() {
     assert_eq!(stays.tick(at(87)), []);
     assert_eq!(stays.tick(at(88)), work(phone(1, 7)), "nobody was asked yet: the disk was full");
     stays.worked(at(90), &udid(1), Worked::Waits);
+    assert_eq!(stays.tick(at(5000)), again);
+    stays.worked(at(5001), &udid(1), Worked::Waits);
     assert_eq!(stays.tick(at(100_000)), [], "a passcode that nobody enters is not asked for all night");
+}
+
+#[test]
+fn a_disk_that_was_full_for_long_keeps_no_phone_from_its_visit() {
+    let (mut stays, at) = stays();
+    let mut deeds = stays.attached(at(0), phone(1, 7), None);
+    for hour in 1..=24 {
+        assert_eq!(deeds, work(phone(1, 7)));
+        stays.worked(at(3600 * hour), &udid(1), Worked::Hindered);
+        assert_eq!(stays.tick(at(3600 * hour + 14)), [], "not again and again");
+        deeds = stays.tick(at(3600 * hour + 960));
+    }
+    // In a visit that could not be recorded somebody may have been asked: that is not done all night.
+    for round in 1..ROUNDS_MAX {
+        stays.worked(at(100_000 * u64::from(round)), &udid(1), Worked::Spoilt);
+        assert_eq!(stays.tick(at(100_000 * u64::from(round) + 960)), work(phone(1, 7)));
+    }
+    stays.worked(at(900_000), &udid(1), Worked::Spoilt);
+    assert_eq!(stays.tick(at(9_000_000)), []);
+}
+
+#[test]
+fn a_cable_that_is_loose_while_something_is_done_is_the_same_stay() {
+    let (mut stays, at) = stays();
+    let _ = stays.attached(at(0), phone(1, 7), None);
+    stays.detached(at(10), DeviceId(7));
+    assert_eq!(stays.worked(at(10), &udid(1), Worked::Gone), [], "the work is broken off at once");
+    assert_eq!(stays.tick(at(11)), []);
+    assert_eq!(stays.attached(at(12), phone(1, 8), None), work(phone(1, 8)), "and goes on");
+    stays.detached(at(20), DeviceId(8));
+    assert_eq!(stays.worked(at(21), &udid(1), Worked::Gone), []);
+    assert_eq!(stays.tick(at(25)), [Do::End { udid: udid(1), since: at(20) }]);
 }
 
 #[test]

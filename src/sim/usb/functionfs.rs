@@ -156,11 +156,10 @@ pub async fn run(bus: Bus, device: Arc<Device>, folder: &Path, stop: Cancellatio
         }
     };
     tokio::select! {
-        () = gadget.carry(&mut phone) => {}
-        () = unplugged => {}
-        () = stop.cancelled() => {}
+        () = gadget.carry(&mut phone) => Err(io::Error::other("its files cannot be read any more")),
+        () = unplugged => Ok(()),
+        () = stop.cancelled() => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

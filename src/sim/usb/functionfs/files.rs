@@ -131,13 +131,14 @@ pub(super) fn hear(
             if tells.blocking_send(Heard { told, age: now, reply: Some(reply) }).is_err() {
                 return Ok(());
             }
-            answer(&mut control, &setup, replied.blocking_recv().ok().flatten().as_deref())?;
+            answer(&mut control, &setup, replied.blocking_recv().ok().flatten().as_deref());
         }
     }
 }
 
-/// A request is stalled by moving no bytes the wrong way.
-fn answer(control: &mut (impl Read + Write), setup: &Setup, reply: Option<&[u8]>) -> io::Result<()> {
+/// A request is stalled by moving no bytes the wrong way. An answer that comes too late is nobody's: the host asks something
+/// else by then, and whether the file is still one is told by the next event.
+fn answer(control: &mut (impl Read + Write), setup: &Setup, reply: Option<&[u8]>) {
     let to_host = setup.request_type & TO_HOST != 0;
     let done = again(|| match reply {
         Some(bytes) if to_host => control.write(bytes).map(drop),
@@ -146,8 +147,10 @@ fn answer(control: &mut (impl Read + Write), setup: &Setup, reply: Option<&[u8]>
         None => control.write(&[]).map(drop),
     });
     match done {
-        Err(error) if is_one_of(&error, &[STALLED, NOT_CONFIGURED, ASKED_ANEW]) => Ok(()),
-        other => other,
+        Err(error) if !is_one_of(&error, &[STALLED, NOT_CONFIGURED, ASKED_ANEW]) => {
+            tracing::debug!(?setup, "the simulated phone's answer is not taken: {error}");
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -165,6 +168,14 @@ fn is_one_of(error: &io::Error, codes: &[i32]) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
+/// For the kernel's word that a configuration is over, which comes a moment after the first sign of it.
+fn wait_while(holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while holds() && began.elapsed() < WORD_WAIT {
+        std::thread::sleep(WORD_LOOK);
+    }
+}
+
 /// Bulk OUT transfers, whole, until there is nobody for them, each with the age of the configuration in which it came:
 /// a read that begins within one ends with it, and one that begins without waits for the next.
 pub(super) fn take_out(mut endpoint: impl Read, transfers: &mpsc::Sender<(u64, Vec<u8>)>, age: &AtomicU64) {
@@ -180,10 +191,7 @@ pub(super) fn take_out(mut endpoint: impl Read, transfers: &mpsc::Sender<(u64, V
             }
             // The next read waits for the next configuration, whose age is another one.
             Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {
-                let began = Instant::now();
-                while age.load(Ordering::Acquire) <= of && began.elapsed() < WORD_WAIT {
-                    std::thread::sleep(WORD_LOOK);
-                }
+                wait_while(|| age.load(Ordering::Acquire) <= of)
             }
             Err(error) => return tracing::debug!("the simulated phone's endpoint to it is gone: {error}"),
         }
@@ -202,7 +210,10 @@ pub(super) fn put_in(
         }
         match again(|| endpoint.write(&bytes)) {
             Ok(_) => {}
-            Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {}
+            // The next transfer is one of this configuration, too: it must not be the first of the next one.
+            Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {
+                wait_while(|| age.load(Ordering::Acquire) == of)
+            }
             Err(error) => return tracing::debug!("the simulated phone's endpoint from it is gone: {error}"),
         }
     }
