@@ -29,6 +29,7 @@ pub(super) async fn mux(run: &Run, arguments: &Mux) -> Result<(), Stop> {
         run.screen.say(&format!("Phones are served at USBMUXD_SOCKET_ADDRESS={address}"));
     }
     server::serve(Arc::clone(&muxd) as Arc<_>, listener, run.cancel.clone()).await;
+    muxd.close().await;
     Ok(())
 }
 

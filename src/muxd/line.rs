@@ -218,6 +218,7 @@ impl Task {
                 Some(id) = self.rung.recv() => self.look_at(id),
                 Some((port, answer)) = asks.recv() => self.ask(port, answer),
                 () = abandoning(&self.left) => self.abandon(),
+                () = async { tokio::time::sleep(CONNECT_WAIT).await }, if !self.asked.is_empty() => self.forget_impatient(),
                 place = going.reserve(), if speaks => {
                     let Ok(place) = place else { break };
                     if let Some(Output::Write(bytes)) = self.mux.transfer() {

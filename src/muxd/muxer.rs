@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::line::Line;
@@ -60,7 +61,8 @@ impl std::fmt::Debug for Manners {
 #[derive(Debug)]
 pub struct Muxd {
     house: Arc<House>,
-    _stop: DropGuard,
+    watching: Mutex<Option<JoinHandle<()>>>,
+    stop: DropGuard,
 }
 
 /// What the tasks of a multiplexer share.
@@ -117,11 +119,25 @@ impl Muxd {
         });
         let stop = CancellationToken::new();
         let (watching, stopped) = (Arc::clone(&house), stop.clone());
-        tokio::spawn(async move {
-            let watching = async { tokio::join!(watching.hear(), Arc::clone(&watching).watch()) };
-            stopped.run_until_cancelled(watching).await;
+        let watching = tokio::spawn(async move {
+            let mut keepers = HashMap::new();
+            let watched = async { tokio::join!(watching.hear(), watching.watch(&mut keepers)) };
+            stopped.run_until_cancelled(watched).await;
+            for keeper in keepers.values_mut() {
+                keeper.shutdown().await;
+            }
         });
-        Self { house, _stop: stop.drop_guard() }
+        Self { house, watching: Mutex::new(Some(watching)), stop: stop.drop_guard() }
+    }
+
+    /// Lets go of every phone. They are closed in the background: a runtime that ends before this was waited for would
+    /// close them itself, one after the other.
+    pub async fn close(&self) {
+        self.stop.token().cancel();
+        let watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watching) = watching {
+            let _ = watching.await;
+        }
     }
 
     /// The phones that are listed at this moment, without waiting for any.
@@ -146,10 +162,9 @@ impl House {
     }
 
     /// Looks at the bus again and again: a task for each phone that is there. They end with this.
-    async fn watch(self: Arc<Self>) {
+    async fn watch(self: &Arc<Self>, keepers: &mut HashMap<(u8, u8), JoinSet<()>>) {
         // By what it has for as long as it is plugged in: its bus, and its address there.
         let place = |phone: &Seen| (phone.bus, phone.address);
-        let mut keepers: HashMap<(u8, u8), tokio::task::JoinSet<()>> = HashMap::new();
         let mut changes = self.changes.subscribe();
         loop {
             changes.mark_unchanged();
@@ -168,7 +183,8 @@ impl House {
                 }
             };
             let places: HashSet<(u8, u8)> = seen.iter().map(place).collect();
-            keepers.retain(|place, _| places.contains(place));
+            // One that is over without its phone having left has met a fault of ours: the phone is tried anew.
+            keepers.retain(|place, keeper| places.contains(place) && keeper.try_join_next().is_none());
             let fresh: Vec<Seen> =
                 seen.into_iter().filter(|phone| !keepers.contains_key(&place(phone))).collect();
             let fresh = &fresh[..fresh.len().min(PHONES_MAX.saturating_sub(keepers.len()))];
@@ -177,8 +193,8 @@ impl House {
                 self.untried.send_replace(Some(fresh.len()));
             }
             for &phone in fresh {
-                let mut keeper = tokio::task::JoinSet::new();
-                keeper.spawn(Arc::clone(&self).keep(phone, is_first));
+                let mut keeper = JoinSet::new();
+                keeper.spawn(Arc::clone(self).keep(phone, is_first));
                 keepers.insert(place(&phone), keeper);
             }
             rest(LOOK, &mut changes).await;

@@ -71,8 +71,8 @@ pub struct Ready {
 
 /// What keeps a phone's endpoints open.
 pub trait Hold: Send + Sync + std::fmt::Debug {
-    /// Whether they are as they were. The kernel tells nobody when another program takes the configuration away: what
-    /// was under way is simply never heard of again. May block for a moment.
+    /// Whether they are as they were. The kernel tells nobody when another program takes the configuration or the
+    /// interface away: what was under way is simply never heard of again. May block for a moment.
     fn is_whole(&self) -> bool {
         true
     }
@@ -88,8 +88,9 @@ struct Plugged {
 
 impl Hold for Plugged {
     fn is_whole(&self) -> bool {
-        let now = self.entry.as_ref().and_then(sysfs::Device::configuration);
-        now.is_none_or(|now| now == self.configuration)
+        let Some(entry) = &self.entry else { return true };
+        // A program that resets the phone takes the interface away and leaves the configuration as it was.
+        entry.configuration().is_none_or(|now| now == self.configuration && entry.multiplexer_is_claimed())
     }
 }
 

@@ -118,7 +118,7 @@ impl Device {
     }
 
     /// A program claims an interface through the driver `usbfs`.
-    fn multiplexer_is_claimed(&self) -> bool {
+    pub(super) fn multiplexer_is_claimed(&self) -> bool {
         let Some(name) = self.folder.file_name().and_then(|name| name.to_str()) else { return false };
         // The device 1-2 has the interfaces 1-2:4.0, 1-2:4.1, …, beside it and, in the kernel's tree, below it.
         let prefix = format!("{name}:");

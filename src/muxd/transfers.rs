@@ -49,6 +49,9 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// The task that carries the transfers ends within this when it is told to, or its runtime is gone.
 const CARRIER_WAIT: Duration = Duration::from_secs(1);
 
+/// libusb's own news are looked at this often, however silent the phone is.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Where the transfers go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Endpoints {
@@ -247,10 +250,13 @@ impl Shared {
 
     /// Carries until the phone is gone or somebody says stop. What the phone had said until then is passed on.
     async fn carry(self: &Arc<Self>, node: &AsyncFd<OwnedFd>, reads: &mpsc::Sender<Vec<u8>>) {
+        let mut look = tokio::time::interval(LOOK);
         loop {
             let finished = tokio::select! {
                 () = self.stop.cancelled() => false,
                 finished = finished(node) => finished,
+                // libusb keeps each device that comes or goes anywhere until somebody looks.
+                _ = look.tick() => true,
             };
             let handled = finished && self.handle_events();
             let mut goes_on = handled;
@@ -273,7 +279,11 @@ impl Shared {
         }
         let began = Instant::now();
         while !lock(&self.state).flying.is_empty() && began.elapsed() < DRAIN_WAIT {
-            let _ = self.context.handle_events(Some(Duration::from_millis(50)));
+            if let Err(error) = self.context.handle_events(Some(Duration::from_millis(50)))
+                && error != rusb::Error::Interrupted
+            {
+                break;
+            }
             while let Some(returned) = self.next_returned() {
                 drop(returned);
             }

@@ -114,13 +114,16 @@ impl House {
 
     async fn open(&self, seen: Seen) -> Result<(Udid, Line, Held), String> {
         let bus = Arc::clone(&self.bus);
-        let ready = tokio::task::spawn_blocking(move || bus.ready(&seen)).await;
-        let ready = ready.map_err(|error| error.to_string())?.map_err(|error: NotReady| error.to_string())?;
-        let held = Held::new(ready.hold);
+        // Held from the first moment: whoever waits for it may be gone by then, and must not close it on a thread of the
+        // runtime's.
+        let made_ready = move || bus.ready(&seen).map(|it| (it.udid, it.bulk, Held::new(it.hold)));
+        let ready = tokio::task::spawn_blocking(made_ready).await;
+        let (udid, bulk, held) =
+            ready.map_err(|error| error.to_string())?.map_err(|error: NotReady| error.to_string())?;
         tracing::debug!(plugged_for = ?self.bus.plugged_for(&seen), "a phone's multiplexer is claimed");
-        let line = Line::open(ready.bulk).await.map_err(|error: NoLine| error.to_string())?;
+        let line = Line::open(bulk).await.map_err(|error: NoLine| error.to_string())?;
         tracing::debug!(plugged_for = ?self.bus.plugged_for(&seen), "its multiplexer answers");
-        Ok((ready.udid, line, held))
+        Ok((udid, line, held))
     }
 
     /// Lists a phone, and takes it from the list when it is gone.

@@ -191,7 +191,7 @@ pub(super) fn take_out(mut endpoint: impl Read, transfers: &mpsc::Sender<(u64, V
             }
             // The next read waits for the next configuration, whose age is another one.
             Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {
-                wait_while(|| age.load(Ordering::Acquire) <= of)
+                wait_while(|| age.load(Ordering::Acquire) <= of);
             }
             Err(error) => return tracing::debug!("the simulated phone's endpoint to it is gone: {error}"),
         }
@@ -212,7 +212,7 @@ pub(super) fn put_in(
             Ok(_) => {}
             // The next transfer is one of this configuration, too: it must not be the first of the next one.
             Err(error) if is_one_of(&error, &[NOT_CONFIGURED]) => {
-                wait_while(|| age.load(Ordering::Acquire) == of)
+                wait_while(|| age.load(Ordering::Acquire) == of);
             }
             Err(error) => return tracing::debug!("the simulated phone's endpoint from it is gone: {error}"),
         }
