@@ -68,3 +68,12 @@ async fn a_phone_is_let_go_of_only_if_nobody_wants_it_by_then() {
     house.phones().plugged.clear();
     assert!(matches!(here.let_go(&line, line.times_wanted()), LetGo::Gone));
 }
+
+#[tokio::test]
+async fn a_connection_that_a_phone_never_answers_does_not_keep_it_in_use() {
+    let line = line().await;
+    let impatient = tokio::time::timeout(Duration::from_millis(50), line.connect(62078)).await;
+    assert!(impatient.is_err());
+    let free = tokio::time::timeout(Duration::from_secs(60), line.unused(Duration::from_millis(100)));
+    assert_eq!(free.await, Ok(1));
+}

@@ -190,6 +190,20 @@ async fn phones_are_listed_reached_and_taken_from_the_list_each_by_itself() {
     assert!(tokio::time::timeout(Duration::from_secs(10), other.read_u8()).await.unwrap().is_err());
 }
 
+#[tokio::test]
+async fn one_that_is_closed_has_let_go_of_every_phone() {
+    let ((_one, first), (_two, second)) = (phone_folder(10), phone_folder(10));
+    let ports = Ports::new();
+    ports.plug(2, &first);
+    ports.plug(3, &second);
+    let (_records, muxd) = start(&ports, Manners::default());
+    assert_eq!(muxd.devices().await.unwrap().len(), 2);
+    muxd.close().await;
+    assert_eq!(muxd.listed(), []);
+    ports.until_held(0).await;
+    tokio::time::timeout(Duration::from_secs(1), muxd.close()).await.expect("once is enough");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_cannot_be_opened_is_tried_again_and_pairs_without_any_usbmuxd() {
     let (_folder, bus) = phone_folder(10);
